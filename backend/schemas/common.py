@@ -1,0 +1,64 @@
+"""Shapes every route shares."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
+
+
+class Wire(BaseModel):
+    """A shape on the wire: unknown keys are an error that names them, NaN and infinity are refused."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class ErrorBody(Wire):
+    """Every error of the API. `message` is a plain sentence that says what happened and what to do."""
+
+    code: str = Field(examples=["unknown_component"])
+    message: str
+    details: dict[str, Any] | None = None
+
+
+class Listing(Wire, Generic[T]):
+    """A page of a list. `next_cursor` is null on the last page; `total` counts all that match."""
+
+    items: list[T]
+    next_cursor: str | None = None
+    total: int
+
+
+class Token(Wire):
+    """One token of a prompt; `piece` is the text it stands for, its leading space kept."""
+
+    id: int
+    piece: str
+
+
+class Provenance(Wire):
+    """From what a number comes; shown beside every result."""
+
+    decomposition: str = Field(description="readable slug")
+    artifact_hash: str = Field(description="SHA-256 of the decomposition's content")
+    weights_hash: str = Field(description="SHA-256 of the target model's weights")
+    model: str
+    dtype: str
+    device: str
+    versions: dict[str, str] = Field(description="unweave, torch, transformers")
+    threshold: float = Field(description="CI above which a component counts as used")
+
+
+EngineState = Literal["absent", "fetching", "converting", "loading", "ready", "failed"]
+
+
+class TargetStatus(Wire):
+    """Where the weights of one target model are. `progress` is 0–1, or null where it cannot be told."""
+
+    weights_hash: str
+    model: str
+    state: EngineState
+    progress: float | None = None
+    message: str | None = Field(None, description="a plain sentence: what is happening, or what failed and what to do")

@@ -1,0 +1,195 @@
+"""Decompositions as the gallery, the overview and the component tables see them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from backend.schemas.common import Provenance, TargetStatus, Token, Wire
+
+
+class ModelInfo(Wire):
+    name: str
+    architecture: str
+    parameters: int
+    layers: int
+    vocabulary: int
+    context_length: int = Field(description="most tokens a prompt may have here")
+    license: str | None = None
+
+
+class Headline(Wire):
+    """Evidence at a glance: one figure with the words that explain it."""
+
+    label: str
+    value: float | None
+    unit: str = Field("", description="nats, components, …; empty for a pure number")
+    explain: str
+    status: Literal["good", "weak", "info"]
+
+
+class Thumbnail(Wire):
+    """A small picture of causal importance: rows are sites (or layers), columns positions of one prompt."""
+
+    rows: list[str]
+    tokens: list[str]
+    values: list[list[float]] = Field(description="[rows][positions], max CI 0–1")
+
+
+class DecompositionSummary(Wire):
+    id: str = Field(description="readable slug")
+    artifact_hash: str
+    title: str
+    description: str
+    model: ModelInfo
+    created_at: datetime
+    shipped: bool
+    sites: int
+    components: int = Field(description="components trained, dead ones included")
+    alive: int
+    headlines: list[Headline]
+    thumbnail: Thumbnail | None
+    target: TargetStatus
+    featured_findings: list[str] = Field(description="slugs")
+
+
+class SiteSummary(Wire):
+    site: str
+    short: str
+    layer: int | None
+    d_in: int
+    d_out: int
+    components: int
+    stored: int
+    alive: int
+    l0: float = Field(description="mean number of components above the threshold per position, training prompts")
+    faithfulness: float | None = None
+
+
+class RunPrompt(Wire):
+    """A prompt of the run, training or held out, with the answer it is about."""
+
+    text: str
+    split: Literal["train", "held_out", "bystander"]
+    bos: bool
+    tokens: list[Token]
+    answer: str | None
+    answer_probability: float | None = Field(None, description="the target model's probability of the answer")
+    fact: str | None = Field(None, description="prompts with the same fact share it")
+
+
+class EvidenceRow(Wire):
+    """One measured figure, with plain words and a warning where it is weak. Units: see `unit`."""
+
+    name: str
+    label: str
+    explain: str
+    unit: str
+    train: float | None
+    held_out: float | None
+    spread: float | None = Field(None, description="standard deviation over seeds, where there are several")
+    status: Literal["good", "weak", "info"]
+    warning: str | None = None
+
+
+class Curve(Wire):
+    name: str
+    label: str
+    unit: str
+    steps: list[int]
+    values: list[float | None]
+
+
+class TableRow(Wire):
+    """One row of a table that a paper printed, with ours beside it."""
+
+    name: str
+    paper: str
+    ours: str
+    agrees: bool | None
+    note: str | None = None
+
+
+class PaperTable(Wire):
+    title: str
+    source: str
+    rows: list[TableRow]
+    notes: list[str] = []
+
+
+class AblationCheck(Wire):
+    """What a named ablation does to one prompt's answer: the run's own selectivity test."""
+
+    group: str
+    components: int
+    prompt: str
+    answer: str
+    role: Literal["target", "bystander", "reverse"]
+    split: Literal["train", "held_out", "bystander"]
+    baseline: float
+    ablated: float
+    change: float = Field(description="(ablated − baseline) / baseline")
+    wanted: str
+    ok: bool
+
+
+class Decomposition(DecompositionSummary):
+    provenance: Provenance
+    config: dict[str, Any]
+    source: dict[str, Any] = Field(description="where the target's weights come from")
+    site_summaries: list[SiteSummary]
+    prompts: list[RunPrompt]
+    evidence: list[EvidenceRow]
+    reconstruction_positions: str = Field(description="which positions the reconstruction counted, in words")
+    curves: list[Curve]
+    paper_table: PaperTable | None
+    ablation_checks: list[AblationCheck]
+    notes: list[str] = Field(description="warnings and remarks of the run, plain sentences")
+    training_seconds: float | None
+    default_watch: list[str] = Field(description="tokens worth watching, the answers of the run's prompts")
+
+
+class Group(Wire):
+    """A named set of components made from harvested statistics."""
+
+    name: str
+    token: str
+    components: list[str]
+    why: str
+
+
+ComponentSort = Literal["key", "mean_ci", "max_ci", "density", "label"]
+
+
+class ComponentRow(Wire):
+    key: str
+    site: str
+    short: str
+    layer: int | None
+    index: int
+    label: str
+    alive: bool
+    mean_ci: float
+    max_ci: float
+    density: float = Field(description="share of positions with CI above the threshold")
+    top_token: str | None
+    top_tokens: list[str]
+    write_norm: float = Field(description="‖V_c‖·‖U_c‖, the size of the rank-1 matrix")
+
+
+class ComponentExample(Wire):
+    tokens: list[Token]
+    ci: list[float]
+    inner_activation: list[float]
+    split: Literal["train", "held_out", "bystander"]
+
+
+class ComponentDetail(ComponentRow):
+    groups: list[str]
+    examples: list[ComponentExample]
+    reads: list[str] = Field([], description="tokens whose embedding it reads most strongly, where this can be told")
+    writes: list[str] = Field([], description="tokens its write direction promotes most, where this can be told")
+    previous: str | None = None
+    next: str | None = None

@@ -1,0 +1,60 @@
+"""The shareable record."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from backend.schemas.common import Provenance, Wire
+from backend.schemas.workbench import Ablation, AblationRequest, Importances
+
+
+class FindingRequest(Wire):
+    """What was on screen. The server computes the numbers itself, so a record never holds a client's claim."""
+
+    decomposition: str = Field(max_length=200)
+    title: str = Field(min_length=1, max_length=200)
+    claim: str = Field("", max_length=1_000)
+    notes: str = Field("", max_length=20_000, description="Markdown")
+    ablations: list[AblationRequest] = Field(min_length=1, max_length=8, description="one a prompt")
+    groups: list[str] = Field([], max_length=64, description="names of the groups in the basket, for the reader")
+    focus: list[int] = Field([], max_length=8, description="the position to look at, one a prompt; -1 the last")
+
+
+class FindingSummary(Wire):
+    slug: str
+    url: str = Field(description="path of the page, /f/{slug}")
+    title: str
+    claim: str
+    decomposition: str
+    created_at: datetime
+    featured: bool
+    summary: list[str] = Field(description="what happened, a sentence a prompt")
+
+
+class FindingResult(Wire):
+    request: AblationRequest = Field(description="with token ids, so that a later tokenizer changes nothing")
+    result: Ablation
+    importances: Importances | None = None
+
+
+class Finding(FindingSummary):
+    artifact_hash: str
+    notes: str
+    notes_html: str = Field(description="sanitised rendering of the notes")
+    groups: list[str]
+    focus: list[int]
+    results: list[FindingResult]
+    provenance: Provenance
+
+
+class Replay(Wire):
+    """A finding computed again: same numbers, or how far apart."""
+
+    slug: str
+    results: list[Ablation]
+    verdict: Literal["same", "close", "different"]
+    max_probability_difference: float
+    explanation: str

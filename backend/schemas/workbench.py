@@ -1,0 +1,125 @@
+"""Prompts, causal importances and ablations: what the workbench sends and gets."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from backend.schemas.common import Provenance, Token, Wire
+
+MAX_TEXT = 20_000
+MAX_COMPONENTS = 4_096
+MAX_TOP_K = 50
+MAX_WATCH = 32
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+
+class TokenizeRequest(Wire):
+    text: str = Field(max_length=MAX_TEXT)
+    bos: bool = False
+
+
+class TokenizeWarning(Wire):
+    code: Literal["empty", "too_long", "trailing_space", "has_bos_text", "unknown_tokens"]
+    message: str
+
+
+class TokenizeAnswer(Wire):
+    tokens: list[Token]
+    bos: bool
+    limit: int
+    warnings: list[TokenizeWarning]
+
+
+class Prompt(Wire):
+    """A prompt as text or as token ids (exactly one). With ids, `bos` only says whether the first one is a BOS."""
+
+    text: str | None = Field(None, max_length=MAX_TEXT)
+    token_ids: list[Annotated[int, Field(ge=0)]] | None = Field(None, max_length=8_192)
+    bos: bool = False
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Prompt:
+        if (self.text is None) == (self.token_ids is None):
+            raise ValueError("Send either “text” or “token_ids”, one of the two.")
+        return self
+
+
+class ImportancesRequest(Prompt):
+    threshold: Unit = 0.0
+
+
+class Importances(Wire):
+    """Sparse causal importances, as columns of equal length: never an entry for every zero."""
+
+    tokens: list[Token]
+    sites: list[str] = Field(description="all sites of the decomposition, in model order")
+    site: list[int] = Field(description="index into `sites`")
+    position: list[int]
+    component: list[int] = Field(description="index of the component within its site")
+    ci: list[float]
+    inner_activation: list[float]
+    threshold: float
+    below_threshold: int = Field(description="non-zero entries left out because of the threshold")
+    source: Literal["live", "stored"] = Field(description="stored: harvested with the run, needs no weights")
+    elapsed_ms: float
+    provenance: Provenance
+
+
+class Suppression(Wire):
+    """One component in a basket. Strength 1 removes it (mask 0), 0 leaves it; `positions` null means all."""
+
+    key: str = Field(max_length=300)
+    strength: Unit = 1.0
+    positions: list[Annotated[int, Field(ge=0)]] | None = Field(None, max_length=8_192)
+
+
+class AblationRequest(Prompt):
+    components: list[Suppression] = Field([], max_length=MAX_COMPONENTS)
+    mode: Literal["suppress", "keep_only"] = "suppress"
+    top_k: Annotated[int, Field(ge=1, le=MAX_TOP_K)] = 10
+    watch: list[str | Annotated[int, Field(ge=0)]] = Field([], max_length=MAX_WATCH)
+    positions: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None, max_length=8_192, description="positions to report; null means all"
+    )
+
+
+class Output(Wire):
+    """One token at one position in one condition; rank 1 is the most probable."""
+
+    probability: float
+    logit: float
+    rank: int
+
+
+class OutputShift(Wire):
+    token_id: int
+    token: str
+    baseline: Output
+    ablated: Output
+
+
+class PositionShift(Wire):
+    position: int
+    kl: float = Field(description="KL(baseline ‖ ablated), nats")
+    top: list[OutputShift] = Field(description="union of the top k before and after, by baseline probability")
+    watched: list[OutputShift]
+
+
+class SelfCheck(Wire):
+    """With nothing selected the decomposed model must equal the target: the largest KL over positions, nats."""
+
+    max_kl: float
+
+
+class Ablation(Wire):
+    tokens: list[Token]
+    mode: Literal["suppress", "keep_only"]
+    components: int
+    positions: list[PositionShift]
+    self_check: SelfCheck
+    max_kl: float
+    elapsed_ms: float
+    provenance: Provenance
