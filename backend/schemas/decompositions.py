@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from backend.schemas.common import Provenance, TargetStatus, Token, Wire
+from backend.schemas.common import Listing, Provenance, TargetStatus, Token, Wire
 
 
 class ModelInfo(Wire):
@@ -53,6 +53,12 @@ class DecompositionSummary(Wire):
     thumbnail: Thumbnail | None
     target: TargetStatus
     featured_findings: list[str] = Field(description="slugs")
+
+
+class DecompositionListing(Listing[DecompositionSummary]):
+    """The gallery, with a sentence for every folder that looked like a decomposition and was skipped."""
+
+    warnings: list[str] = []
 
 
 class SiteSummary(Wire):

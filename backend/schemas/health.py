@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from backend.schemas.common import TargetStatus, Wire
 
 
@@ -28,3 +30,4 @@ class Health(Wire):
     database: DatabaseHealth
     engine: list[TargetStatus]
     workers: list[WorkerHealth]
+    warnings: list[str] = Field([], description="folders that were skipped, and why")

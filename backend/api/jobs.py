@@ -1,0 +1,60 @@
+"""Decomposition jobs: start, watch, cancel."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from fastapi.responses import StreamingResponse
+
+from backend.api.deps import JobsDep
+from backend.schemas.common import Listing
+from backend.schemas.jobs import Job, JobRequest, Preset
+
+router = APIRouter(prefix="/api/jobs", tags=["jobs"])
+
+JobId = Annotated[str, Path(max_length=200)]
+
+
+@router.get("/presets")
+def list_presets(jobs: JobsDep) -> Listing[Preset]:
+    """The configs that ship, ready to start or to edit."""
+    return jobs.presets()
+
+
+@router.post("", status_code=201)
+def create_job(request: JobRequest, jobs: JobsDep) -> Job:
+    """Put a decomposition in the queue."""
+    return jobs.create(request)
+
+
+@router.get("")
+def list_jobs(
+    jobs: JobsDep,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=400)] = None,
+) -> Listing[Job]:
+    """Jobs, the newest first. Curves are left out; ask for one job to see its curve."""
+    return jobs.listing(limit=limit, cursor=cursor)
+
+
+@router.get("/{id}")
+def get_job(id: JobId, jobs: JobsDep) -> Job:
+    """One job with its progress and curve."""
+    return jobs.get(id)
+
+
+@router.post("/{id}/cancel")
+def cancel_job(id: JobId, jobs: JobsDep) -> Job:
+    """Stop a job; its checkpoint is kept until the job is removed."""
+    return jobs.cancel(id)
+
+
+@router.get(
+    "/{id}/events",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+async def stream_job_events(id: JobId, jobs: JobsDep) -> StreamingResponse:
+    """Server-sent events: each `job` event's data is a Job; the stream ends when the job does."""
+    return StreamingResponse(await jobs.events(id), media_type="text/event-stream")

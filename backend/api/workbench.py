@@ -1,0 +1,40 @@
+"""Prompts, causal importances and ablations: what the workbench asks."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from backend.api.decompositions import Id
+from backend.api.deps import AblationsDep, CatalogueDep, PromptsDep
+from backend.schemas.workbench import (
+    Ablation,
+    AblationRequest,
+    Importances,
+    ImportancesRequest,
+    TokenizeAnswer,
+    TokenizeRequest,
+)
+
+router = APIRouter(prefix="/api/decompositions", tags=["workbench"])
+
+
+@router.post("/{id}/tokenize")
+def tokenize(id: Id, request: TokenizeRequest, catalogue: CatalogueDep, prompts: PromptsDep) -> TokenizeAnswer:
+    """Token ids and pieces of a text, with warnings. Needs no model weights."""
+    return prompts.tokenize(catalogue.get(id), request)
+
+
+@router.post("/{id}/importances")
+async def get_importances(
+    id: Id, request: ImportancesRequest, catalogue: CatalogueDep, ablations: AblationsDep
+) -> Importances:
+    """Causal importances of every component on a prompt, as sparse columns."""
+    return await ablations.importances(await catalogue.aget(id), request)
+
+
+@router.post("/{id}/ablations")
+async def ablate(
+    id: Id, request: AblationRequest, catalogue: CatalogueDep, ablations: AblationsDep
+) -> Ablation:
+    """Suppress (or keep only) components on a prompt and see the output probabilities move."""
+    return await ablations.ablate(await catalogue.aget(id), request)

@@ -1,0 +1,41 @@
+"""create_app(settings): routers, error handlers, lifespan; no logic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from backend import errors
+from backend.api import decompositions, findings, health, jobs, workbench
+from backend.schemas.common import ErrorBody
+from backend.settings import Settings, app_version
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    422: {"model": ErrorBody, "description": "The request cannot be done as asked"},
+    "default": {"model": ErrorBody, "description": "Any other error, in the one shape"},
+}
+
+
+def operation_id(route: APIRoute) -> str:
+    """The name of the route's function: stable, and readable in a generated client."""
+    return route.name
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application over one home folder and one database."""
+    app = FastAPI(
+        title="Unweave",
+        version=app_version(),
+        generate_unique_id_function=operation_id,
+        responses=ERRORS,
+        max_body_size=settings.max_body_bytes,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+    )
+    errors.install(app)
+    for noun in (health, decompositions, workbench, findings, jobs):
+        app.include_router(noun.router)
+    return app

@@ -1,0 +1,62 @@
+"""Settings of the server, from the environment (`UNWEAVE_…`) or the command line. docs/configuration.md lists them."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Settings(BaseSettings):
+    """One value for the whole process, handed to `create_app`; nothing reads the environment elsewhere."""
+
+    model_config = SettingsConfigDict(env_prefix="UNWEAVE_", frozen=True, extra="ignore")
+
+    home: Path = Field(
+        default_factory=lambda: Path.home() / ".unweave",
+        description="Folder for the database, finished decompositions, model weights and jobs.",
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=1, le=65_535, description="Port to listen on.")
+    database_url: str | None = Field(
+        None, description="SQLAlchemy URL, such as postgresql+psycopg://user:password@host/name. "
+        "Without it: SQLite in the home folder.",
+    )  # fmt: skip
+    device: str = Field("cpu", description="Where live ablations run: cpu, cuda or cuda:0.")
+    allowed_hosts: list[str] = Field(
+        [],
+        description="Host names the server answers to, as a JSON list. Without it: loopback names when listening on "
+        "loopback, any name otherwise.",
+    )
+    load_engines: bool = Field(True, description="Load model weights in the background when the server starts.")
+    compute_threads: int = Field(2, ge=1, le=64, description="Ablations computed at the same time.")
+    compute_queue: int = Field(
+        256, ge=1, description="Ablations that may wait; past that the server answers 429 with Retry-After."
+    )
+    max_body_bytes: int = Field(2_000_000, ge=1_000, description="Largest request body, in bytes.")
+    max_prompt_tokens: int = Field(
+        512, ge=1, description="Most tokens of a prompt, where the model itself would take more."
+    )
+    log_level: str = Field("info", description="debug, info, warning or error.")
+
+    @property
+    def url(self) -> str:
+        """The database's URL, SQLite in the home folder by default."""
+        return self.database_url or f"sqlite:///{self.home / 'unweave.db'}"
+
+    @property
+    def artifacts(self) -> Path:
+        """Where finished decompositions are kept."""
+        return self.home / "artifacts"
+
+
+def app_version() -> str:
+    """The version of Unweave that runs."""
+    try:
+        return version("unweave")
+    except PackageNotFoundError:
+        return "0.0.0"
