@@ -205,6 +205,7 @@ class PromptsConfig(Frozen):
     kind: Literal["prompts"] = "prompts"
     prompts: tuple[PromptData, ...] = Field(min_length=1, max_length=10_000)
     bos: bool = False
+    batch_size: int | None = Field(None, ge=1, description="prompts a step; null: all of them")
 
 
 class InductionData(Frozen):

@@ -1,0 +1,56 @@
+"""An exception as one plain sentence with a way out. The trace goes to the job's log, never further."""
+
+from __future__ import annotations
+
+import errno
+
+from workers.spd.artifact import ArtifactError
+from workers.spd.config import ConfigError
+
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
+
+class JobFailed(Exception):
+    """A job that ended badly; the message is what people are shown."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the error is one of the many ways in which memory runs out."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("not enough memory" in text or "out of memory" in text)
+
+
+def chain(error: BaseException) -> list[BaseException]:
+    """The error and what led to it, outermost first."""
+    found: list[BaseException] = []
+    step: BaseException | None = error
+    while step is not None and step not in found:
+        found.append(step)
+        step = step.__cause__ or step.__context__
+    return found
+
+
+def sentence(error: BaseException, *, job_id: str, device: str) -> str:
+    """What happened and what to do, in words for whoever started the job."""
+    for cause in chain(error):
+        if isinstance(cause, OSError) and cause.errno in NO_SPACE:
+            return "The disk is full. Free some space in Unweave's home folder and start the job again."
+        if is_out_of_memory(cause):
+            return (
+                f"There was not enough memory on {device}. Start the job again with a smaller “C”, fewer “sites”, "
+                "or a smaller batch."
+            )
+    if type(error).__name__ == "TargetError" or isinstance(error, ConfigError | ArtifactError | JobFailed):
+        return str(error)
+    if isinstance(error, FloatingPointError):
+        return (
+            f"The training left the range of numbers: {error} Lower the learning rates and start the job again."
+        )
+    if isinstance(error, PermissionError):
+        return "A file in Unweave's home folder may not be written. Check who owns that folder, then start again."
+    return (
+        f"The job stopped on an unexpected error ({type(error).__name__}). "
+        f"The log on the server, jobs/{job_id}/job.log in Unweave's home folder, has the details."
+    )

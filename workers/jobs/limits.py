@@ -1,0 +1,102 @@
+"""What may be asked for from outside, over HTTP. The command line is not bound by these.
+
+Two things are refused however small: a `folder` target outside the home folder, and a `package` target that no preset
+names. A server may listen to more people than its owner; with an open folder path any of them could learn which
+files lie on the machine, and have a model that was never theirs loaded, decomposed and shown. A package that nobody
+has looked at could be any file of the index. Both lists can be extended by the owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from workers.spd.config import (
+    ConfigError,
+    DecomposeConfig,
+    FolderSource,
+    InductionData,
+    InductionSource,
+    PackageSource,
+    PromptsConfig,
+    load_config,
+    preset_names,
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Most of each that a job asked for over HTTP may have.
+
+    `batch_elements`: batch × length × vocabulary of a training batch, the size of its logits (4 bytes each).
+    """
+
+    queued: int = 20
+    steps: int = 1_000_000
+    C: int = 16_384
+    sites: int = 1_000
+    prompts: int = 2_000
+    prompt_characters: int = 200_000
+    batch_elements: int = 2**28
+    samples: int = 64
+    checks: int = 200
+    folders: tuple[Path, ...] = ()
+    packages: tuple[str, ...] = ()
+
+    def check(self, config: DecomposeConfig, home: Path) -> None:
+        """Raise ConfigError, naming every key over its limit, where `config` may not be run for a stranger."""
+        faults = [*self._sizes(config), *self._source(config, home)]
+        if faults:
+            raise ConfigError("This server does not run that job. " + "; ".join(faults[:5]) + ".")
+
+    def _sizes(self, config: DecomposeConfig) -> Iterator[str]:
+        counts = [
+            ("steps", config.steps, self.steps),
+            ("faithfulness_steps", config.faithfulness_steps, self.steps),
+            ("C", config.C if isinstance(config.C, int) else 0, self.C),
+            ("sites", len(config.sites), self.sites),
+            ("checks", len(config.checks), self.checks),
+        ]
+        for loss in config.losses:
+            samples = getattr(loss, "uniform", 0) + getattr(loss, "level", 0)
+            counts.append((f"losses.{loss.kind} (uniform + level)", samples, self.samples))
+        data, target = config.data, config.target
+        if isinstance(data, PromptsConfig):
+            counts.append(("data.prompts", len(data.prompts), self.prompts))
+            characters = sum(len(prompt.text) for prompt in data.prompts)
+            counts.append(("data.prompts, all characters together", characters, self.prompt_characters))
+        if isinstance(target, InductionSource):
+            counts.append(("target.steps", target.steps, self.steps))
+            row = target.length * (target.vocabulary + 2)
+            counts.append(
+                ("target.batch_size × length × vocabulary", target.batch_size * row, self.batch_elements)
+            )
+            if isinstance(data, InductionData):
+                for name, size in (("batch_size", data.batch_size), ("evaluation", data.evaluation)):
+                    counts.append((f"data.{name} × length × vocabulary", size * row, self.batch_elements))
+        for name, count, most in counts:
+            if count > most:
+                yield f"“{name}” is {count:,} and may be at most {most:,}"
+
+    def _source(self, config: DecomposeConfig, home: Path) -> Iterator[str]:
+        target = config.target
+        if isinstance(target, FolderSource):
+            path = Path(target.path).expanduser().resolve()
+            allowed = [folder.expanduser().resolve() for folder in (home, *self.folders)]
+            if not any(path.is_relative_to(folder) for folder in allowed):
+                yield (
+                    "“target.path” must lie inside the home folder of Unweave, or in a folder its owner allows; "
+                    "`unweave decompose` on the machine itself takes any folder"
+                )
+        if isinstance(target, PackageSource) and target not in _preset_packages():
+            if target.package not in self.packages:
+                yield (
+                    f"“target.package” {target.package} {target.version} is in no preset and not allowed by the "
+                    "owner of this server"
+                )
+
+
+def _preset_packages() -> list[PackageSource]:
+    targets = (load_config(name).target for name in preset_names())
+    return [target for target in targets if isinstance(target, PackageSource)]

@@ -1,0 +1,149 @@
+"""How far a job is: one row a job, and its loss curve. Written by the job's worker, read by the API."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from workers.jobs.database import points_table, progress_table
+
+STAGES = ("target", "train", "harvest", "evidence", "store")
+CURVE_POINTS = 300
+"""About how many points of a curve are kept, however long the run."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A snapshot of a running job. `fraction` 0–1, `rate` steps a second, times in seconds since 1970."""
+
+    stage: str
+    step: int
+    steps: int
+    fraction: float
+    rate: float | None
+    remaining_seconds: float | None
+    message: str
+
+
+@dataclass(frozen=True)
+class ProgressRow(Progress):
+    """What is stored. `crashes`: deaths of its worker in a row that left the job no further than before."""
+
+    attempts: int
+    resumed: int
+    crashes: int
+    left_cleanly: bool
+    furthest: tuple[int, int]
+    started_at: float
+    updated_at: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of the curve: figures by name (losses in nats, squared weights, …) at a training step."""
+
+    step: int
+    figures: dict[str, float]
+
+
+class ProgressStore:
+    """Reads and writes progress in the jobs database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def begin(self, job_id: str, *, steps: int, from_checkpoint: bool) -> ProgressRow:
+        """Note that a worker starts on a job, for the first time or again."""
+        before = self.rows([job_id]).get(job_id)
+        now = time.time()
+        values = {
+            "job_id": job_id, "stage": STAGES[0], "step": 0, "steps": steps, "fraction": 0.0, "rate": None,
+            "remaining_seconds": None, "message": "", "furthest_stage": 0, "furthest_step": 0, "attempts": 1,
+            "resumed": 0, "crashes": 0, "left_cleanly": False, "started_at": now, "updated_at": now,
+        }  # fmt: skip
+        with self._engine.begin() as connection:
+            if before is None:
+                connection.execute(progress_table.insert().values(**values))
+            else:
+                values = {
+                    "attempts": before.attempts + 1,
+                    "resumed": before.resumed + int(from_checkpoint),
+                    "crashes": before.crashes + int(not before.left_cleanly),
+                    "left_cleanly": False,
+                    "rate": None,
+                    "remaining_seconds": None,
+                    "message": "Going on from the last checkpoint." if from_checkpoint else "Starting again.",
+                    "updated_at": now,
+                }
+                connection.execute(
+                    progress_table.update().where(progress_table.c.job_id == job_id).values(**values)
+                )
+        return self.rows([job_id])[job_id]
+
+    def write(self, job_id: str, progress: Progress, points: Sequence[Point] = ()) -> None:
+        """Store a snapshot and new points of the curve. Getting further than ever forgets earlier crashes."""
+        stage = STAGES.index(progress.stage)
+        table = progress_table.c
+        further = sa.or_(
+            table.furthest_stage < stage,
+            sa.and_(table.furthest_stage == stage, table.furthest_step < progress.step),
+        )
+        with self._engine.begin() as connection:
+            connection.execute(
+                progress_table.update()
+                .where(table.job_id == job_id)
+                .values(
+                    stage=progress.stage, step=progress.step, steps=progress.steps, fraction=progress.fraction,
+                    rate=progress.rate, remaining_seconds=progress.remaining_seconds, message=progress.message,
+                    crashes=sa.case((further, 0), else_=table.crashes),
+                    furthest_stage=sa.case((further, stage), else_=table.furthest_stage),
+                    furthest_step=sa.case((further, progress.step), else_=table.furthest_step),
+                    updated_at=time.time(),
+                )
+            )  # fmt: skip
+            if points:
+                steps = [point.step for point in points]
+                mine = points_table.c.job_id == job_id
+                connection.execute(points_table.delete().where(mine, points_table.c.step >= min(steps)))
+                connection.execute(
+                    points_table.insert(),
+                    [{"job_id": job_id, "step": p.step, "figures": _finite(p.figures)} for p in points],
+                )
+
+    def leave(self, job_id: str) -> None:
+        """Note that the worker gave the job back on purpose, so that this is not counted as a crash."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                progress_table.update().where(progress_table.c.job_id == job_id).values(left_cleanly=True)
+            )
+
+    def rows(self, job_ids: Iterable[str]) -> dict[str, ProgressRow]:
+        """The rows of these jobs, by id; jobs that never started have none."""
+        query = progress_table.select().where(progress_table.c.job_id.in_(list(job_ids)))
+        with self._engine.connect() as connection:
+            return {row.job_id: _row(row) for row in connection.execute(query)}
+
+    def curve(self, job_id: str) -> list[Point]:
+        """The job's curve, oldest point first."""
+        query = points_table.select().where(points_table.c.job_id == job_id).order_by(points_table.c.step)
+        with self._engine.connect() as connection:
+            return [Point(row.step, row.figures) for row in connection.execute(query)]
+
+
+def _finite(figures: Mapping[str, float]) -> dict[str, float]:
+    """JSON has no NaN; a figure that has none is left out of its point."""
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+
+def _row(row: sa.Row) -> ProgressRow:
+    return ProgressRow(
+        stage=row.stage, step=row.step, steps=row.steps, fraction=row.fraction, rate=row.rate,
+        remaining_seconds=row.remaining_seconds, message=row.message, attempts=row.attempts, resumed=row.resumed,
+        crashes=row.crashes, left_cleanly=row.left_cleanly, furthest=(row.furthest_stage, row.furthest_step),
+        started_at=row.started_at, updated_at=row.updated_at,
+    )  # fmt: skip

@@ -1,0 +1,95 @@
+"""The rank-1 components of every site, and their start values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Components(nn.Module):
+    """V: [d_in, C], the read directions of a site in columns; U: [C, d_out], its write directions in rows.
+
+    `index` keeps each component's index as trained, so that a key survives pruning.
+    """
+
+    def __init__(self, V: Mapping[str, Tensor], U: Mapping[str, Tensor], index: Mapping[str, list[int]]) -> None:
+        super().__init__()
+        self.sites = list(V)
+        self.V_list = nn.ParameterList([nn.Parameter(V[site].detach().clone()) for site in self.sites])
+        self.U_list = nn.ParameterList([nn.Parameter(U[site].detach().clone()) for site in self.sites])
+        self.index = {site: list(index[site]) for site in self.sites}
+
+    @property
+    def V(self) -> dict[str, Tensor]:
+        return dict(zip(self.sites, self.V_list, strict=True))
+
+    @property
+    def U(self) -> dict[str, Tensor]:
+        return dict(zip(self.sites, self.U_list, strict=True))
+
+    def count(self) -> int:
+        """Components over all sites."""
+        return sum(len(index) for index in self.index.values())
+
+    def pruned(self, keep: Mapping[str, list[int]]) -> Components:
+        """Only the components at these places (not indices) of each site."""
+        return Components(
+            {site: V[:, keep[site]] for site, V in self.V.items()},
+            {site: U[keep[site]] for site, U in self.U.items()},
+            {site: [self.index[site][place] for place in keep[site]] for site in self.sites},
+        )
+
+
+def random_start(
+    W: Float[Tensor, "d_out d_in"], C: int, generator: torch.Generator
+) -> tuple[Float[Tensor, "d_in C"], Float[Tensor, "C d_out"]]:
+    """V ~ N(0, 1/d_in), U ~ N(0, 1/C)."""
+    d_out, d_in = W.shape
+    V = torch.randn(d_in, C, generator=generator) / d_in**0.5
+    U = torch.randn(C, d_out, generator=generator) / C**0.5
+    return V.to(W), U.to(W)
+
+
+def svd_start(
+    W: Float[Tensor, "d_out d_in"], C: int, generator: torch.Generator
+) -> tuple[Float[Tensor, "d_in C"], Float[Tensor, "C d_out"]]:
+    """The leading singular directions, the singular value split evenly; components past the rank are random reads
+    that write nothing yet."""
+    left, values, right = torch.linalg.svd(W.double(), full_matrices=False)
+    rank = min(C, values.numel())
+    V, U = random_start(W, C, generator)
+    U.zero_()
+    root = values[:rank].sqrt()
+    V[:, :rank] = (right[:rank].T * root).to(W)
+    U[:rank] = (left[:, :rank] * root).T.to(W)
+    return V, U
+
+
+def data_start(
+    W: Float[Tensor, "d_out d_in"],
+    X: Float[Tensor, "tokens d_in"],
+    ridge: float = 0.0,
+    background: Float[Tensor, "others d_in"] | None = None,
+) -> tuple[Float[Tensor, "d_in tokens"], Float[Tensor, "tokens d_out"]]:
+    """The dual basis of the token inputs: one component a token, V its normalised dual, U = W x rescaled.
+
+    It reproduces the target on X exactly. Among all duals the pseudo-inverse is the shortest; with `ridge` > 0
+    the one is taken that is quietest on `background` text, under the metric I + ridge · BᵀB/n scaled to X. In float64.
+    """
+    inputs = X.double()
+    if ridge > 0 and background is not None:
+        other = background.double()
+        scale = inputs.pow(2).mean()
+        metric = torch.eye(inputs.shape[1], dtype=torch.float64, device=inputs.device) * scale
+        metric += ridge * other.T @ other / other.shape[0]
+        solved = torch.linalg.solve(metric, inputs.T)  # [d_in, tokens]
+        dual = solved @ torch.linalg.pinv(inputs @ solved)
+    else:
+        dual = torch.linalg.pinv(inputs)
+    norm = dual.norm(dim=0).clamp_min(1e-30)
+    V = dual / norm
+    U = (inputs @ W.double().T) * norm[:, None]
+    return V.to(W), U.to(W)

@@ -1,0 +1,158 @@
+"""What a run reads: prompts or induction sequences as padded batches, with the target's own outputs beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from workers.spd.config import ConfigError, DecomposeConfig, InductionSource, PromptData, PromptsConfig
+from workers.spd.induction import InductionBatch, sample_sequences
+from workers.spd.masks import recorded
+from workers.spd.targets import Target
+from workers.spd.tokenizer import PromptTokenizer
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Prompts padded on the right, and what the target makes of them.
+
+    tokens: [batch, seq]; valid: real tokens; answer_at: the position whose output is the answer, [batch];
+    keep: the positions whose logits are computed, [kept]; counted: which of them the reconstruction counts,
+    [batch, kept]; log_probs: the target's, [batch, kept, vocab]; inputs: {site: [batch, seq, d_in]}.
+    """
+
+    tokens: Int[Tensor, "batch seq"]
+    valid: Bool[Tensor, "batch seq"]
+    answer_at: Int[Tensor, " batch"]
+    keep: Int[Tensor, " kept"]
+    counted: Bool[Tensor, "batch kept"]
+    log_probs: Float[Tensor, "batch kept vocab"]
+    inputs: dict[str, Tensor]
+
+    def masked(self, first_unmasked: bool) -> Bool[Tensor, "batch seq"]:
+        """Positions whose components are masked: the valid ones, without the first where that stays the target's."""
+        if not first_unmasked:
+            return self.valid
+        result = self.valid.clone()
+        result[:, 0] = False
+        return result
+
+    def rows(self, chosen: Int[Tensor, " rows"]) -> Batch:
+        """Some of the prompts."""
+        return replace(
+            self, tokens=self.tokens[chosen], valid=self.valid[chosen], answer_at=self.answer_at[chosen],
+            counted=self.counted[chosen], log_probs=self.log_probs[chosen],
+            inputs={site: x[chosen] for site, x in self.inputs.items()},
+        )  # fmt: skip
+
+
+@torch.no_grad()
+def clean_batch(target: Target, token_lists: list[list[int]], positions: str) -> Batch:
+    """Run the target once on these prompts (lists of ids) and note what each attached site reads."""
+    seq = max(len(ids) for ids in token_lists)
+    tokens = torch.zeros(len(token_lists), seq, dtype=torch.long)
+    valid = torch.zeros(len(token_lists), seq, dtype=torch.bool)
+    for row, ids in enumerate(token_lists):
+        tokens[row, : len(ids)] = torch.tensor(ids)
+        valid[row, : len(ids)] = True
+    answer_at = valid.sum(1) - 1
+    keep = torch.arange(seq) if positions == "all" else answer_at.unique()
+    counted = valid[:, keep] if positions == "all" else keep[None, :] == answer_at[:, None]
+    device = target.device
+    tokens, keep = tokens.to(device), keep.to(device)
+    with recorded() as inputs:
+        logits = target.logits(tokens, keep)
+    return Batch(
+        tokens, valid.to(device), answer_at.to(device), keep, counted.to(device),
+        torch.log_softmax(logits.float(), dim=-1), inputs,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt of the run with its ids; `answer` is a token id."""
+
+    data: PromptData
+    ids: list[int]
+    answer: int | None
+    marks: dict[str, int] | None = None
+
+
+def read_prompts(config: PromptsConfig, tokenizer: PromptTokenizer) -> list[Prompt]:
+    """Tokenise the run's prompts. Raises ConfigError for one that is empty or whose answer is not one token."""
+    prompts: list[Prompt] = []
+    for data in config.prompts:
+        ids = tokenizer.encode(data.text, bos=config.bos)
+        if not ids:
+            raise ConfigError(f"data.prompts: “{data.text}” has no tokens.")
+        if len(ids) > tokenizer.context_length:
+            raise ConfigError(
+                f"data.prompts: “{data.text[:40]}…” has {len(ids)} tokens; the model takes {tokenizer.context_length}."
+            )
+        answer = None
+        if data.answer is not None:
+            answer = tokenizer.token_id(data.answer)
+            if answer is None:
+                raise ConfigError(f"data.prompts: the answer “{data.answer}” is not a single token of this model.")
+        prompts.append(Prompt(data, ids, answer))
+    return prompts
+
+
+def induction_prompts(
+    source: InductionSource, tokenizer: PromptTokenizer, count: int, split: str, generator: torch.Generator
+) -> list[Prompt]:
+    """Induction sequences as prompts; `marks` names the positions s1, m and s2."""
+    batch: InductionBatch = sample_sequences(source, count, generator)
+    prompts: list[Prompt] = []
+    for row in range(count):
+        ids = batch.tokens[row].tolist()
+        text = " ".join(tokenizer.piece(token) for token in ids)
+        answer = int(batch.answer[row])
+        data = PromptData(text=text, answer=tokenizer.piece(answer), split=split, watch=False)  # type: ignore[arg-type]
+        marks = {"s1": int(batch.s1[row]), "m": int(batch.m[row]), "s2": int(batch.s2[row])}
+        prompts.append(Prompt(data, ids, answer, marks))
+    return prompts
+
+
+class TrainingData:
+    """Batches for training: the same prompts with their clean pass computed once, or fresh induction sequences."""
+
+    def __init__(self, config: DecomposeConfig, target: Target, tokenizer: PromptTokenizer) -> None:
+        self.config, self.target = config, target
+        positions = config.reconstruction.positions
+        self.fixed: Batch | None = None
+        seed = torch.Generator().manual_seed(config.seed + 1)
+        if isinstance(config.data, PromptsConfig):
+            self.prompts = read_prompts(config.data, tokenizer)
+            train = [prompt for prompt in self.prompts if prompt.data.split == "train"]
+            if not train:
+                raise ConfigError("data.prompts: at least one prompt must be in the split “train”.")
+            self.fixed = clean_batch(target, [prompt.ids for prompt in train], positions)
+        else:
+            if not isinstance(config.target, InductionSource):
+                raise ConfigError("data.kind “induction” goes with target.kind “induction”.")
+            data = config.data
+            self.prompts = [
+                *induction_prompts(config.target, tokenizer, data.evaluation, "train", seed),
+                *induction_prompts(config.target, tokenizer, data.evaluation, "held_out", seed),
+            ]
+
+    def next(self, generator: torch.Generator) -> Batch:
+        """The batch of one step."""
+        if self.fixed is not None:
+            size = getattr(self.config.data, "batch_size", None)
+            count = self.fixed.tokens.shape[0]
+            if size is None or size >= count:
+                return self.fixed
+            return self.fixed.rows(torch.randperm(count, generator=generator)[:size].to(self.target.device))
+        assert isinstance(self.config.target, InductionSource)
+        drawn = sample_sequences(self.config.target, self.config.data.batch_size, generator)  # type: ignore[union-attr]
+        return clean_batch(self.target, drawn.tokens.tolist(), self.config.reconstruction.positions)
+
+    def split(self, name: str, positions: str, limit: int = 64) -> Batch | None:
+        """Up to `limit` prompts of a split with their clean pass; None where there are none."""
+        chosen = [prompt.ids for prompt in self.prompts if prompt.data.split == name][:limit]
+        return clean_batch(self.target, chosen, positions) if chosen else None

@@ -1,0 +1,137 @@
+"""The paper's induction-head model: two layers of attention only, and the sequences it is trained on.
+
+Sequences `[BOS] T* S M T* S`, predict M (arXiv 2511.08854, section on induction heads). d = 16, one head, no MLP, no
+LayerNorm, no biases; sinusoidal positions are added to queries and keys only; the unembedding is not tied.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import Tensor, nn
+
+from workers.spd.config import InductionSource
+
+
+@dataclass(frozen=True)
+class InductionBatch:
+    """tokens: [batch, length]; s1, m, s2: the positions the circuit is about, [batch]; answer: token ids, [batch]."""
+
+    tokens: Int[Tensor, "batch length"]
+    s1: Int[Tensor, " batch"]
+    m: Int[Tensor, " batch"]
+    s2: Int[Tensor, " batch"]
+    answer: Int[Tensor, " batch"]
+
+
+def sample_sequences(source: InductionSource, batch: int, generator: torch.Generator) -> InductionBatch:
+    """Fresh sequences. Ids: 0 … vocabulary − 1 are ordinary tokens, then BOS, then S."""
+    length, bos, s = source.length, source.vocabulary, source.vocabulary + 1
+    tokens = torch.randint(0, source.vocabulary, (batch, length), generator=generator)
+    s1 = torch.randint(1, length - 2, (batch,), generator=generator)
+    rows = torch.arange(batch)
+    tokens[:, 0] = bos
+    tokens[rows, s1] = s
+    tokens[:, -1] = s
+    m = s1 + 1
+    return InductionBatch(tokens, s1, m, torch.full_like(s1, length - 1), tokens[rows, m])
+
+
+def sinusoidal(length: int, d: int) -> Float[Tensor, "length d"]:
+    """Sine and cosine position terms, interleaved."""
+    at = torch.arange(length)[:, None]
+    angle = at / 10_000 ** (torch.arange(0, d, 2) / d)
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).reshape(length, d)
+
+
+class Attention(nn.Module):
+    """One causal head; positions enter queries and keys only."""
+
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        self.q = nn.Linear(d, d, bias=False)
+        self.k = nn.Linear(d, d, bias=False)
+        self.v = nn.Linear(d, d, bias=False)
+        self.o = nn.Linear(d, d, bias=False)
+
+    def pattern(
+        self, x: Float[Tensor, "batch seq d"], positions: Float[Tensor, "seq d"]
+    ) -> Float[Tensor, "batch seq seq"]:
+        """Attention probabilities: [batch, query, key]."""
+        q, k = self.q(x) + positions, self.k(x) + positions
+        scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+        seq = x.shape[1]
+        hidden = torch.ones(seq, seq, dtype=torch.bool, device=x.device).triu(1)
+        return scores.masked_fill(hidden, float("-inf")).softmax(-1)
+
+    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+        return self.o(self.pattern(x, positions) @ self.v(x))
+
+
+class Layer(nn.Module):
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        self.attn = Attention(d)
+
+    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+        return x + self.attn(x, positions)
+
+
+class InductionModel(nn.Module):
+    """tokens [batch, seq] → logits [batch, seq, vocabulary + 2]."""
+
+    def __init__(self, source: InductionSource) -> None:
+        super().__init__()
+        size, d = source.vocabulary + 2, source.d_model
+        self.embed = nn.Embedding(size, d)
+        self.layers = nn.ModuleList([Layer(d), Layer(d)])
+        self.unembed = nn.Linear(d, size, bias=False)
+        self.register_buffer("positions", sinusoidal(source.length, d), persistent=False)
+
+    def forward(self, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq vocab"]:
+        x = self.embed(tokens)
+        for layer in self.layers:
+            x = layer(x, self.positions[: tokens.shape[1]])
+        return self.unembed(x)
+
+
+def train_induction_model(
+    source: InductionSource, report: Callable[[int, float], None] = lambda step, accuracy: None
+) -> InductionModel:
+    """Train until it copies M. The same source gives the same weights on the same kind of device."""
+    generator = torch.Generator().manual_seed(source.seed)
+    model = InductionModel(source)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            fan = parameter.shape[-1]
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) / math.sqrt(fan))
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=source.learning_rate, weight_decay=source.weight_decay, betas=(0.9, 0.98)
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=source.learning_rate, total_steps=max(source.steps, 2), pct_start=0.1
+    )
+    for step in range(source.steps):
+        batch = sample_sequences(source, source.batch_size, generator)
+        logits = model(batch.tokens)[:, -1]
+        loss = nn.functional.cross_entropy(logits, batch.answer)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if step % 50 == 0 or step + 1 == source.steps:
+            report(step + 1, float((logits.argmax(-1) == batch.answer).float().mean()))
+    return model.eval()
+
+
+def induction_tokenizer(source: InductionSource) -> Tokenizer:
+    """Words `t0` … `t127`, `[BOS]` and `S`, separated by spaces."""
+    words = [f"t{place}" for place in range(source.vocabulary)] + ["[BOS]", "S"]
+    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="t0"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return tokenizer

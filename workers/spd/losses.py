@@ -1,0 +1,72 @@
+"""The losses, each a pure function. Units: nats for KL, squared weight units for faithfulness.
+
+Sources: arXiv 2506.20790 (faithfulness, minimality, stochastic reconstruction), arXiv 2511.08854 (partial
+reconstruction); SPEC 5 to 9 restate them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def squared_residual(
+    W: Float[Tensor, "d_out d_in"], V: Float[Tensor, "d_in C"], U: Float[Tensor, "C d_out"]
+) -> Float[Tensor, ""]:
+    """‖W − (V U)ᵀ‖² in squared weight units.
+
+    Where the components could span the whole matrix the difference is formed and squared. Where they are too few
+    the remainder cannot be small, and ‖W‖² − 2·tr + ‖VU‖² loses no digit that matters, nor builds a dense matrix.
+    """
+    if V.shape[1] * 2 > min(W.shape):
+        return (W - (V @ U).T).pow(2).sum()
+    cross = ((W @ V) * U.T).sum()
+    size = ((V.T @ V) * (U @ U.T)).sum()
+    return W.pow(2).sum() - 2 * cross + size
+
+
+def faithfulness(
+    W: Mapping[str, Tensor], V: Mapping[str, Tensor], U: Mapping[str, Tensor]
+) -> Float[Tensor, ""]:
+    """Mean squared difference of components and weights over all weight entries of the sites (SPEC 5)."""
+    total = torch.stack([squared_residual(W[site], V[site], U[site]) for site in W]).sum()
+    return total / sum(weight.numel() for weight in W.values())
+
+
+def importance_minimality(
+    g: Mapping[str, Float[Tensor, "batch seq C"]],
+    valid: Bool[Tensor, "batch seq"],
+    p: float,
+    eps: float = 1e-6,
+) -> Float[Tensor, ""]:
+    """Σ over sites and components of |g|^p, mean over the valid positions (SPEC 6). `g` is the upper one."""
+    total = torch.stack([(value[valid] + eps).pow(p).sum() for value in g.values()]).sum()
+    return total / valid.sum()
+
+
+def kl_divergence(
+    target: Float[Tensor, "*positions vocab"], logits: Float[Tensor, "*positions vocab"]
+) -> Float[Tensor, "*positions"]:
+    """KL(target ‖ masked) a position, in nats. `target` holds log-probabilities, `logits` need not be normalised."""
+    log_q = torch.log_softmax(logits.float(), dim=-1)
+    return (target.exp() * (target - log_q)).sum(-1)
+
+
+def mean_squared_error(
+    target: Float[Tensor, "*positions vocab"], logits: Float[Tensor, "*positions vocab"]
+) -> Float[Tensor, "*positions"]:
+    """Mean squared difference of log-probabilities a position."""
+    return (target - torch.log_softmax(logits.float(), dim=-1)).pow(2).mean(-1)
+
+
+def exponent(step: int, steps: int, start: float, end: float) -> float:
+    """p at a step: from `start` to `end`, linearly."""
+    return start + (end - start) * min(1.0, step / max(1, steps - 1))
+
+
+def warmed(step: int, steps: int, share: float) -> float:
+    """0 to 1 over the first `share` of the steps, then 1."""
+    return 1.0 if share == 0 else min(1.0, step / (share * steps))

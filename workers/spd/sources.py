@@ -1,0 +1,67 @@
+"""Mask sources: from causal importances to the masks of one pass (SPEC 7, 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from workers.spd.masks import SiteMask
+
+SourceKind = Literal["uniform", "level"]
+Route = Literal["site", "layer", "position"]
+
+
+def draw(
+    shape: tuple[int, ...], kind: SourceKind, level: float, generator: torch.Generator, device: torch.device
+) -> Tensor:
+    """Sources r in [0, 1]: `uniform`, or `level`: Bernoulli(λ) with one λ a pass. Drawn on the generator's device."""
+    r = torch.rand(shape, generator=generator, device=generator.device)
+    if kind == "level":
+        r = (r < level).to(r.dtype)
+    return r.to(device)
+
+
+def site_mask(
+    V: Float[Tensor, "d_in C"],
+    U: Float[Tensor, "C d_out"],
+    mask: Float[Tensor, "... C"],
+    delta: Float[Tensor, "... 1"],
+    replaced: Bool[Tensor, "... 1"] | None = None,
+) -> SiteMask:
+    """The mask of one site: m and m_Δ where `replaced`, the target's own weights (all ones) elsewhere."""
+    coefficient = mask - delta
+    if replaced is not None:
+        coefficient = coefficient * replaced
+        delta = torch.where(replaced, delta, torch.ones_like(delta))
+    return SiteMask(V, U, coefficient, delta)
+
+
+def routed(
+    sites: list[str],
+    groups: Mapping[str, int],
+    route: Route,
+    shape: tuple[int, int],
+    generator: torch.Generator,
+) -> dict[str, Bool[Tensor, "batch seq 1"]]:
+    """Which sites (or layers, or positions) a partial pass replaces, drawn anew for each prompt of the batch.
+
+    The number is uniform from 1 to all, then a random subset of that size; `groups` maps a site to its layer.
+    """
+    batch, seq = shape
+    if route == "position":
+        share = torch.rand(batch, 1, 1, generator=generator)
+        return {site: torch.rand(batch, seq, 1, generator=generator) < share for site in sites}
+    names = [groups[site] if route == "layer" else place for place, site in enumerate(sites)]
+    order = sorted(set(names))
+    count = torch.randint(1, len(order) + 1, (batch, 1), generator=generator)
+    rank = torch.rand(batch, len(order), generator=generator).argsort(dim=1).argsort(dim=1)
+    chosen = rank < count  # [batch, groups]
+    place_of = {name: place for place, name in enumerate(order)}
+    return {
+        site: chosen[:, place_of[name], None, None].expand(batch, seq, 1)
+        for site, name in zip(sites, names, strict=True)
+    }

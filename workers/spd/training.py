@@ -1,0 +1,211 @@
+"""One training step of SPD, and the state a run carries from step to step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workers.spd import losses
+from workers.spd.ci import CIFunctions, upper
+from workers.spd.components import Components, data_start, random_start, svd_start
+from workers.spd.config import (
+    ConfigError,
+    DecomposeConfig,
+    Faithfulness,
+    ImportanceMinimality,
+    PartialReconstruction,
+    StochasticReconstruction,
+)
+from workers.spd.data import Batch
+from workers.spd.decomposition import Decomposition, mean_counted
+from workers.spd.masks import inner_activation
+from workers.spd.sources import routed
+from workers.spd.targets import Target
+
+
+def initial_components(
+    config: DecomposeConfig, target: Target, sites: list[str], batch: Batch, generator: torch.Generator
+) -> Components:
+    """V and U at step 0. `C: auto` takes one component a token input of the data (start `data`), else full rank."""
+    V: dict[str, Tensor] = {}
+    U: dict[str, Tensor] = {}
+    valid = batch.masked(config.reconstruction.first_position == "unmasked")
+    for site in sites:
+        W = target.weight(site).float()
+        X = batch.inputs[site][valid].float()
+        if config.start.kind == "data":
+            if config.C != "auto" and X.shape[0] > config.C:
+                X = X[: config.C]
+            V[site], U[site] = data_start(W, X, config.start.ridge)
+        else:
+            C = min(W.shape) if config.C == "auto" else config.C
+            V[site], U[site] = (svd_start if config.start.kind == "svd" else random_start)(W, C, generator)
+    return Components(V, U, {site: list(range(v.shape[1])) for site, v in V.items()})
+
+
+@dataclass
+class Sample:
+    """One masked pass within a step: which loss it belongs to, how its sources are drawn, what it replaces."""
+
+    loss: StochasticReconstruction | PartialReconstruction
+    level: bool
+    weight: float
+
+
+class Trainer:
+    """A run in progress. All randomness comes from `generator`, on the CPU, so a checkpoint resumes exactly."""
+
+    def __init__(self, config: DecomposeConfig, target: Target, sites: list[str], batch: Batch) -> None:
+        self.config, self.target, self.sites = config, target, sites
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.step = 0
+        components = initial_components(config, target, sites, batch, self.generator)
+        shapes = {site: (V.shape[0], V.shape[1]) for site, V in components.V.items()}
+        ci = CIFunctions(shapes, config.ci, self.generator)
+        self.adopt(components.to(target.device), ci.to(target.device))
+        inner = {site: inner_activation(batch.inputs[site], V) for site, V in components.V.items()}
+        ci.set_scale(inner, batch.inputs, batch.valid)
+        self.weights = {site: target.weight(site).float() for site in sites}
+        self.trained = {site: V.shape[1] for site, V in components.V.items()}
+
+    def adopt(self, components: Components, ci: CIFunctions) -> None:
+        """Train these from here on, with fresh Adam moments."""
+        first_unmasked = self.config.reconstruction.first_position == "unmasked"
+        self.decomposition = Decomposition(self.target, components, ci, first_unmasked=first_unmasked)
+        optimizer = self.config.optimizer
+        self.optimizer = torch.optim.Adam(
+            [
+                {"params": list(components.parameters()), "peak": optimizer.component_learning_rate},
+                {"params": [p for p in ci.parameters() if p.requires_grad], "peak": optimizer.ci_learning_rate},
+            ],
+            lr=0.0,
+            betas=(optimizer.beta1, optimizer.beta2),
+        )
+
+    @property
+    def components(self) -> Components:
+        return self.decomposition.components
+
+    @property
+    def ci(self) -> CIFunctions:
+        return self.decomposition.ci
+
+    def warm_up_faithfulness(self, steps: int, learning_rate: float = 1e-2) -> float:
+        """Steps on faithfulness alone (L-BFGS), before the run; returns where it ended."""
+        value = 0.0
+        if steps:
+            parameters = list(self.components.parameters())
+            solver = torch.optim.LBFGS(parameters, max_iter=steps, line_search_fn="strong_wolfe")
+
+            def closure() -> Tensor:
+                solver.zero_grad()
+                loss = losses.faithfulness(self.weights, self.components.V, self.components.U) * 1e6
+                loss.backward()
+                return loss
+
+            value = float(solver.step(closure)) / 1e6
+        return value
+
+    def learning_rate(self, peak: float) -> float:
+        """Linear warm-up, then a cosine to zero."""
+        done = self.step / self.config.steps
+        warm = self.config.optimizer.warmup
+        if done < warm:
+            return peak * done / warm
+        return peak * 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm)))
+
+    def samples(self) -> list[Sample]:
+        """The masked passes of a step; they run as one batch."""
+        result: list[Sample] = []
+        for loss in self.config.losses:
+            if isinstance(loss, StochasticReconstruction | PartialReconstruction):
+                count = loss.uniform + loss.level
+                if not count:
+                    raise ConfigError(f"losses.{loss.kind}: at least one of uniform and level must be above 0.")
+                weight = loss.coefficient / count
+                result += [Sample(loss, False, weight)] * loss.uniform + [Sample(loss, True, weight)] * loss.level
+        return result
+
+    def reconstruction(self, batch: Batch, g: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        """The reconstruction losses, weighted and summed, and each by name (nats)."""
+        samples = self.samples()
+        rows, seq = batch.tokens.shape
+        sizes = [g[site].shape[-1] + 1 for site in self.sites]
+        device = batch.tokens.device
+        r = torch.rand(len(samples), rows, seq, sum(sizes), generator=self.generator).to(device)
+        levels = torch.rand(len(samples), generator=self.generator)
+        for place, sample in enumerate(samples):
+            if sample.level:
+                r[place] = (r[place] < float(levels[place])).float()
+        replaced: dict[str, Tensor] | None = None
+        if any(isinstance(sample.loss, PartialReconstruction) for sample in samples):
+            layers = {site: self.target.layer(site) for site in self.sites}
+            everything = torch.ones(rows, seq, 1, dtype=torch.bool)
+            parts = [
+                routed(self.sites, layers, sample.loss.route, (rows, seq), self.generator)
+                if isinstance(sample.loss, PartialReconstruction)
+                else dict.fromkeys(self.sites, everything)
+                for sample in samples
+            ]
+            replaced = {
+                site: torch.stack([part[site] for part in parts]).flatten(0, 1).to(device) for site in self.sites
+            }
+        mask: dict[str, Tensor] = {}
+        delta: dict[str, Tensor] = {}
+        for site, source in zip(self.sites, r.split(sizes, dim=-1), strict=True):
+            own = source[..., :-1]
+            mask[site] = (g[site] + (1 - g[site]) * own).flatten(0, 1)
+            delta[site] = source[..., -1:].flatten(0, 1)
+        masks = self.decomposition.site_masks(mask, delta, replaced)
+        each = mean_counted(self.decomposition.kl(batch, masks, len(samples)), batch.counted)
+        total = torch.stack([value * sample.weight for value, sample in zip(each, samples, strict=True)]).sum()
+        named: dict[str, list[float]] = {}
+        for value, sample in zip(each.tolist(), samples, strict=True):
+            named.setdefault(f"{sample.loss.kind}_{'level' if sample.level else 'uniform'}", []).append(value)
+        return total, {name: sum(values) / len(values) for name, values in named.items()}
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """One step; returns what it measured before the update."""
+        config = self.config
+        found = self.decomposition.importances(batch.inputs)
+        total, figures = self.reconstruction(batch, found.g)
+        for loss in config.losses:
+            if isinstance(loss, Faithfulness):
+                value = losses.faithfulness(self.weights, self.components.V, self.components.U)
+                total = total + loss.coefficient * value
+                figures["faithfulness"] = float(value.detach())
+            elif isinstance(loss, ImportanceMinimality):
+                p = losses.exponent(self.step, config.steps, loss.p_start, loss.p_end)
+                valid = batch.masked(self.decomposition.first_unmasked)
+                importance = {site: upper(value) for site, value in found.gamma.items()}
+                value = losses.importance_minimality(importance, valid, p)
+                total = total + loss.coefficient * losses.warmed(self.step, config.steps, loss.warmup) * value
+                figures["importance_minimality"] = float(value.detach())
+                used = torch.stack([(v[valid] > config.threshold).sum() for v in found.g.values()]).sum()
+                figures["l0"] = float(used) / float(valid.sum())
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        if config.optimizer.grad_clip is not None:
+            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, config.optimizer.grad_clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(group["peak"])
+        self.optimizer.step()
+        self.step += 1
+        figures["loss"] = float(total.detach())
+        return figures
+
+    @torch.no_grad()
+    def prune(self, batch: Batch, below: float) -> int:
+        """Drop components whose importance never passes `below` on this batch; returns how many went."""
+        g = self.decomposition.importances(batch.inputs).g
+        valid = batch.masked(self.decomposition.first_unmasked)
+        keep = {site: (g[site][valid].amax(0) >= below).nonzero().flatten().tolist() for site in self.sites}
+        before = self.components.count()
+        components = self.components.pruned(keep)
+        self.ci.keep(keep)
+        self.adopt(components, self.ci)
+        return before - components.count()
