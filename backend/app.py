@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from backend import errors
+from backend import errors, pages
 from backend.api import decompositions, findings, health, jobs, workbench
+from backend.headers import KnownHosts, SecurityHeaders, allowed_hosts
 from backend.schemas.common import ErrorBody
+from backend.services import container
+from backend.services.container import Services
 from backend.settings import Settings, app_version
 
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -23,11 +28,22 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The application over one home folder and one database."""
+def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
+    """The application over one home folder and one database; nothing is opened until it starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.services = services or container.build(settings)
+        app.state.services.start()
+        try:
+            yield
+        finally:
+            app.state.services.close()
+
     app = FastAPI(
         title="Unweave",
         version=app_version(),
+        lifespan=lifespan,
         generate_unique_id_function=operation_id,
         responses=ERRORS,
         max_body_size=settings.max_body_bytes,
@@ -38,4 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
     errors.install(app)
     for noun in (health, decompositions, workbench, findings, jobs):
         app.include_router(noun.router)
+    pages.install(app)
+    app.add_middleware(KnownHosts, allowed=allowed_hosts(settings.host, settings.allowed_hosts))
+    app.add_middleware(SecurityHeaders)
     return app

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+SHIPPED = Path(str(resources.files("workers"))) / "shipped"
+FEATURED = Path(str(resources.files("backend"))) / "featured"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -20,28 +23,44 @@ class Settings(BaseSettings):
         default_factory=lambda: Path.home() / ".unweave",
         description="Folder for the database, finished decompositions, model weights and jobs.",
     )
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8000, ge=1, le=65_535, description="Port to listen on.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=1, le=65_535, description="Port to listen on.")
     database_url: str | None = Field(
-        None, description="SQLAlchemy URL, such as postgresql+psycopg://user:password@host/name. "
+        default=None, description="SQLAlchemy URL, such as postgresql+psycopg://user:password@host/name. "
         "Without it: SQLite in the home folder.",
     )  # fmt: skip
-    device: str = Field("cpu", description="Where live ablations run: cpu, cuda or cuda:0.")
+    shipped: Path = Field(
+        default=SHIPPED,
+        description="Folder of decompositions that come with the package; read in place, never written.",
+    )
+    featured: Path = Field(
+        default=FEATURED, description="Folder of findings that are there from the first start."
+    )
+    device: str = Field(default="cpu", description="Where live ablations run: cpu, cuda or cuda:0.")
     allowed_hosts: list[str] = Field(
-        [],
+        default=[],
         description="Host names the server answers to, as a JSON list. Without it: loopback names when listening on "
         "loopback, any name otherwise.",
     )
-    load_engines: bool = Field(True, description="Load model weights in the background when the server starts.")
-    compute_threads: int = Field(2, ge=1, le=64, description="Ablations computed at the same time.")
+    load_engines: bool = Field(
+        default=True, description="Load model weights in the background when the server starts."
+    )
+    max_engines: int = Field(
+        default=8,
+        ge=1,
+        description="Decompositions kept ready for ablations; past that the least recently used leaves.",
+    )
+    compute_threads: int = Field(default=2, ge=1, le=64, description="Ablations computed at the same time.")
     compute_queue: int = Field(
-        256, ge=1, description="Ablations that may wait; past that the server answers 429 with Retry-After."
+        default=256,
+        ge=1,
+        description="Ablations that may wait; past that the server answers 429 with Retry-After.",
     )
-    max_body_bytes: int = Field(2_000_000, ge=1_000, description="Largest request body, in bytes.")
+    max_body_bytes: int = Field(default=2_000_000, ge=1_000, description="Largest request body, in bytes.")
     max_prompt_tokens: int = Field(
-        512, ge=1, description="Most tokens of a prompt, where the model itself would take more."
+        default=512, ge=1, description="Most tokens of a prompt, where the model itself would take more."
     )
-    log_level: str = Field("info", description="debug, info, warning or error.")
+    log_level: str = Field(default="info", description="debug, info, warning or error.")
 
     @property
     def url(self) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 
-from backend.api.deps import CatalogueDep, ComponentsDep, EnginesDep
+from backend.api.deps import CatalogueDep, ComponentsDep, EnginesDep, GalleryDep
 from backend.schemas.common import Listing, TargetStatus
 from backend.schemas.decompositions import (
     ComponentDetail,
@@ -16,6 +16,7 @@ from backend.schemas.decompositions import (
     DecompositionListing,
     Group,
 )
+from backend.services.groups import groups
 
 router = APIRouter(prefix="/api/decompositions", tags=["decompositions"])
 
@@ -23,15 +24,15 @@ Id = Annotated[str, Path(max_length=200, description="readable slug or content h
 
 
 @router.get("")
-def list_decompositions(catalogue: CatalogueDep) -> DecompositionListing:
+def list_decompositions(gallery: GalleryDep) -> DecompositionListing:
     """Every decomposition that can be opened, shipped ones first."""
-    return catalogue.listing()
+    return gallery.listing()
 
 
 @router.get("/{id}")
-def get_decomposition(id: Id, catalogue: CatalogueDep) -> Decomposition:
+def get_decomposition(id: Id, gallery: GalleryDep) -> Decomposition:
     """One decomposition with its evidence, sites, prompts and curves."""
-    return catalogue.view(id)
+    return gallery.view(id)
 
 
 @router.post("/{id}/target")
@@ -43,7 +44,7 @@ def load_target(id: Id, catalogue: CatalogueDep, engines: EnginesDep) -> TargetS
 @router.get("/{id}/groups")
 def list_groups(id: Id, catalogue: CatalogueDep) -> Listing[Group]:
     """Named sets of components, made from harvested statistics."""
-    return catalogue.groups(id)
+    return groups(catalogue.get(id))
 
 
 @router.get("/{id}/components")

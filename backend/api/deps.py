@@ -12,6 +12,7 @@ from backend.services.catalogue import Catalogue
 from backend.services.components import Components
 from backend.services.container import Services
 from backend.services.findings import Findings
+from backend.services.gallery import Gallery
 from backend.services.health import HealthService
 from backend.services.jobs import JobService
 from backend.services.prompts import Prompts
@@ -27,6 +28,10 @@ ServicesDep = Annotated[Services, Depends(services)]
 
 def _catalogue(all: ServicesDep) -> Catalogue:
     return all.catalogue
+
+
+def _gallery(all: ServicesDep) -> Gallery:
+    return all.gallery
 
 
 def _components(all: ServicesDep) -> Components:
@@ -58,6 +63,7 @@ def _jobs(all: ServicesDep) -> JobService:
 
 
 CatalogueDep = Annotated[Catalogue, Depends(_catalogue)]
+GalleryDep = Annotated[Gallery, Depends(_gallery)]
 ComponentsDep = Annotated[Components, Depends(_components)]
 EnginesDep = Annotated[Engines, Depends(_engines)]
 PromptsDep = Annotated[Prompts, Depends(_prompts)]

@@ -19,7 +19,9 @@ router = APIRouter(prefix="/api/decompositions", tags=["workbench"])
 
 
 @router.post("/{id}/tokenize")
-def tokenize(id: Id, request: TokenizeRequest, catalogue: CatalogueDep, prompts: PromptsDep) -> TokenizeAnswer:
+def tokenize(
+    id: Id, request: TokenizeRequest, catalogue: CatalogueDep, prompts: PromptsDep
+) -> TokenizeAnswer:
     """Token ids and pieces of a text, with warnings. Needs no model weights."""
     return prompts.tokenize(catalogue.get(id), request)
 

@@ -61,4 +61,6 @@ class TargetStatus(Wire):
     model: str
     state: EngineState
     progress: float | None = None
-    message: str | None = Field(None, description="a plain sentence: what is happening, or what failed and what to do")
+    message: str | None = Field(
+        None, description="a plain sentence: what is happening, or what failed and what to do"
+    )

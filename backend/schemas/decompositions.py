@@ -25,7 +25,7 @@ class Headline(Wire):
 
     label: str
     value: float | None
-    unit: str = Field("", description="nats, components, …; empty for a pure number")
+    unit: str = Field(default="", description="nats, components, …; empty for a pure number")
     explain: str
     status: Literal["good", "weak", "info"]
 
@@ -70,7 +70,9 @@ class SiteSummary(Wire):
     components: int
     stored: int
     alive: int
-    l0: float = Field(description="mean number of components above the threshold per position, training prompts")
+    l0: float = Field(
+        description="mean number of components above the threshold per position, training prompts"
+    )
     faithfulness: float | None = None
 
 
@@ -82,8 +84,10 @@ class RunPrompt(Wire):
     bos: bool
     tokens: list[Token]
     answer: str | None
-    answer_probability: float | None = Field(None, description="the target model's probability of the answer")
-    fact: str | None = Field(None, description="prompts with the same fact share it")
+    answer_probability: float | None = Field(
+        default=None, description="the target model's probability of the answer"
+    )
+    fact: str | None = Field(default=None, description="prompts with the same fact share it")
 
 
 class EvidenceRow(Wire):
@@ -95,7 +99,9 @@ class EvidenceRow(Wire):
     unit: str
     train: float | None
     held_out: float | None
-    spread: float | None = Field(None, description="standard deviation over seeds, where there are several")
+    spread: float | None = Field(
+        default=None, description="standard deviation over seeds, where there are several"
+    )
     status: Literal["good", "weak", "info"]
     warning: str | None = None
 
@@ -195,7 +201,11 @@ class ComponentExample(Wire):
 class ComponentDetail(ComponentRow):
     groups: list[str]
     examples: list[ComponentExample]
-    reads: list[str] = Field([], description="tokens whose embedding it reads most strongly, where this can be told")
-    writes: list[str] = Field([], description="tokens its write direction promotes most, where this can be told")
+    reads: list[str] = Field(
+        [], description="tokens whose embedding it reads most strongly, where this can be told"
+    )
+    writes: list[str] = Field(
+        [], description="tokens its write direction promotes most, where this can be told"
+    )
     previous: str | None = None
     next: str | None = None

@@ -16,11 +16,15 @@ class FindingRequest(Wire):
 
     decomposition: str = Field(max_length=200)
     title: str = Field(min_length=1, max_length=200)
-    claim: str = Field("", max_length=1_000)
-    notes: str = Field("", max_length=20_000, description="Markdown")
+    claim: str = Field(default="", max_length=1_000)
+    notes: str = Field(default="", max_length=20_000, description="Markdown")
     ablations: list[AblationRequest] = Field(min_length=1, max_length=8, description="one a prompt")
-    groups: list[str] = Field([], max_length=64, description="names of the groups in the basket, for the reader")
-    focus: list[int] = Field([], max_length=8, description="the position to look at, one a prompt; -1 the last")
+    groups: list[str] = Field(
+        [], max_length=64, description="names of the groups in the basket, for the reader"
+    )
+    focus: list[int] = Field(
+        [], max_length=8, description="the position to look at, one a prompt; -1 the last"
+    )
 
 
 class FindingSummary(Wire):
@@ -46,6 +50,23 @@ class Finding(FindingSummary):
     notes_html: str = Field(description="sanitised rendering of the notes")
     groups: list[str]
     focus: list[int]
+    results: list[FindingResult]
+    provenance: Provenance
+
+
+class FindingRecord(Wire):
+    """A finding as it is kept, in the database and in the files of the featured ones. Written once."""
+
+    slug: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,199}$")
+    title: str
+    claim: str
+    notes: str
+    decomposition: str
+    artifact_hash: str
+    created_at: datetime
+    groups: list[str]
+    focus: list[int]
+    summary: list[str]
     results: list[FindingResult]
     provenance: Provenance
 

@@ -30,4 +30,4 @@ class Health(Wire):
     database: DatabaseHealth
     engine: list[TargetStatus]
     workers: list[WorkerHealth]
-    warnings: list[str] = Field([], description="folders that were skipped, and why")
+    warnings: list[str] = Field(default=[], description="folders that were skipped, and why")

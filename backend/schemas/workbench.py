@@ -36,8 +36,8 @@ class TokenizeAnswer(Wire):
 class Prompt(Wire):
     """A prompt as text or as token ids (exactly one). With ids, `bos` only says whether the first one is a BOS."""
 
-    text: str | None = Field(None, max_length=MAX_TEXT)
-    token_ids: list[Annotated[int, Field(ge=0)]] | None = Field(None, max_length=8_192)
+    text: str | None = Field(default=None, max_length=MAX_TEXT)
+    token_ids: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, max_length=8_192)
     bos: bool = False
 
     @model_validator(mode="after")
@@ -73,14 +73,14 @@ class Suppression(Wire):
 
     key: str = Field(max_length=300)
     strength: Unit = 1.0
-    positions: list[Annotated[int, Field(ge=0)]] | None = Field(None, max_length=8_192)
+    positions: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, max_length=8_192)
 
 
 class AblationRequest(Prompt):
-    components: list[Suppression] = Field([], max_length=MAX_COMPONENTS)
+    components: list[Suppression] = Field(default=[], max_length=MAX_COMPONENTS)
     mode: Literal["suppress", "keep_only"] = "suppress"
     top_k: Annotated[int, Field(ge=1, le=MAX_TOP_K)] = 10
-    watch: list[str | Annotated[int, Field(ge=0)]] = Field([], max_length=MAX_WATCH)
+    watch: list[str | Annotated[int, Field(ge=0)]] = Field(default=[], max_length=MAX_WATCH)
     positions: list[Annotated[int, Field(ge=0)]] | None = Field(
         None, max_length=8_192, description="positions to report; null means all"
     )

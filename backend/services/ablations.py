@@ -1,1 +1,184 @@
-class Ablations: ...
+"""Causal importances and ablations of a prompt: everything is checked here, computed behind the door."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from backend.errors import ApiError, invalid
+from backend.schemas.common import Provenance
+from backend.schemas.workbench import (
+    Ablation,
+    AblationRequest,
+    Importances,
+    ImportancesRequest,
+    Output,
+    OutputShift,
+    PositionShift,
+    SelfCheck,
+    Suppression,
+)
+from backend.services.ablation import Ablator, EditSpec, Engines
+from backend.services.components import parse_key
+from backend.services.compute import ComputePool
+from backend.services.entries import Entry
+from backend.services.prompts import Prompts, tokens
+from workers.spd.artifact import HarvestPrompt
+
+
+class Ablations:
+    """Answers of the workbench. Requests share nothing but the frozen weights."""
+
+    def __init__(self, engines: Engines, prompts: Prompts, pool: ComputePool) -> None:
+        self.engines, self.prompts, self.pool = engines, prompts, pool
+
+    async def ablate(self, entry: Entry, request: AblationRequest) -> Ablation:
+        """The answer to one ablation. Raises ApiError 422 for what cannot be done, 503 while there are no weights."""
+        return await self.pool.run(lambda: self.ablate_now(entry, request))
+
+    async def importances(self, entry: Entry, request: ImportancesRequest) -> Importances:
+        """Live importances; for a prompt of the run, the stored ones where the weights are not there."""
+        return await self.pool.run(lambda: self.importances_now(entry, request))
+
+    def ablate_now(self, entry: Entry, request: AblationRequest) -> Ablation:
+        """The same, in the calling thread."""
+        started = time.perf_counter()
+        ids = self.prompts.resolve(entry, request)
+        edits = check_edits(entry, request.components, len(ids))
+        watch = self.prompts.watched(entry, request.watch)
+        positions = check_positions(request.positions, len(ids), "report")
+        engine = self.engines.get(entry)
+        result = engine.ablate(ids, edits, request.mode, request.top_k, watch, positions)
+        try:
+            shifts = [
+                PositionShift(
+                    position=place.position,
+                    kl=place.kl,
+                    top=[_shift(entry, row) for row in place.top],
+                    watched=[_shift(entry, row) for row in place.watched],
+                )
+                for place in result.positions
+            ]
+            return Ablation(
+                tokens=tokens(entry, ids),
+                mode=request.mode,
+                components=len(edits),
+                positions=shifts,
+                self_check=SelfCheck(max_kl=result.self_check_max_kl),
+                max_kl=max((shift.kl for shift in shifts), default=0.0),
+                elapsed_ms=_since(started),
+                provenance=_provenance(entry, engine),
+            )
+        except ValueError as error:
+            raise _not_finite() from error
+
+    def importances_now(self, entry: Entry, request: ImportancesRequest) -> Importances:
+        """The same, in the calling thread."""
+        started = time.perf_counter()
+        ids = self.prompts.resolve(entry, request)
+        try:
+            engine = self.engines.get(entry)
+        except ApiError:
+            stored = next((p for p in entry.artifact.prompts if p.token_ids == ids), None)
+            if stored is None:
+                raise
+            return _stored(entry, stored, request.threshold, started)
+        found = engine.importances(ids, request.threshold)
+        try:
+            return Importances(
+                tokens=tokens(entry, ids),
+                sites=entry.site_names,
+                site=found.site,
+                position=found.position,
+                component=found.component,
+                ci=found.ci,
+                inner_activation=found.inner_activation,
+                threshold=request.threshold,
+                below_threshold=found.below_threshold,
+                source="live",
+                elapsed_ms=_since(started),
+                provenance=_provenance(entry, engine),
+            )
+        except ValueError as error:
+            raise _not_finite() from error
+
+
+def check_edits(entry: Entry, components: Sequence[Suppression], length: int) -> list[EditSpec]:
+    """The basket as the engine takes it. Raises ApiError 422 naming the component, position or overlap at fault."""
+    edits: list[EditSpec] = []
+    taken: dict[str, set[int]] = {}
+    for item in components:
+        key = parse_key(entry, item.key)
+        positions = check_positions(item.positions, length, "ablate")
+        at = set(range(length)) if positions is None else set(positions)
+        before = taken.setdefault(item.key, set())
+        if before & at:
+            raise invalid(
+                "duplicate_component",
+                f"The component {item.key} is in the basket twice at position {min(before & at)}. Keep one of the two.",
+                key=item.key,
+            )
+        before |= at
+        edits.append(EditSpec(key.site, key.index, item.strength, positions))
+    return edits
+
+
+def check_positions(positions: Sequence[int] | None, length: int, verb: str) -> tuple[int, ...] | None:
+    """Positions inside a prompt, in order, each once; None means all. Raises ApiError 422 naming the first outside."""
+    if positions is None:
+        return None
+    outside = next((position for position in positions if position >= length), None)
+    if outside is not None:
+        raise invalid(
+            "position_out_of_range",
+            f"There is no position {outside} to {verb}: the prompt has {length} tokens, positions 0 to {length - 1}.",
+            position=outside,
+            length=length,
+        )
+    return tuple(sorted(set(positions)))
+
+
+def _shift(entry: Entry, row: object) -> OutputShift:
+    token_id: int = row.token_id  # type: ignore[attr-defined]
+    return OutputShift(
+        token_id=token_id,
+        token=entry.token(token_id).piece,
+        baseline=_output(row.baseline),  # type: ignore[attr-defined]
+        ablated=_output(row.ablated),  # type: ignore[attr-defined]
+    )
+
+
+def _output(stat: object) -> Output:
+    return Output(probability=stat.probability, logit=stat.logit, rank=stat.rank)  # type: ignore[attr-defined]
+
+
+def _stored(entry: Entry, prompt: HarvestPrompt, threshold: float, started: float) -> Importances:
+    rows = [row for row, ci in enumerate(prompt.ci) if ci >= threshold]
+    return Importances(
+        tokens=tokens(entry, prompt.token_ids),
+        sites=entry.site_names,
+        site=[prompt.site[row] for row in rows],
+        position=[prompt.position[row] for row in rows],
+        component=[prompt.component[row] for row in rows],
+        ci=[prompt.ci[row] for row in rows],
+        inner_activation=[prompt.inner_activation[row] for row in rows],
+        threshold=threshold,
+        below_threshold=len(prompt.ci) - len(rows),
+        source="stored",
+        elapsed_ms=_since(started),
+        provenance=entry.provenance(),
+    )
+
+
+def _provenance(entry: Entry, engine: Ablator) -> Provenance:
+    return entry.provenance(dtype=engine.dtype, device=engine.device, versions=engine.versions)
+
+
+def _since(started: float) -> float:
+    return round((time.perf_counter() - started) * 1_000, 3)
+
+
+def _not_finite() -> ApiError:
+    return ApiError(
+        500, "not_finite", "The model gave numbers that are not finite, so there is nothing to show."
+    )

@@ -1,1 +1,154 @@
-class Catalogue: ...
+"""The decompositions that can be opened: found on disk, indexed, looked up by slug or content hash."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from backend.db import index
+from backend.db.index import Folder
+from backend.db.session import Database
+from backend.errors import not_found
+from backend.services.entries import Entry
+from backend.settings import Settings
+from workers.spd.artifact import Artifact, ArtifactError, read_artifact
+
+log = logging.getLogger("unweave")
+
+RESCAN_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a folder held when last looked at: an entry, a reason to skip it, or neither (a copy of another)."""
+
+    signature: str
+    entry: Entry | None
+    warning: str | None
+
+
+class Catalogue:
+    """Reads artefact folders as they appear, change and go. A folder that cannot be read is skipped with a
+    sentence in `warnings`; it never stops the others."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self.settings, self.database = settings, database
+        self._lock = threading.Lock()
+        self._seen: dict[str, _Seen] = {}
+        self._by_id: dict[str, Entry] = {}
+        self._scanned = float("-inf")
+
+    # --- looking up -------------------------------------------------------------------------------------------
+
+    def get(self, id: str) -> Entry:
+        """A decomposition by slug or content hash. Raises ApiError 404."""
+        self.refresh(at_most_every=RESCAN_SECONDS)
+        entry = self._by_id.get(id)
+        if entry is None:
+            self.refresh()
+            entry = self._by_id.get(id)
+        if entry is None:
+            raise not_found(
+                "unknown_decomposition", f"There is no decomposition “{id[:80]}” here.", id=id[:200]
+            )
+        return entry
+
+    async def aget(self, id: str) -> Entry:
+        """The same from a coroutine."""
+        return await run_in_threadpool(self.get, id)
+
+    def entries(self) -> list[Entry]:
+        """Every decomposition, shipped ones first."""
+        self.refresh(at_most_every=RESCAN_SECONDS)
+        return [seen.entry for seen in self._seen.values() if seen.entry is not None]
+
+    def warnings(self) -> list[str]:
+        """A sentence for every folder that was skipped."""
+        return [seen.warning for seen in self._seen.values() if seen.warning is not None]
+
+    # --- keeping up with the disk -----------------------------------------------------------------------------
+
+    def refresh(self, *, at_most_every: float = 0.0) -> None:
+        """Look at the folders again. Cheap where nothing changed: one `stat` a folder."""
+        if time.monotonic() - self._scanned < at_most_every:
+            return
+        with self._lock:
+            if time.monotonic() - self._scanned < at_most_every:
+                return
+            folders = index.scan(self.settings.shipped, shipped=True)
+            folders += index.scan(self.settings.artifacts, shipped=False)
+            seen: dict[str, _Seen] = {}
+            hashes: set[str] = set()
+            for folder in folders:
+                old = self._seen.get(folder.place)
+                if old is not None and old.entry is not None and old.entry.hash in hashes:
+                    old = None
+                now = (
+                    old
+                    if old is not None and old.signature == folder.signature
+                    else self._read(folder, hashes)
+                )
+                seen[folder.place] = now
+                if now.entry is not None:
+                    hashes.add(now.entry.hash)
+            if self._seen.keys() - seen.keys() or self._scanned == float("-inf"):
+                self._forget_missing(set(seen))
+            self._seen = seen
+            entries = [found.entry for found in seen.values() if found.entry is not None]
+            self._by_id = {e.hash: e for e in entries} | {e.slug: e for e in entries}
+            self._scanned = time.monotonic()
+
+    def _read(self, folder: Folder, hashes: set[str]) -> _Seen:
+        try:
+            return self._index(folder, hashes)
+        except (ArtifactError, ValidationError, OSError, ValueError, KeyError) as error:
+            said = str(error) if isinstance(error, ArtifactError) else _plain(folder.path, error)
+            log.warning("skipped %s: %s", folder.path, said)
+            return _Seen(folder.signature, None, said)
+
+    def _index(self, folder: Folder, hashes: set[str]) -> _Seen:
+        with self.database.session() as session:
+            row = index.indexed(session, folder)
+            artifact = read_artifact(folder.path, verify=row is None)
+            if row is not None and row.hash != artifact.hash:
+                artifact, row = read_artifact(folder.path, verify=True), None
+            if artifact.hash in hashes:
+                return _Seen(folder.signature, None, None)
+            if row is None:
+                _check(artifact)
+                row = index.store(session, folder, artifact)
+            return _Seen(folder.signature, Entry(row.slug, folder.shipped, artifact, self.settings), None)
+
+    def _forget_missing(self, present: set[str]) -> None:
+        with self.database.session() as session:
+            for place in index.places(session):
+                if place not in present:
+                    index.forget(session, place=place)
+
+
+def _check(artifact: Artifact) -> None:
+    """What the hashes cannot say: that the harvest speaks of sites and components the manifest has."""
+    kept = {site.name: set(site.kept) for site in artifact.manifest.sites}
+    for site, number in zip(artifact.columns.site, artifact.columns.index, strict=True):
+        if number not in kept.get(site, ()):
+            raise ArtifactError(
+                f"“{artifact.path.name}” lists the component {site}:{number}, which it does not store."
+            )
+    for prompt in artifact.prompts:
+        if max(prompt.site, default=-1) >= len(kept) or max(prompt.position, default=-1) >= len(
+            prompt.token_ids
+        ):
+            raise ArtifactError(f"“{artifact.path.name}” has harvested values outside its sites or prompts.")
+    if not isinstance(artifact.groups, list) or not isinstance(artifact.curves, list):
+        raise ArtifactError(f"“{artifact.path.name}” has a harvest that cannot be read.")
+
+
+def _plain(path: Path, error: Exception) -> str:
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return f"“{path.name}” cannot be read as a decomposition: {first}."

@@ -1,1 +1,182 @@
-class Components: ...
+"""Components of a decomposition: filtered, sorted and paged by the database, and one component's page."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+
+from backend.db.session import Database
+from backend.db.tables import ComponentIndexRow as Row
+from backend.errors import invalid, not_found
+from backend.schemas.common import Listing
+from backend.schemas.decompositions import ComponentDetail, ComponentExample, ComponentRow, ComponentSort
+from backend.services.entries import Entry
+from backend.services.views import tokens
+from workers.spd.keys import ComponentKey, layer_of, short_name
+
+EXAMPLES = 24
+
+_SORTS = {
+    "key": Row.ordinal,
+    "mean_ci": Row.mean_ci,
+    "max_ci": Row.max_ci,
+    "density": Row.density,
+    "label": Row.label_order,
+}
+
+
+class Components:
+    """Queries over the component index."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def listing(
+        self,
+        entry: Entry,
+        *,
+        site: str | None,
+        q: str | None,
+        sort: ComponentSort,
+        order: Literal["asc", "desc"],
+        alive: bool | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Listing[ComponentRow]:
+        """One page. Raises ApiError 422 for a site this decomposition does not have or a cursor of another list."""
+        if site is not None and site not in entry.kept:
+            raise invalid("unknown_site", f"“{entry.slug}” has no site “{site}”.", site=site)
+        query = select(Row).where(Row.hash == entry.hash)
+        if site is not None:
+            query = query.where(Row.site == site)
+        if alive is not None:
+            query = query.where(Row.alive == alive)
+        if q is not None and q.strip("\n\t") != "":
+            query = query.where(Row.search.contains(q.lower(), autoescape=True))
+        with self.database.session() as session:
+            total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+            rows = session.scalars(_page(query, sort, order, cursor).limit(limit + 1)).all()
+        shown = rows[:limit]
+        after = _cursor(sort, order, shown[-1]) if len(rows) > limit else None
+        return Listing[ComponentRow](items=[_row(row) for row in shown], next_cursor=after, total=total)
+
+    def detail(self, entry: Entry, key: str) -> ComponentDetail:
+        """One component. Raises ApiError 422 where the text is not a key, 404 where there is no such component."""
+        parsed = parse_key(entry, key, status=404)
+        with self.database.session() as session:
+            where = (Row.hash == entry.hash, Row.site == parsed.site, Row.index == parsed.index)
+            row = session.scalar(select(Row).where(*where))
+            if row is None:
+                raise not_found("unknown_component", f"“{entry.slug}” lists no component {key}.", key=key)
+            beside = select(Row.site, Row.index, Row.ordinal).where(
+                Row.hash == entry.hash, Row.ordinal.in_((row.ordinal - 1, row.ordinal + 1))
+            )
+            neighbours = {at: str(ComponentKey(site, index)) for site, index, at in session.execute(beside)}
+        columns = entry.artifact.columns
+        return ComponentDetail(
+            **dict(_row(row)),
+            groups=entry.groups_by_component.get(str(parsed), []),
+            examples=_examples(entry, parsed),
+            reads=columns.reads[row.ordinal],
+            writes=columns.writes[row.ordinal],
+            previous=neighbours.get(row.ordinal - 1),
+            next=neighbours.get(row.ordinal + 1),
+        )
+
+
+def parse_key(entry: Entry, key: str, *, status: Literal[404, 422] = 422) -> ComponentKey:
+    """A component of this decomposition. Raises ApiError naming the key and what is wrong with it."""
+    try:
+        parsed = ComponentKey.parse(key)
+    except ValueError as error:
+        raise invalid("bad_component_key", str(error), key=key[:300]) from None
+    if parsed.site not in entry.kept:
+        said = f"There is no component {key}: “{entry.slug}” has no site “{parsed.site}”."
+    elif parsed.index >= entry.trained[parsed.site]:
+        said = f"There is no component {key}: this site has {entry.trained[parsed.site]}, numbered from 0."
+    elif parsed.index not in entry.kept[parsed.site]:
+        said = (
+            f"The component {key} was unused at the end of the run and is not stored, so it cannot be opened."
+        )
+    else:
+        return parsed
+    error = invalid("unknown_component", said, key=key)
+    error.status = status
+    raise error
+
+
+def _row(row: Row) -> ComponentRow:
+    return ComponentRow(
+        key=str(ComponentKey(row.site, row.index)),
+        site=row.site,
+        short=short_name(row.site),
+        layer=layer_of(row.site),
+        index=row.index,
+        label=row.label,
+        alive=row.alive,
+        mean_ci=row.mean_ci,
+        max_ci=row.max_ci,
+        density=row.density,
+        top_token=row.top_token,
+        top_tokens=row.top_tokens,
+        write_norm=row.write_norm,
+    )
+
+
+def _examples(entry: Entry, key: ComponentKey) -> list[ComponentExample]:
+    """The run's prompts where the component fires, strongest first; zeros where it does not."""
+    by_prompt: dict[int, list[int]] = {}
+    for number, line in entry.uses.get((entry.site_names.index(key.site), key.index), []):
+        by_prompt.setdefault(number, []).append(line)
+    found: list[ComponentExample] = []
+    for number, lines in by_prompt.items():
+        prompt = entry.artifact.prompts[number]
+        ci = [0.0] * len(prompt.token_ids)
+        inner = [0.0] * len(prompt.token_ids)
+        for line in lines:
+            ci[prompt.position[line]] = prompt.ci[line]
+            inner[prompt.position[line]] = prompt.inner_activation[line]
+        found.append(
+            ComponentExample(tokens=tokens(prompt), ci=ci, inner_activation=inner, split=prompt.split)
+        )
+    return sorted(found, key=lambda example: -max(example.ci))[:EXAMPLES]
+
+
+# --- paging ---------------------------------------------------------------------------------------------------
+
+
+def _page(query: Select[Row], sort: str, order: str, cursor: str | None) -> Select[Row]:
+    column = _SORTS[sort]
+    keys = [column] if sort == "key" else [column, Row.ordinal]
+    if cursor is not None:
+        query = query.where(_after(keys, order, _read_cursor(sort, order, cursor, len(keys))))
+    return query.order_by(*(key.asc() if order == "asc" else key.desc() for key in keys))
+
+
+def _after(keys: list[Any], order: str, values: list[Any]) -> ColumnElement[bool]:
+    first = keys[0] > values[0] if order == "asc" else keys[0] < values[0]
+    if len(keys) == 1:
+        return first
+    second = keys[1] > values[1] if order == "asc" else keys[1] < values[1]
+    return or_(first, and_(keys[0] == values[0], second))
+
+
+def _cursor(sort: str, order: str, row: Row) -> str:
+    values = [row.ordinal] if sort == "key" else [getattr(row, _SORTS[sort].key), row.ordinal]
+    return base64.urlsafe_b64encode(json.dumps([sort, order, *values]).encode()).decode()
+
+
+def _read_cursor(sort: str, order: str, cursor: str, length: int) -> list[float | int | str]:
+    try:
+        found = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        values = found[2:]
+        kinds = [str if sort == "label" else (int, float), int][-length:] if length == 2 else [int]
+        fits = found[:2] == [sort, order] and len(values) == length
+        if fits and all(isinstance(v, kind) for v, kind in zip(values, kinds, strict=True)):
+            return values
+    except (ValueError, TypeError, IndexError, KeyError):
+        pass
+    raise invalid("bad_cursor", "This cursor does not belong to this list; start from the first page.")

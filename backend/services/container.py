@@ -1,3 +1,80 @@
+"""All services of one app, wired once."""
+
+from __future__ import annotations
+
 from dataclasses import dataclass
-@dataclass
-class Services: ...
+
+from backend.db.session import Database
+from backend.services.ablation import Engines, Loader, load_local
+from backend.services.ablations import Ablations
+from backend.services.catalogue import Catalogue
+from backend.services.components import Components
+from backend.services.compute import ComputePool
+from backend.services.findings import Findings
+from backend.services.gallery import Gallery
+from backend.services.health import HealthService
+from backend.services.jobs import JobService
+from backend.services.prompts import Prompts
+from backend.settings import Settings
+
+
+@dataclass(frozen=True)
+class Services:
+    """What routes are given. `start` before the first request, `close` after the last."""
+
+    settings: Settings
+    database: Database
+    catalogue: Catalogue
+    engines: Engines
+    gallery: Gallery
+    components: Components
+    prompts: Prompts
+    ablations: Ablations
+    findings: Findings
+    jobs: JobService
+    health: HealthService
+    pool: ComputePool
+
+    def start(self) -> None:
+        """Migrate, read the artefacts, seed the featured findings, and let the weights load in the background.
+
+        Raises DatabaseError where the database cannot be used; anything else that is broken is only warned of.
+        """
+        self.settings.artifacts.mkdir(parents=True, exist_ok=True)
+        self.database.migrate()
+        self.catalogue.refresh()
+        self.findings.seed(self.settings.featured)
+        if self.settings.load_engines:
+            for entry in self.catalogue.entries():
+                self.engines.want(entry, first=False)
+
+    def close(self) -> None:
+        """Give back threads and connections."""
+        self.engines.close()
+        self.pool.close()
+        self.database.close()
+
+
+def build(settings: Settings, loader: Loader = load_local) -> Services:
+    """Wire the services over one home folder and one database; touches nothing yet but the home folder."""
+    database = Database(settings.url)
+    catalogue = Catalogue(settings, database)
+    engines = Engines(settings, loader)
+    prompts = Prompts()
+    pool = ComputePool(settings.compute_threads, settings.compute_queue)
+    ablations = Ablations(engines, prompts, pool)
+    jobs = JobService(settings)
+    return Services(
+        settings=settings,
+        database=database,
+        catalogue=catalogue,
+        engines=engines,
+        gallery=Gallery(catalogue, engines, database),
+        components=Components(database),
+        prompts=prompts,
+        ablations=ablations,
+        findings=Findings(database, catalogue, ablations, pool),
+        jobs=jobs,
+        health=HealthService(database, catalogue, engines, jobs),
+        pool=pool,
+    )

@@ -1,1 +1,298 @@
-class Findings: ...
+"""Findings: computed by the server, written once, opened without the model, replayed on request."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+import unicodedata
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+from sqlalchemy import func, select, update
+
+from backend.db.session import Database
+from backend.db.tables import FindingRow
+from backend.errors import ApiError, invalid, not_found
+from backend.schemas.common import Listing
+from backend.schemas.findings import (
+    Finding,
+    FindingRecord,
+    FindingRequest,
+    FindingResult,
+    FindingSummary,
+    Replay,
+)
+from backend.schemas.workbench import Ablation, AblationRequest, ImportancesRequest
+from backend.services import notes, sentences
+from backend.services.ablations import Ablations
+from backend.services.catalogue import Catalogue
+from backend.services.compute import ComputePool
+from backend.services.entries import Entry
+
+log = logging.getLogger("unweave")
+
+SAME = 1e-6  # largest difference of any probability, 0–1
+CLOSE = 1e-3
+ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
+
+
+class Findings:
+    """The shareable records."""
+
+    def __init__(
+        self, database: Database, catalogue: Catalogue, ablations: Ablations, pool: ComputePool
+    ) -> None:
+        self.database, self.catalogue, self.ablations, self.pool = database, catalogue, ablations, pool
+
+    # --- writing ----------------------------------------------------------------------------------------------
+
+    async def create(self, request: FindingRequest) -> Finding:
+        """Compute and keep a finding. Raises ApiError as an ablation would."""
+        entry = await self.catalogue.aget(request.decomposition)
+        record = await self.pool.run(lambda: self.compose(entry, request))
+        return await self.pool.run(lambda: self._keep(record, featured=False))
+
+    def compose(self, entry: Entry, request: FindingRequest, slug: str | None = None) -> FindingRecord:
+        """A record of what the engine answers now, under a new slug unless one is given."""
+        results = [self._result(entry, ablation) for ablation in request.ablations]
+        focus = [_focus(request.focus, number, result.result) for number, result in enumerate(results)]
+        return FindingRecord(
+            slug=slug or new_slug(request.title),
+            title=request.title,
+            claim=request.claim,
+            notes=request.notes,
+            decomposition=entry.slug,
+            artifact_hash=entry.hash,
+            created_at=datetime.now(UTC),
+            groups=request.groups,
+            focus=focus,
+            summary=[
+                sentences.summary(result.result, position)
+                for result, position in zip(results, focus, strict=True)
+            ],
+            results=results,
+            provenance=results[0].result.provenance,
+        )
+
+    def _result(self, entry: Entry, asked: AblationRequest) -> FindingResult:
+        result = self.ablations.ablate_now(entry, asked)
+        ids = [token.id for token in result.tokens]
+        exact = asked.model_copy(update={"text": None, "token_ids": ids})
+        threshold = entry.artifact.manifest.config.threshold
+        importances = self.ablations.importances_now(
+            entry, ImportancesRequest(token_ids=ids, bos=asked.bos, threshold=threshold)
+        )
+        return FindingResult(request=exact, result=result, importances=importances)
+
+    def _keep(self, record: FindingRecord, *, featured: bool) -> Finding:
+        row = _row(record, featured=featured)
+        with self.database.session() as session:
+            session.add(row)
+        return _finding(row)
+
+    def seed(self, folder: Path) -> None:
+        """Write the featured findings of `folder`; again and again gives the same. A broken file is only warned of."""
+        kept: list[str] = []
+        for path in sorted(folder.glob("*.json")):
+            try:
+                record = FindingRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
+            except (OSError, ValueError, ValidationError) as error:
+                log.warning("skipped the featured finding %s: %s", path.name, str(error).splitlines()[0])
+                continue
+            kept.append(record.slug)
+            with self.database.session() as session:
+                session.merge(_row(record, featured=True))
+        with self.database.session() as session:
+            gone = update(FindingRow).where(FindingRow.featured, FindingRow.slug.not_in(kept))
+            session.execute(gone.values(featured=False))
+
+    # --- reading ----------------------------------------------------------------------------------------------
+
+    def get(self, slug: str) -> Finding:
+        """A finding as it was recorded. Raises ApiError 404."""
+        return _finding(self._find(slug))
+
+    def listing(
+        self,
+        *,
+        decomposition: str | None,
+        featured: bool | None,
+        q: str | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Listing[FindingSummary]:
+        """Featured first, then the newest. Raises ApiError 422 for a cursor of another list."""
+        query = select(FindingRow)
+        if decomposition is not None:
+            query = query.where(
+                (FindingRow.decomposition == decomposition) | (FindingRow.artifact_hash == decomposition)
+            )
+        if featured is not None:
+            query = query.where(FindingRow.featured == featured)
+        if q:
+            query = query.where(FindingRow.search.contains(q.lower(), autoescape=True))
+        start = _offset(cursor)
+        newest = query.order_by(FindingRow.featured.desc(), FindingRow.created_at.desc(), FindingRow.slug)
+        with self.database.session() as session:
+            total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+            rows = session.scalars(newest.offset(start).limit(limit)).all()
+        after = str(start + limit) if start + limit < total else None
+        return Listing[FindingSummary](items=[_summary(row) for row in rows], next_cursor=after, total=total)
+
+    def _find(self, slug: str) -> FindingRow:
+        with self.database.session() as session:
+            row = session.get(FindingRow, slug)
+        if row is None:
+            raise not_found("unknown_finding", f"There is no finding “{slug[:80]}” here.", slug=slug)
+        return row
+
+    # --- replaying --------------------------------------------------------------------------------------------
+
+    async def replay(self, slug: str) -> Replay:
+        """Compute a finding again. Raises ApiError 404 where its decomposition is gone, 503 without weights."""
+        return await self.pool.run(lambda: self.replay_now(slug))
+
+    def replay_now(self, slug: str) -> Replay:
+        """The same, in the calling thread."""
+        record = FindingRecord.model_validate(self._find(slug).record)
+        entry, other = self._entry_of(record)
+        results = [self.ablations.ablate_now(entry, stored.request) for stored in record.results]
+        apart = max(
+            _difference(stored.result, now) for stored, now in zip(record.results, results, strict=True)
+        )
+        verdict = "same" if apart <= SAME else "close" if apart <= CLOSE else "different"
+        said = {
+            "same": "Every probability is the same.",
+            "close": f"The largest difference of any probability is {apart:.1e}: rounding on another machine.",
+            "different": f"The largest difference of any probability is {sentences.probability(apart)}.",
+        }[verdict]
+        return Replay(
+            slug=slug,
+            results=results,
+            verdict=verdict,
+            max_probability_difference=apart,
+            explanation=" ".join([said, *other, *_versions(record, results[0])]),
+        )
+
+    def _entry_of(self, record: FindingRecord) -> tuple[Entry, list[str]]:
+        try:
+            return self.catalogue.get(record.artifact_hash), []
+        except ApiError:
+            pass
+        try:
+            entry = self.catalogue.get(record.decomposition)
+        except ApiError:
+            raise not_found(
+                "unknown_decomposition",
+                f"The decomposition “{record.decomposition}” of this finding is not here, so it cannot be computed "
+                "again. The stored numbers stay as they are.",
+            ) from None
+        return entry, [
+            f"The finding was made with another version of “{record.decomposition}” "
+            f"({record.artifact_hash[:8]}, here {entry.hash[:8]})."
+        ]
+
+
+# --- rows and views -------------------------------------------------------------------------------------------
+
+
+def new_slug(title: str) -> str:
+    """A readable slug nobody can guess the next of: words of the title and eight random characters."""
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:48].rstrip("-") or "finding"
+    return f"{words}-{''.join(secrets.choice(ALPHABET) for _ in range(8))}"
+
+
+def _row(record: FindingRecord, *, featured: bool) -> FindingRow:
+    return FindingRow(
+        slug=record.slug,
+        decomposition=record.decomposition,
+        artifact_hash=record.artifact_hash,
+        title=record.title,
+        featured=featured,
+        created_at=record.created_at,
+        search="\n".join(
+            [record.title, record.claim, record.notes, record.decomposition, *record.summary]
+        ).lower(),
+        record=record.model_dump(mode="json"),
+    )
+
+
+def _summary(row: FindingRow) -> FindingSummary:
+    record = row.record
+    return FindingSummary(
+        slug=row.slug,
+        url=f"/f/{row.slug}",
+        title=row.title,
+        claim=record["claim"],
+        decomposition=row.decomposition,
+        created_at=record["created_at"],
+        featured=row.featured,
+        summary=record["summary"],
+    )
+
+
+def _finding(row: FindingRow) -> Finding:
+    record = FindingRecord.model_validate(row.record)
+    return Finding(
+        **dict(record),
+        url=f"/f/{row.slug}",
+        featured=row.featured,
+        notes_html=notes.render(record.notes),
+    )
+
+
+def _focus(asked: list[int], number: int, result: Ablation) -> int:
+    """The position to look at: the one asked for, or the last reported. Raises ApiError 422 outside the prompt."""
+    length = len(result.tokens)
+    wanted = asked[number] if number < len(asked) else -1
+    if wanted == -1:
+        return result.positions[-1].position if result.positions else length - 1
+    if not 0 <= wanted < length:
+        raise invalid(
+            "position_out_of_range",
+            f"There is no position {wanted} to look at: prompt {number + 1} has {length} tokens.",
+            position=wanted,
+            length=length,
+        )
+    return wanted
+
+
+def _difference(stored: Ablation, now: Ablation) -> float:
+    """Largest difference of any probability both results hold."""
+
+    def table(result: Ablation) -> dict[tuple[int, int], tuple[float, float]]:
+        return {
+            (place.position, row.token_id): (row.baseline.probability, row.ablated.probability)
+            for place in result.positions
+            for row in [*place.top, *place.watched]
+        }
+
+    old, new = table(stored), table(now)
+    shared = old.keys() & new.keys()
+    if not shared:
+        return 1.0
+    return max(abs(a - b) for key in shared for a, b in zip(old[key], new[key], strict=True))
+
+
+def _versions(record: FindingRecord, now: Ablation) -> list[str]:
+    """A sentence where dtype, device or a version changed since."""
+    then, here = record.provenance, now.provenance
+    pairs = [("dtype", then.dtype, here.dtype), ("device", then.device, here.device)]
+    pairs += [
+        (name, then.versions.get(name, "none"), here.versions.get(name, "none"))
+        for name in sorted(then.versions.keys() | here.versions.keys())
+    ]
+    changed = [f"{name} {old} → {new}" for name, old, new in pairs if old != new]
+    return [f"Changed since: {', '.join(changed)}."] if changed else []
+
+
+def _offset(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    if not cursor.isdecimal() or len(cursor) > 9:
+        raise invalid("bad_cursor", "This cursor does not belong to this list; start from the first page.")
+    return int(cursor)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 from backend.errors import ApiError
 from backend.schemas.common import Listing
+from backend.schemas.health import WorkerHealth
 from backend.schemas.jobs import Job, JobRequest, Preset
 from backend.settings import Settings
 
@@ -30,6 +31,10 @@ class JobService:
 
     def cancel(self, id: str) -> Job:
         raise ApiError(404, "unknown_job", f"There is no job “{id}”.")
+
+    def workers(self) -> list[WorkerHealth]:
+        """The worker processes, for GET /api/health. Must not raise."""
+        return []
 
     async def events(self, id: str) -> AsyncIterator[str]:
         raise ApiError(404, "unknown_job", f"There is no job “{id}”.")

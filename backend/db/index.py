@@ -1,0 +1,125 @@
+"""The catalogue, rebuilt from artefact folders: the folders are the truth, these rows make them quick to search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.orm import Session
+
+from backend.db.tables import ComponentIndexRow, DecompositionRow
+from workers.spd.artifact import MANIFEST, Artifact, ArtifactError
+from workers.spd.keys import short_name
+
+SKIPPED_ENDINGS = (".partial", ".old", ".part")
+CHUNK = 5_000
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that should hold an artefact. `place` is its name in the index, the same on every machine."""
+
+    place: str
+    path: Path
+    signature: str
+    shipped: bool
+
+
+def scan(root: Path, *, shipped: bool) -> list[Folder]:
+    """Folders under `root` by name; hidden ones and work in progress are left out. A missing root is empty."""
+    found: list[Folder] = []
+    try:
+        entries = sorted(root.iterdir())
+    except OSError:
+        return []
+    for path in entries:
+        if path.name.startswith((".", "_")) or path.name.endswith(SKIPPED_ENDINGS) or not path.is_dir():
+            continue
+        try:
+            stat = (path / MANIFEST).stat()
+            signature = f"{stat.st_mtime_ns}-{stat.st_size}"
+        except OSError:
+            signature = "none"
+        found.append(Folder(f"{'shipped' if shipped else 'home'}/{path.name}", path, signature, shipped))
+    return found
+
+
+def visible(token: str) -> str:
+    """A token with its spaces and line ends in sight: " Woods" → "␣Woods"."""
+    return token.replace(" ", "␣").replace("\n", "↵")
+
+
+def _search_text(key: str, site: str, label: str, tokens: list[str]) -> str:
+    shown = [visible(token) for token in tokens]
+    return "\n".join([key, short_name(site), label, *tokens, *shown]).lower()
+
+
+def component_rows(artifact: Artifact) -> Iterator[dict[str, Any]]:
+    """Index rows of an artefact's components. Raises ArtifactError where its columns do not fit together."""
+    columns = artifact.columns
+    lengths = {name: len(getattr(columns, name)) for name in type(columns).model_fields}
+    if len(set(lengths.values())) != 1:
+        raise ArtifactError(f"“{artifact.path.name}” has component columns of different lengths: {lengths}.")
+    for ordinal, (site, index) in enumerate(zip(columns.site, columns.index, strict=True)):
+        label, tokens = columns.label[ordinal], columns.top_tokens[ordinal]
+        yield {
+            "hash": artifact.hash,
+            "ordinal": ordinal,
+            "site": site,
+            "index": index,
+            "alive": columns.alive[ordinal],
+            "mean_ci": columns.mean_ci[ordinal],
+            "max_ci": columns.max_ci[ordinal],
+            "density": columns.density[ordinal],
+            "write_norm": columns.write_norm[ordinal],
+            "label": label,
+            "label_order": label.lower()[:100],
+            "top_token": columns.top_token[ordinal],
+            "top_tokens": tokens,
+            "search": _search_text(f"{site}:{index}", site, label, tokens),
+        }
+
+
+def indexed(session: Session, folder: Folder) -> DecompositionRow | None:
+    """The row of a folder if the index holds it as it is now."""
+    row = session.scalar(select(DecompositionRow).where(DecompositionRow.place == folder.place))
+    return row if row is not None and row.signature == folder.signature else None
+
+
+def forget(session: Session, *, hash: str | None = None, place: str | None = None) -> None:
+    """Take a decomposition out of the index; its folder is left alone."""
+    rows = select(DecompositionRow.hash)
+    rows = rows.where(DecompositionRow.hash == hash) if hash else rows.where(DecompositionRow.place == place)
+    for found in session.scalars(rows).all():
+        session.execute(delete(ComponentIndexRow).where(ComponentIndexRow.hash == found))
+        session.execute(delete(DecompositionRow).where(DecompositionRow.hash == found))
+
+
+def store(session: Session, folder: Folder, artifact: Artifact) -> DecompositionRow:
+    """Write an artefact's rows in place of what stood there. A slug that is taken gets a piece of the hash."""
+    forget(session, place=folder.place)
+    forget(session, hash=artifact.hash)
+    taken = session.scalar(select(DecompositionRow.hash).where(DecompositionRow.slug == artifact.name))
+    row = DecompositionRow(
+        hash=artifact.hash,
+        slug=artifact.name if taken is None else f"{artifact.name}-{artifact.hash[:8]}",
+        place=folder.place,
+        signature=folder.signature,
+        indexed_at=datetime.now(UTC),
+    )
+    session.add(row)
+    session.flush()
+    rows = component_rows(artifact)
+    while chunk := list(islice(rows, CHUNK)):
+        session.execute(insert(ComponentIndexRow), chunk)
+    return row
+
+
+def places(session: Session) -> list[str]:
+    """Every place the index knows."""
+    return list(session.scalars(select(DecompositionRow.place)))

@@ -1,0 +1,72 @@
+"""Tables. Decompositions and components are an index of the artefact folders and can be rebuilt from them;
+findings are the only thing here that exists nowhere else, and they are never changed once written."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, Double, ForeignKey, Index, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    """Metadata of every table of the backend."""
+
+
+class DecompositionRow(Base):
+    """One artefact folder. `place` is "shipped/<folder>" or "home/<folder>"; `signature` tells a changed manifest."""
+
+    __tablename__ = "decompositions"
+
+    hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    slug: Mapped[str] = mapped_column(String(200), unique=True)
+    place: Mapped[str] = mapped_column(String(400), unique=True)
+    signature: Mapped[str] = mapped_column(String(100))
+    indexed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class ComponentIndexRow(Base):
+    """One stored component. `ordinal` is its place in model order; `search` is what `q` looks into, in lower case."""
+
+    __tablename__ = "components"
+
+    hash: Mapped[str] = mapped_column(ForeignKey("decompositions.hash", ondelete="CASCADE"), primary_key=True)
+    ordinal: Mapped[int] = mapped_column(primary_key=True)
+    site: Mapped[str] = mapped_column(String(300))
+    index: Mapped[int]
+    alive: Mapped[bool]
+    mean_ci: Mapped[float] = mapped_column(Double)
+    max_ci: Mapped[float] = mapped_column(Double)
+    density: Mapped[float] = mapped_column(Double)
+    write_norm: Mapped[float] = mapped_column(Double)
+    label: Mapped[str] = mapped_column(Text)
+    label_order: Mapped[str] = mapped_column(String(100))
+    top_token: Mapped[str | None] = mapped_column(Text)
+    top_tokens: Mapped[list[str]] = mapped_column(JSON)
+    search: Mapped[str] = mapped_column(Text)
+
+    __table_args__ = (
+        Index("ix_components_key", "hash", "site", "index", unique=True),
+        Index("ix_components_mean_ci", "hash", "mean_ci", "ordinal"),
+        Index("ix_components_max_ci", "hash", "max_ci", "ordinal"),
+        Index("ix_components_density", "hash", "density", "ordinal"),
+        Index("ix_components_label", "hash", "label_order", "ordinal"),
+    )
+
+
+class FindingRow(Base):
+    """One finding. `record` is the whole of it; the other columns are for lists and search."""
+
+    __tablename__ = "findings"
+
+    slug: Mapped[str] = mapped_column(String(200), primary_key=True)
+    decomposition: Mapped[str] = mapped_column(String(200), index=True)
+    artifact_hash: Mapped[str] = mapped_column(String(64), index=True)
+    title: Mapped[str] = mapped_column(Text)
+    featured: Mapped[bool]
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    search: Mapped[str] = mapped_column(Text)
+    record: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+    __table_args__ = (Index("ix_findings_newest", "featured", "created_at", "slug"),)

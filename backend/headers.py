@@ -1,0 +1,90 @@
+"""Two small ASGI layers: answer only to known host names, and say to the browser what a page may do."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any
+
+from backend.errors import ApiError, respond
+from backend.settings import LOOPBACK
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+# Plotly writes style attributes and rules at run time, and saves figures through data: and blob: images.
+POLICY = "; ".join(
+    [
+        "default-src 'self'",
+        "script-src 'self'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "connect-src 'self'",
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    ]
+)
+HEADERS = [
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
+
+
+class SecurityHeaders:
+    """Adds the headers to every answer, and `no-store` to API answers that say nothing of caching."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def with_headers(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                headers = [*message.get("headers", []), *HEADERS]
+                if scope["path"].startswith("/api/") and not any(k == b"cache-control" for k, _ in headers):
+                    headers.append((b"cache-control", b"no-store"))
+                message["headers"] = headers
+            await send(message)
+
+        await self.app(scope, receive, with_headers)
+
+
+class KnownHosts:
+    """Refuses a foreign Host header, so that a page elsewhere cannot reach a server on loopback by DNS rebinding."""
+
+    def __init__(self, app: App, *, allowed: Sequence[str]) -> None:
+        self.app = app
+        self.allowed = {name.lower() for name in allowed}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and "*" not in self.allowed:
+            host = next((value.decode("latin-1") for key, value in scope["headers"] if key == b"host"), "")
+            if _name(host) not in self.allowed:
+                said = "This server does not answer to that host name. Set UNWEAVE_ALLOWED_HOSTS to add it."
+                await respond(ApiError(421, "unknown_host", said))(scope, receive, send)  # type: ignore[arg-type]
+                return
+        await self.app(scope, receive, send)
+
+
+def _name(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].split("]")[0].lower()
+    return host.rsplit(":", 1)[0].lower()
+
+
+def allowed_hosts(host: str, configured: Sequence[str]) -> list[str]:
+    """Names the server answers to: the configured ones; loopback names on loopback; any name otherwise."""
+    if configured:
+        return [*configured, *LOOPBACK]
+    return [*LOOPBACK] if host in LOOPBACK else ["*"]

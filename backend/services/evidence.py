@@ -1,0 +1,177 @@
+"""What the figures of a run mean, in plain words, and where they are weak."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from backend.schemas.decompositions import EvidenceRow, Headline
+from workers.spd.artifact import Manifest, Metric
+
+Status = Literal["good", "weak", "info"]
+
+EXACT = 1e-4  # nats: more than float32 rounding over a deep model leaves
+SMALL = 0.1  # nats, or this share of the KL with everything off
+FAITHFUL = 1e-3
+HELD_OUT_FACTOR = 3.0
+ADVERSARIAL_FACTOR = 5.0
+
+
+@dataclass(frozen=True)
+class Words:
+    label: str
+    explain: str
+
+
+WORDS: dict[str, Words] = {
+    "faithfulness": Words(
+        "Faithfulness",
+        "Mean squared difference between the weights and the sum of their components. What is left over is kept as a "
+        "remainder, so ablations stay exact.",
+    ),
+    "kl_everything_on": Words(
+        "KL, everything on",
+        "All components and the remainder switched on: the model itself again. It must be about 0; this is the "
+        "self-check.",
+    ),
+    "kl_components_only": Words(
+        "KL, components without the remainder",
+        "All components on and the remainder dropped: how much of the model the components carry by themselves.",
+    ),
+    "kl_ci_masks": Words(
+        "KL, causal importances as masks",
+        "Each component is multiplied by its causal importance and the remainder is off: only what the run calls "
+        "important stays.",
+    ),
+    "kl_rounded_ci": Words(
+        "KL, rounded causal importances",
+        "Components above the threshold are fully on, all others and the remainder off.",
+    ),
+    "kl_stochastic": Words(
+        "KL, stochastic masks",
+        "Unimportant components are switched partly off at random: what the run was trained to withstand.",
+    ),
+    "kl_adversarial": Words(
+        "KL, adversarial masks",
+        "Unimportant components are switched off in the worst way that gradient ascent finds (20 sign steps).",
+    ),
+    "kl_everything_off": Words(
+        "KL, everything off", "All components and the remainder off: the scale for the rows above."
+    ),
+    "ce_unrecovered_ci_masks": Words(
+        "Cross-entropy not recovered",
+        "With causal importances as masks, the share of the loss between the model and everything off that is lost.",
+    ),
+    "ce_unrecovered_rounded_ci": Words(
+        "Cross-entropy not recovered, rounded",
+        "The same with components fully on above the threshold and off below.",
+    ),
+    "l0": Words("Components in use (L0)", "Mean number of components above the threshold at one position."),
+    "alive": Words("Alive components", "Components above the threshold at least once in the run's data."),
+}
+
+
+def words(name: str) -> Words:
+    """Label and explanation of a figure; one we have no words for gets its own name."""
+    return WORDS.get(name) or Words(name.replace("_", " "), "A figure this run measured.")
+
+
+class Evidence:
+    """The figures of one manifest, judged against each other."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self.metrics = {metric.name: metric for metric in manifest.metrics}
+
+    def rows(self) -> list[EvidenceRow]:
+        """The evidence table, in the order the run reported it."""
+        return [self._row(metric) for metric in self.manifest.metrics]
+
+    def headlines(self, alive: int, trained: int) -> list[Headline]:
+        """A few figures for the gallery: size, use, and the two that decide whether to trust the run."""
+        shown = [
+            Headline(
+                label="Alive components", value=float(alive), unit="components", status="info",
+                explain=f"{alive:,} of {trained:,} components are used somewhere in the run's data.",
+            )
+        ]  # fmt: skip
+        for name in ("l0", "kl_rounded_ci", "kl_adversarial"):
+            metric = self.metrics.get(name)
+            if metric is None or metric.train is None:
+                continue
+            row = self._row(metric)
+            shown.append(
+                Headline(
+                    label=row.label, value=metric.train, unit=metric.unit, status=row.status,
+                    explain=row.warning or row.explain,
+                )
+            )  # fmt: skip
+        passed = sum(check.ok for check in self.manifest.checks)
+        if self.manifest.checks:
+            total = len(self.manifest.checks)
+            shown.append(
+                Headline(
+                    label="Selectivity checks", value=float(passed), unit=f"of {total}",
+                    explain=f"{passed} of {total} ablations did what a selective decomposition should.",
+                    status="good" if passed == total else "weak",
+                )
+            )  # fmt: skip
+        return shown
+
+    def _value(self, name: str, split: Literal["train", "held_out"] = "train") -> float | None:
+        metric = self.metrics.get(name)
+        return getattr(metric, split) if metric is not None else None
+
+    def _small(self, value: float, split: Literal["train", "held_out"] = "train") -> bool:
+        scale = self._value("kl_everything_off", split) or self._value("kl_everything_off")
+        return value <= SMALL or (scale is not None and value <= SMALL * scale * 0.5)
+
+    def _row(self, metric: Metric) -> EvidenceRow:
+        said = words(metric.name)
+        warning = self._warning(metric)
+        judged = metric.name in WORDS and metric.name not in ("kl_everything_off", "l0", "alive")
+        status: Status = "weak" if warning else "good" if judged and metric.train is not None else "info"
+        return EvidenceRow(
+            name=metric.name, label=said.label, explain=said.explain, unit=metric.unit, train=metric.train,
+            held_out=metric.held_out, spread=metric.spread, status=status, warning=warning,
+        )  # fmt: skip
+
+    def _warning(self, metric: Metric) -> str | None:
+        train, held_out = metric.train, metric.held_out
+        if metric.name == "kl_everything_on":
+            worst = max((value for value in (train, held_out) if value is not None), default=0.0)
+            return "This should be about 0: the decomposed model is not the model." if worst > EXACT else None
+        if metric.name == "faithfulness" and train is not None and train > FAITHFUL:
+            return "The components leave much of the weights to the remainder."
+        if metric.name.startswith("ce_unrecovered") and train is not None and train > SMALL:
+            return "Much of what the model knows is lost under these masks."
+        if not metric.name.startswith("kl_") or metric.name == "kl_everything_off":
+            return None
+        if metric.name == "kl_adversarial" and train is not None and not self._small(train):
+            stochastic = self._value("kl_stochastic")
+            if stochastic is not None and train > ADVERSARIAL_FACTOR * max(stochastic, 1e-6):
+                return (
+                    "Random masks do little and chosen ones do much: components called unimportant still matter "
+                    "together. Read this decomposition with care."
+                )
+            return "Components called unimportant still matter when they are switched off together."
+        if train is not None and not self._small(train):
+            return "Large beside the KL with everything off: the output is not kept."
+        if held_out is not None and not self._small(held_out, "held_out"):
+            if train is None or held_out > HELD_OUT_FACTOR * train:
+                return "Much worse on prompts the run did not see: it may be a look-up table of its training prompts."
+            return "Large on prompts the run did not see."
+        return None
+
+
+def reconstruction_in_words(manifest: Manifest) -> str:
+    """Which positions the reconstruction counted."""
+    config = manifest.config.reconstruction
+    counted = "the answer's position only" if config.positions == "answer" else "all positions"
+    distance = "KL" if config.distance == "kl" else "mean squared error of the logits"
+    first = (
+        "; the first position runs the model's own weights"
+        if config.first_position == "unmasked"
+        else "; the first position is masked like the others"
+    )
+    return f"{distance} at {counted}{first}."

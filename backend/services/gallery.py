@@ -1,0 +1,46 @@
+"""Decompositions with what is known about them elsewhere: where their weights are, which findings feature them."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from backend.db.session import Database
+from backend.db.tables import FindingRow
+from backend.schemas.decompositions import Decomposition, DecompositionListing
+from backend.services import views
+from backend.services.ablation import Engines
+from backend.services.catalogue import Catalogue
+
+
+class Gallery:
+    """The list and the overview of decompositions."""
+
+    def __init__(self, catalogue: Catalogue, engines: Engines, database: Database) -> None:
+        self.catalogue, self.engines, self.database = catalogue, engines, database
+
+    def listing(self) -> DecompositionListing:
+        """Every decomposition that can be opened, shipped ones first, and a sentence for each that cannot."""
+        featured = self._featured()
+        entries = self.catalogue.entries()
+        items = [
+            views.summary(entry, self.engines.status(entry), featured.get(entry.slug, []))
+            for entry in entries
+        ]
+        return DecompositionListing(items=items, total=len(items), warnings=self.catalogue.warnings())
+
+    def view(self, id: str) -> Decomposition:
+        """One decomposition. Looking at it starts its weights loading. Raises ApiError 404."""
+        entry = self.catalogue.get(id)
+        return views.overview(entry, self.engines.want(entry), self._featured().get(entry.slug, []))
+
+    def _featured(self) -> dict[str, list[str]]:
+        rows = (
+            select(FindingRow.decomposition, FindingRow.slug)
+            .where(FindingRow.featured)
+            .order_by(FindingRow.slug)
+        )
+        found: dict[str, list[str]] = {}
+        with self.database.session() as session:
+            for decomposition, slug in session.execute(rows):
+                found.setdefault(decomposition, []).append(slug)
+        return found

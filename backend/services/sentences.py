@@ -1,0 +1,33 @@
+"""What happened, in words: a sentence a prompt."""
+
+from __future__ import annotations
+
+from backend.db.index import visible
+from backend.schemas.workbench import Ablation, OutputShift
+
+STAYS = 0.1  # relative change below which a probability is said to stay
+
+
+def probability(value: float) -> str:
+    """A probability as it is shown: percent, or in powers of ten under 1 %."""
+    return f"{value:.1%}".replace("%", " %") if value >= 0.01 else f"{value:.1e}".replace("e-0", "e-")
+
+
+def told(shift: OutputShift) -> str:
+    """One token's change in words."""
+    before, after = shift.baseline.probability, shift.ablated.probability
+    change = (after - before) / before if before > 0 else 0.0
+    verb = "stays at" if abs(change) <= STAYS else "falls to" if change < 0 else "rises to"
+    return f"“{visible(shift.token)}” {verb} {probability(after)} (from {probability(before)})"
+
+
+def summary(ablation: Ablation, focus: int) -> str:
+    """The token that matters at one position: the likeliest watched one, else the model's first choice."""
+    place = next((p for p in ablation.positions if p.position == focus), ablation.positions[-1])
+    prompt = "".join(token.piece for token in ablation.tokens).strip()
+    shown = prompt if len(prompt) <= 80 else f"{prompt[:78]}…"
+    rows = place.watched or place.top
+    if not rows:
+        return f"“{shown}”: KL {place.kl:.2g} nats."
+    first = max(rows, key=lambda row: row.baseline.probability)
+    return f"“{shown}”: {told(first)}."

@@ -1,0 +1,266 @@
+"""Tiny seeded things, built in code: a tokenizer, an artefact written by hand, settings over a temporary home."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from backend.settings import Settings
+from workers.spd.artifact import (
+    Artifact,
+    Check,
+    HarvestColumns,
+    HarvestGroup,
+    HarvestPrompt,
+    Manifest,
+    Metric,
+    ModelCard,
+    SiteCard,
+    TargetCard,
+    seal,
+    write_json,
+)
+from workers.spd.config import parse_config
+from workers.spd.tokenizer import PromptTokenizer
+
+WOODS = "Tiger Woods is an American professional"
+KOBE = "Kobe Bryant was an American professional"
+CORPUS = [f"{WOODS} golf player. {KOBE} basketball player. The capital of France is Paris."] * 4
+SITES = ("model.layers.0.mlp.down_proj", "model.layers.1.mlp.down_proj", "model.layers.1.self_attn.q_proj")
+CONTEXT = 32
+BOS = "<bos>"
+
+
+def tiny_tokenizer() -> Tokenizer:
+    """Byte-level BPE over two sentences: words with their leading space are single tokens."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=[BOS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    return tokenizer
+
+
+def tiny_config(name: str = "tiny", **changes: Any) -> dict[str, Any]:
+    """Plain config data of a small run over two prompts."""
+    return {
+        "name": name,
+        "title": "Tiny",
+        "description": "A tiny decomposition for tests.",
+        "target": {"kind": "folder", "path": "/nowhere"},
+        "sites": list(SITES),
+        "C": 8,
+        "losses": [{"kind": "faithfulness"}],
+        "data": {"kind": "prompts", "prompts": [{"text": WOODS, "answer": " golf"}, {"text": KOBE}]},
+        **changes,
+    }
+
+
+def hand_artifact(
+    root: Path, name: str = "tiny", *, components: int = 8, sites: Sequence[str] = SITES, **config: Any
+) -> Artifact:
+    """An artefact folder written by hand: numbers that follow from their place, no weights behind it.
+
+    At each site, component 3 is dead, the last one was pruned, and component 0 fires on the second token.
+    """
+    work = root / f"{name}.partial"
+    (work / "harvest").mkdir(parents=True)
+    tokenizer = tiny_tokenizer()
+    tokenizer.save(str(work / "tokenizer.json"))
+    prompts = PromptTokenizer(tokenizer, bos_token_id=0, context_length=CONTEXT)
+    kept = list(range(components - 1))
+    rows = [(site, index) for site in sites for index in kept]
+    write_json(work / "harvest/components.json", _columns(rows).model_dump())
+    texts = [(WOODS, "train", " golf"), (KOBE, "train", " basketball"), ("The capital", "held_out", None)]
+    write_json(
+        work / "harvest/prompts.json",
+        [_prompt(prompts, text, split, answer, len(sites)).model_dump() for text, split, answer in texts],
+    )
+    group = HarvestGroup(
+        name="␣Woods",
+        token=" Woods",
+        components=[f"{sites[0]}:0", f"{sites[-1]}:1"],
+        why="Their strongest token is ␣Woods.",
+    )
+    write_json(work / "harvest/groups.json", [group.model_dump()])
+    curve = [{"step": step, "faithfulness": 1.0 / (step + 1), "l0": 4.0} for step in (0, 20, 40)]
+    (work / "metrics.jsonl").write_text("\n".join(json.dumps(line) for line in curve) + "\n")
+    manifest = Manifest(
+        created_at=datetime(2026, 1, 2, tzinfo=UTC),
+        config=parse_config(tiny_config(name, **config)),
+        target=TargetCard(
+            source=parse_config(tiny_config()).target,
+            weights_hash=hashlib.sha256(b"tiny weights").hexdigest(),
+            model=ModelCard(
+                name="Tiny", architecture="LlamaForCausalLM", parameters=1_000, layers=2, d_model=8,
+                vocabulary=tokenizer.get_vocab_size(), context_length=CONTEXT, license="MIT",
+            ),
+            bos_token_id=0,
+        ),
+        sites=[SiteCard(name=site, d_in=8, d_out=8, trained=components, kept=kept) for site in sites],
+        versions={"unweave": "0.1.0", "torch": "2.0"},
+        dtype="float32",
+        device="cpu",
+        training_seconds=12.0,
+        metrics=[
+            Metric(name="faithfulness", unit="mse", train=1e-9),
+            Metric(name="kl_everything_on", unit="nats", train=1e-9, held_out=2e-9),
+            Metric(name="kl_stochastic", unit="nats", train=0.02, held_out=0.04, spread=0.001, seeds=5),
+            Metric(name="kl_adversarial", unit="nats", train=2.5, held_out=2.6),
+            Metric(name="kl_everything_off", unit="nats", train=5.0),
+            Metric(name="l0", unit="components", train=4.0),
+            Metric(name="something_new", unit="", train=1.0),
+        ],
+        l0_by_site=dict.fromkeys(sites, 1.5),
+        faithfulness_by_site=dict.fromkeys(sites, 1e-9),
+        checks=[
+            Check(
+                groups=["␣Woods"], components=2, prompt=WOODS, answer=" golf", role="target", split="train",
+                baseline=0.4, ablated=0.01, wanted="falls by at least 90 %", ok=True,
+            )
+        ],
+        files={},
+    )  # fmt: skip
+    return seal(work, manifest, root / name)
+
+
+def _columns(rows: list[tuple[str, int]]) -> HarvestColumns:
+    count = len(rows)
+    words = [" Woods", " Bryant", " American", " professional", " golf", " player", "The"]
+    return HarvestColumns(
+        site=[site for site, _ in rows],
+        index=[index for _, index in rows],
+        alive=[index != 3 for _, index in rows],
+        mean_ci=[round((i * 37 % count) / count, 6) for i in range(count)],
+        max_ci=[round((i * 53 % count) / count, 6) for i in range(count)],
+        density=[round((i * 71 % count) / count, 6) for i in range(count)],
+        label=[f"fires on {words[i % 7].strip()}" for i in range(count)],
+        top_token=[words[i % 7] for i in range(count)],
+        top_tokens=[[words[i % 7], words[(i + 1) % 7]] for i in range(count)],
+        write_norm=[1.0] * count,
+        reads=[[words[i % 7]] for i in range(count)],
+        writes=[[words[(i + 2) % 7]] for i in range(count)],
+    )
+
+
+def _prompt(
+    tokenizer: PromptTokenizer, text: str, split: Any, answer: str | None, sites: int
+) -> HarvestPrompt:
+    ids = tokenizer.encode(text, bos=False)
+    return HarvestPrompt(
+        text=text,
+        split=split,
+        bos=False,
+        token_ids=ids,
+        pieces=[tokenizer.piece(i) for i in ids],
+        answer=answer,
+        answer_probability=0.4 if answer else None,
+        fact=None,
+        site=list(range(sites)),
+        position=[1] * sites,
+        component=[0] * sites,
+        ci=[0.9 / (1 + site) for site in range(sites)],
+        inner_activation=[2.0] * sites,
+    )
+
+
+# --- an engine that needs no model ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FakeStat:
+    probability: float
+    logit: float
+    rank: int
+
+
+@dataclass(frozen=True)
+class FakeRow:
+    token_id: int
+    baseline: FakeStat
+    ablated: FakeStat
+
+
+@dataclass(frozen=True)
+class FakePosition:
+    position: int
+    kl: float
+    top: list[FakeRow]
+    watched: list[FakeRow]
+
+
+@dataclass(frozen=True)
+class FakeAblation:
+    positions: list[FakePosition]
+    self_check_max_kl: float = 0.0
+
+
+@dataclass(frozen=True)
+class FakeImportances:
+    site: list[int]
+    position: list[int]
+    component: list[int]
+    ci: list[float]
+    inner_activation: list[float]
+    below_threshold: int = 0
+
+
+@dataclass
+class FakeAblator:
+    """An engine whose numbers follow from its inputs alone: each unit of strength halves the probability."""
+
+    dtype: str = "float32"
+    device: str = "cpu"
+    versions: dict[str, str] = field(default_factory=lambda: {"torch": "0"})
+
+    def importances(self, token_ids: Sequence[int], threshold: float) -> FakeImportances:
+        here = range(len(token_ids))
+        return FakeImportances(
+            [0 for _ in here], list(here), [0 for _ in here], [1.0 for _ in here], [0.5 for _ in here]
+        )
+
+    def ablate(
+        self,
+        token_ids: Sequence[int],
+        edits: Any,
+        mode: str,
+        top_k: int,
+        watch: Sequence[int],
+        positions: Any,
+    ) -> FakeAblation:
+        places = range(len(token_ids)) if positions is None else positions
+        return FakeAblation([self._place(at, edits, top_k, watch) for at in places])
+
+    def _place(self, at: int, edits: Any, top_k: int, watch: Sequence[int]) -> FakePosition:
+        strength = sum(e.strength for e in edits if e.positions is None or at in e.positions)
+
+        def row(token_id: int) -> FakeRow:
+            return FakeRow(token_id, FakeStat(0.5, 1.0, 1), FakeStat(0.5 * 2**-strength, 0.5, 2))
+
+        return FakePosition(
+            at, float(strength), [row(i) for i in range(1, top_k + 1)], [row(i) for i in watch]
+        )
+
+
+def settings(home: Path, **changes: Any) -> Settings:
+    """Settings over a home folder of its own, with nothing shipped and nothing featured unless asked for."""
+    options: dict[str, Any] = {
+        "home": home,
+        "shipped": home / "shipped",
+        "featured": home / "featured",
+        "load_engines": False,
+        **changes,
+    }
+    return Settings(**options)
