@@ -10,7 +10,7 @@ from workers.spd.config import ConfigError
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
-class JobFailed(Exception):
+class JobError(Exception):
     """A job that ended badly; the message is what people are shown."""
 
 
@@ -42,12 +42,10 @@ def sentence(error: BaseException, *, job_id: str, device: str) -> str:
                 f"There was not enough memory on {device}. Start the job again with a smaller “C”, fewer “sites”, "
                 "or a smaller batch."
             )
-    if type(error).__name__ == "TargetError" or isinstance(error, ConfigError | ArtifactError | JobFailed):
+    if type(error).__name__ == "TargetError" or isinstance(error, ConfigError | ArtifactError | JobError):
         return str(error)
     if isinstance(error, FloatingPointError):
-        return (
-            f"The training left the range of numbers: {error} Lower the learning rates and start the job again."
-        )
+        return f"The training left the range of numbers: {error} Lower the learning rates and start the job again."
     if isinstance(error, PermissionError):
         return "A file in Unweave's home folder may not be written. Check who owns that folder, then start again."
     return (

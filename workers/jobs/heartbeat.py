@@ -42,7 +42,11 @@ class Worker:
 def read_workers(engine: Engine) -> list[Worker]:
     """Every worker that was seen within a day, by name."""
     now = time.time()
-    query = workers_table.select().where(workers_table.c.seen_at > now - FORGET_SECONDS).order_by(workers_table.c.id)
+    query = (
+        workers_table.select()
+        .where(workers_table.c.seen_at > now - FORGET_SECONDS)
+        .order_by(workers_table.c.id)
+    )
     with engine.connect() as connection:
         return [
             Worker(row.id, row.pid, row.device, row.job_id, row.seen_at, max(0.0, now - row.seen_at))

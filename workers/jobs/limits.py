@@ -89,12 +89,14 @@ class Limits:
                     "“target.path” must lie inside the home folder of Unweave, or in a folder its owner allows; "
                     "`unweave decompose` on the machine itself takes any folder"
                 )
-        if isinstance(target, PackageSource) and target not in _preset_packages():
-            if target.package not in self.packages:
-                yield (
-                    f"“target.package” {target.package} {target.version} is in no preset and not allowed by the "
-                    "owner of this server"
-                )
+        if isinstance(target, PackageSource) and not self._knows(target):
+            yield (
+                f"“target.package” {target.package} {target.version} is in no preset and not allowed by the "
+                "owner of this server"
+            )
+
+    def _knows(self, target: PackageSource) -> bool:
+        return target.package in self.packages or target in _preset_packages()
 
 
 def _preset_packages() -> list[PackageSource]:

@@ -12,12 +12,16 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from dbos import error as dbos_error
+from sqlalchemy.exc import SQLAlchemyError
+
 from workers.jobs.progress import CURVE_POINTS, STAGES, Point, Progress, ProgressStore
 
 if TYPE_CHECKING:
     from workers.spd.decompose import RunProgress
 
 INTERVAL_SECONDS = 0.5
+DATABASE_AWAY = (SQLAlchemyError, dbos_error.DBOSException)
 
 log = logging.getLogger("unweave.jobs")
 
@@ -85,7 +89,9 @@ class Monitor:
     def _is_due(self, step: int, steps: int) -> bool:
         if self._last_point is None:
             return True
-        return step - self._last_point >= max(1, steps // CURVE_POINTS) or (step >= steps and step != self._last_point)
+        return step - self._last_point >= max(1, steps // CURVE_POINTS) or (
+            step >= steps and step != self._last_point
+        )
 
     def _follow(self) -> None:
         while not self._end.wait(self._interval):
@@ -97,7 +103,9 @@ class Monitor:
             return
         try:
             self.why = self._wanted()
-        except Exception as error:  # the database, in any of its ways to be away: ask again at the next turn
+        except (
+            DATABASE_AWAY
+        ) as error:  # the database, in any of its ways to be away: ask again at the next turn
             log.warning("cannot see whether job %s is still wanted: %s", self._job_id, error)
             return
         if self.why is not None:
@@ -111,7 +119,7 @@ class Monitor:
             return
         try:
             self._store.write(self._job_id, latest, points)
-        except Exception as error:  # keep the figures and try again at the next turn
+        except DATABASE_AWAY as error:  # keep the figures and try again at the next turn
             log.warning("the progress of job %s could not be written: %s", self._job_id, error)
             with self._lock:
                 self._latest = self._latest or latest

@@ -1,0 +1,260 @@
+"""The door for whoever starts, lists and cancels jobs. Imports no torch; opens the database when first used."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from dbos import DBOSClient, DBOSPortableJSONSerializer, WorkflowStatus
+from dbos import error as dbos_error
+
+from workers.jobs import database
+from workers.jobs.heartbeat import Worker, read_workers
+from workers.jobs.limits import Limits
+from workers.jobs.names import is_taken, suffixed
+from workers.jobs.progress import Point, ProgressRow, ProgressStore
+from workers.spd.config import DecomposeConfig
+
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+
+_STATES: dict[str, State] = {
+    "ENQUEUED": "queued",
+    "DELAYED": "queued",
+    "PENDING": "running",
+    "SUCCESS": "done",
+    "ERROR": "failed",
+    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "failed",
+    "CANCELLED": "cancelled",
+}
+_WAITING = ["ENQUEUED", "DELAYED"]
+_LIVE = [*_WAITING, "PENDING"]
+
+
+class QueueFullError(Exception):
+    """As many jobs wait as may wait. `retry_after`: seconds until one has probably ended."""
+
+    def __init__(self, limit: int, retry_after: int) -> None:
+        super().__init__(f"{limit} jobs wait already. Cancel one, or try again when one has ended.")
+        self.retry_after = retry_after
+
+
+class NameTakenError(Exception):
+    """The name asked for belongs to another decomposition or to a job that will make one."""
+
+    def __init__(self, name: str, suggestion: str) -> None:
+        super().__init__(f"“{name}” is taken. Choose another name, for instance “{suggestion}”.")
+        self.suggestion = suggestion
+
+
+class UnknownJobError(Exception):
+    """There is no job of that id."""
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """A job as it stands. Times in seconds since 1970; `place` counts the jobs that start before this one."""
+
+    id: str
+    name: str
+    preset: str | None
+    steps: int
+    state: State
+    place: int | None
+    created_at: float
+    finished_at: float | None
+    error: str | None
+    decomposition: str | None
+    executor: str | None
+    progress: ProgressRow | None
+
+
+class JobQueue:
+    """Jobs of one home folder. Safe to use from many threads."""
+
+    def __init__(self, home: Path, database_url: str, limits: Limits | None = None) -> None:
+        self.home, self.limits = home, limits or Limits()
+        self._database_url = database_url
+        self._opening = threading.Lock()
+        self._enqueueing = threading.Lock()
+
+    @cached_property
+    def _url(self) -> str:
+        return database.jobs_url(self._database_url)
+
+    @cached_property
+    def _opened(self) -> tuple[DBOSClient, ProgressStore]:
+        engine = database.connect(self._url)
+        database.prepare(self._url, engine)
+        client = DBOSClient(
+            system_database_url=self._url,
+            application_name=database.APPLICATION,
+            serializer=DBOSPortableJSONSerializer(),
+            system_database_pool_size=8,
+            retry_connection_errors=False,
+        )
+        self._engine = engine
+        return client, ProgressStore(engine)
+
+    def _open(self) -> tuple[DBOSClient, ProgressStore]:
+        with self._opening:
+            return self._opened
+
+    def close(self) -> None:
+        """Let go of the database; a later call opens it again."""
+        with self._opening:
+            if "_opened" in self.__dict__:
+                self._opened[0].destroy()
+                self._engine.dispose()
+                del self.__dict__["_opened"]
+
+    def enqueue(self, config: DecomposeConfig, *, preset: str | None, name: str | None) -> JobRecord:
+        """Put a job in the queue.
+
+        With `name`, the result has exactly that slug or NameTakenError is raised. Without, it has the config's name, or
+        the next free one of `name-2`, `name-3`, … Raises QueueFullError, and ConfigError where the limits forbid it.
+        """
+        self.limits.check(config, self.home)
+        client, _ = self._open()
+        with self._enqueueing:
+            waiting = client.list_workflows(
+                name=database.WORKFLOW, status=_WAITING, load_input=False, load_output=False
+            )
+            if len(waiting) >= self.limits.queued:
+                raise QueueFullError(self.limits.queued, self._retry_after())
+            wish, number = name or config.name, 1
+            while True:
+                slug = suffixed(wish, number)
+                job_id = None if is_taken(self.home, slug) else self._try(client, config, slug, preset)
+                if job_id is not None:
+                    return self.get(job_id)
+                if name is not None:
+                    raise NameTakenError(name, self._suggest(client, name))
+                number += 1
+
+    def _try(self, client: DBOSClient, config: DecomposeConfig, slug: str, preset: str | None) -> str | None:
+        """Enqueue under a slug; None where a live job has it. DBOS's deduplication id keeps the slug for the job."""
+        job_id = f"{slug}-{secrets.token_hex(4)}"
+        data = config.model_copy(update={"name": slug}).model_dump(mode="json")
+        try:
+            client.enqueue(
+                {
+                    "workflow_name": database.WORKFLOW,
+                    "queue_name": database.QUEUE,
+                    "workflow_id": job_id,
+                    "deduplication_id": slug,
+                    "app_version": database.PROTOCOL,
+                    "attributes": {
+                        "name": slug,
+                        "preset": preset,
+                        "steps": config.steps,
+                        "created_at": time.time(),
+                    },
+                },
+                data,
+            )
+        except dbos_error.DBOSQueueDeduplicatedError:
+            return None
+        return job_id
+
+    def _suggest(self, client: DBOSClient, name: str) -> str:
+        live = client.list_workflows(
+            name=database.WORKFLOW, status=_LIVE, load_input=False, load_output=False
+        )
+        names = {status.deduplication_id for status in live}
+        number = 2
+        while is_taken(self.home, suffixed(name, number)) or suffixed(name, number) in names:
+            number += 1
+        return suffixed(name, number)
+
+    def _retry_after(self) -> int:
+        client, store = self._open()
+        running = client.list_workflows(
+            name=database.WORKFLOW, status="PENDING", load_input=False, load_output=False
+        )
+        rows = store.rows(status.workflow_id for status in running)
+        known = [row.remaining_seconds for row in rows.values() if row.remaining_seconds is not None]
+        return int(min(3_600, max(5, min(known, default=60))))
+
+    def get(self, job_id: str) -> JobRecord:
+        """One job. Raises UnknownJobError."""
+        client, _ = self._open()
+        found = client.list_workflows(name=database.WORKFLOW, workflow_ids=[job_id], load_input=False)
+        if not found:
+            raise UnknownJobError(f"There is no job “{job_id}”.")
+        return self._records(found)[0]
+
+    def listing(self, *, limit: int, offset: int) -> list[JobRecord]:
+        """Jobs, the newest first."""
+        client, _ = self._open()
+        found = client.list_workflows(
+            name=database.WORKFLOW, limit=limit, offset=offset, sort_desc=True, load_input=False
+        )
+        found.sort(key=_created, reverse=True)
+        return self._records(found)
+
+    def count(self) -> int:
+        """How many jobs there are, ended ones included."""
+        client, _ = self._open()
+        return len(client.list_workflows(name=database.WORKFLOW, load_input=False, load_output=False))
+
+    def curve(self, job_id: str) -> list[Point]:
+        """The job's loss curve so far, oldest point first."""
+        return self._open()[1].curve(job_id)
+
+    def cancel(self, job_id: str) -> JobRecord:
+        """Cancel a job that waits or runs; one that has ended stays as it is. Raises UnknownJobError.
+
+        A running job stops at its worker's next step, a second or two later, and its work is removed.
+        """
+        client, _ = self._open()
+        if self.get(job_id).state in ("queued", "running"):
+            client.cancel_workflow(job_id)
+        return self.get(job_id)
+
+    def workers(self) -> list[Worker]:
+        """Every worker seen within a day."""
+        self._open()
+        return read_workers(self._engine)
+
+    def _records(self, found: list[WorkflowStatus]) -> list[JobRecord]:
+        client, store = self._open()
+        rows = store.rows(status.workflow_id for status in found)
+        places: dict[str, int] = {}
+        if any(_STATES[status.status] == "queued" for status in found):
+            waiting = client.list_workflows(
+                name=database.WORKFLOW, status=_WAITING, load_input=False, load_output=False
+            )
+            waiting.sort(key=lambda status: (status.priority or 0, _created(status)))
+            places = {status.workflow_id: place for place, status in enumerate(waiting)}
+        return [
+            _record(status, rows.get(status.workflow_id), places.get(status.workflow_id)) for status in found
+        ]
+
+
+def _created(status: WorkflowStatus) -> float:
+    """Ours to the millisecond; DBOS's own on SQLite is only good to the second."""
+    return (status.attributes or {}).get("created_at") or (status.created_at or 0) / 1000
+
+
+def _record(status: WorkflowStatus, row: ProgressRow | None, place: int | None) -> JobRecord:
+    about: dict[str, Any] = status.attributes or {}
+    state = _STATES[status.status]
+    return JobRecord(
+        id=status.workflow_id,
+        name=about.get("name", status.workflow_id),
+        preset=about.get("preset"),
+        steps=about.get("steps", 0),
+        state=state,
+        place=place if state == "queued" else None,
+        created_at=_created(status),
+        finished_at=status.completed_at / 1000 if status.completed_at else None,
+        error=str(status.error) if state == "failed" and status.error else None,
+        decomposition=status.output if state == "done" else None,
+        executor=status.executor_id,
+        progress=row,
+    )

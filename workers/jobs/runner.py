@@ -1,0 +1,224 @@
+"""What a worker does with one job: decompose in a folder of the job's own, publish the result, clean up.
+
+    home/jobs/<id>/job.log           what happened, with traces
+    home/jobs/<id>/lock              held by the process that works on the job
+    home/jobs/<id>/<slug>.partial/   the run with its checkpoint; kept while the job may still go on
+    home/jobs/<id>/<slug>/           the finished artefact, for the moment before it is published
+    home/artifacts/<slug>/           published: one rename, so the gallery never sees half of it
+
+Every method can be run again after a crash in any place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from workers.jobs.failures import JobError, sentence
+from workers.jobs.monitor import Monitor, Why
+from workers.jobs.names import free_slug
+from workers.jobs.progress import ProgressStore
+from workers.spd.artifact import MANIFEST, Artifact, ArtifactError, read_artifact
+from workers.spd.config import DecomposeConfig, parse_config
+
+if TYPE_CHECKING:
+    from workers.spd.decompose import RunProgress
+
+MAX_CRASHES = 3
+LOCK_SECONDS = 30.0
+
+
+class RunStoppedError(Exception):
+    """The run stopped because it was told to; `why` says by what."""
+
+    def __init__(self, why: Why) -> None:
+        super().__init__(why.value)
+        self.why = why
+
+
+class WorkerLeaves(BaseException):
+    """The worker shuts down in the middle of a job. Not an Exception, so that nothing records it as an outcome and
+    the job stays open for the next worker."""
+
+
+class Method(Protocol):
+    """What is used of the module `workers.spd.decompose`."""
+
+    Stopped: type[Exception]
+
+    def decompose(
+        self,
+        config: DecomposeConfig,
+        out: Path,
+        *,
+        home: Path,
+        device: str,
+        report: Callable[[RunProgress], None],
+        stop: Callable[[], bool],
+    ) -> Artifact: ...
+
+
+@dataclass(frozen=True)
+class JobRunner:
+    """Runs jobs for one worker. `method` is called with the first job, so that an idle worker imports no torch."""
+
+    home: Path
+    device: str
+    store: ProgressStore
+    method: Callable[[], Method]
+
+    def folder(self, job_id: str) -> Path:
+        return self.home / "jobs" / job_id
+
+    def run(self, job_id: str, data: dict[str, Any], wanted: Callable[[], Why | None]) -> str:
+        """Decompose, from the job's checkpoint where it has one. Returns the artefact's hash.
+
+        Raises JobError with a plain sentence, or RunStoppedError where `wanted` says so.
+        """
+        folder = self.folder(job_id)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with hold(folder / "lock"):
+                return self._run(job_id, folder, parse_config(data), wanted)
+        except (RunStoppedError, JobError):
+            raise
+        except Exception as error:
+            self._note(job_id, "failed\n" + traceback.format_exc())
+            self.clear(job_id)
+            raise JobError(sentence(error, job_id=job_id, device=self.device)) from None
+
+    def _run(
+        self, job_id: str, folder: Path, config: DecomposeConfig, wanted: Callable[[], Why | None]
+    ) -> str:
+        out = folder / config.name
+        if (out / MANIFEST).is_file():
+            return read_artifact(out).hash
+        partial = out.with_name(out.name + ".partial")
+        checkpoint = partial / "checkpoint"
+        row = self.store.begin(
+            job_id, steps=config.steps, from_checkpoint=checkpoint.is_dir() and any(checkpoint.iterdir())
+        )
+        self._note(job_id, f"attempt {row.attempts}, process {os.getpid()}, {self.device}")
+        if row.crashes >= MAX_CRASHES:
+            self._note(job_id, f"given up after {row.crashes} crashes at stage {row.stage}, step {row.step}")
+            self.clear(job_id)
+            raise JobError(
+                f"The worker died {row.crashes} times in a row at the same point of this job (stage “{row.stage}”), "
+                "most likely for lack of memory. Start it again with a smaller “C”, fewer “sites” or a smaller batch."
+            )
+        method = self.method()
+        with Monitor(job_id, self.store, wanted, lambda line: self._note(job_id, line)) as monitor:
+            try:
+                artifact = method.decompose(
+                    config,
+                    out,
+                    home=self.home,
+                    device=self.device,
+                    report=monitor.report,
+                    stop=monitor.should_stop,
+                )
+            except method.Stopped:
+                if monitor.why is None:
+                    raise
+                self._note(job_id, f"stopped: {monitor.why.value}")
+                raise RunStoppedError(monitor.why) from None
+        self._note(job_id, "the run is whole")
+        return artifact.hash
+
+    def publish(self, job_id: str, name: str, digest: str) -> str:
+        """Move the finished artefact into the gallery. Returns the slug it got. Can be repeated.
+
+        The name was kept for this job by the queue; where something else (the command line) took it meanwhile, the
+        result gets a suffix rather than being lost. Raises JobError where it cannot be moved.
+        """
+        source = self.folder(job_id) / name
+        artifacts = self.home / "artifacts"
+        artifacts.mkdir(parents=True, exist_ok=True)
+        if not source.is_dir():
+            slug = self._published(name, digest)
+            if slug is None:
+                raise JobError("The finished result is no longer in the job's folder. Start the job again.")
+            return slug
+        while True:
+            slug = free_slug(self.home, name)
+            try:
+                os.rename(source, artifacts / slug)
+            except OSError as error:
+                if (artifacts / slug).exists():  # taken between the look and the rename
+                    continue
+                self._note(job_id, "could not be published\n" + traceback.format_exc())
+                raise JobError(sentence(error, job_id=job_id, device=self.device)) from None
+            self._note(job_id, f"published as {slug}")
+            self.clear(job_id)
+            return slug
+
+    def _published(self, name: str, digest: str) -> str | None:
+        for path in sorted((self.home / "artifacts").glob(f"{name}*")):
+            try:
+                if read_artifact(path, verify=False).hash == digest:
+                    return path.name
+            except ArtifactError:
+                continue
+        return None
+
+    def clear(self, job_id: str) -> None:
+        """Remove what the job made so far; its log stays. Raises OSError where that cannot be done."""
+        folder = self.folder(job_id)
+        if folder.is_dir():
+            for path in folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+
+    def leftovers(self) -> list[str]:
+        """Ids of jobs that still have work in their folders."""
+        jobs = self.home / "jobs"
+        if not jobs.is_dir():
+            return []
+        return [
+            folder.name
+            for folder in sorted(jobs.iterdir())
+            if folder.is_dir()
+            and not folder.name.startswith(".")
+            and any(path.is_dir() for path in folder.iterdir())
+        ]
+
+    def _note(self, job_id: str, line: str) -> None:
+        stamp = datetime.now(UTC).isoformat(timespec="seconds")
+        folder = self.folder(job_id)
+        with contextlib.suppress(OSError), (folder / "job.log").open("a", encoding="utf-8") as file:
+            file.write(
+                f"{stamp} {line}\n"
+            )  # a log that cannot be written (disk full) must not hide what it was about
+
+
+@contextlib.contextmanager
+def hold(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+    """Hold a lock file while working; the system frees it when the process dies, however it dies.
+
+    Raises JobError where another process keeps it for longer than `seconds`.
+    """
+    with path.open("a") as file:
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise JobError(
+                        "Another process still works in this job's folder. Try again later."
+                    ) from None
+                time.sleep(0.2)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)

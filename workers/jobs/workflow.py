@@ -1,0 +1,65 @@
+"""A job as a DBOS workflow of two steps. The first goes on from its checkpoint when it is run again, the second is
+one rename; so a worker that dies anywhere leaves a job that another can finish."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from dbos import DBOS
+from dbos import error as dbos_error
+
+from workers.jobs.database import WORKFLOW
+from workers.jobs.monitor import Why
+from workers.jobs.runner import JobRunner, RunStoppedError, WorkerLeaves
+
+
+def register(
+    runner: JobRunner, executor_id: str, leaving: threading.Event, busy: Callable[[str | None], None]
+) -> None:
+    """Make the workflow known to DBOS. Call once, before `DBOS.launch()`.
+
+    `leaving` is set when the worker shuts down; `busy` is told the job's id when it starts and None when it ends.
+    """
+
+    def wanted(job_id: str) -> Callable[[], Why | None]:
+        def ask() -> Why | None:
+            if leaving.is_set():
+                return Why.LEAVING
+            status = DBOS.get_workflow_status(job_id)
+            if status is None or status.status == "CANCELLED":
+                return Why.CANCELLED
+            if status.executor_id != executor_id or status.status != "PENDING":
+                return Why.TAKEN
+            return None
+
+        return ask
+
+    @DBOS.step(name="decompose")
+    def decompose(job_id: str, config: dict[str, Any]) -> str:
+        try:
+            return runner.run(job_id, config, wanted(job_id))
+        except RunStoppedError as interrupted:
+            if interrupted.why is Why.LEAVING:
+                runner.store.leave(job_id)
+                raise WorkerLeaves from None
+            if interrupted.why is Why.CANCELLED:
+                runner.clear(job_id)
+            # Not an outcome of the job: DBOS waits for the one that was, or will be, recorded.
+            raise dbos_error.DBOSWorkflowCancelledError(f"{job_id}: {interrupted.why.value}") from None
+
+    @DBOS.step(name="publish")
+    def publish(job_id: str, name: str, digest: str) -> str:
+        return runner.publish(job_id, name, digest)
+
+    @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)
+    def job(config: dict[str, Any]) -> str:
+        job_id = DBOS.workflow_id
+        assert job_id is not None
+        busy(job_id)
+        try:
+            digest = decompose(job_id, config)
+            return publish(job_id, config["name"], digest)
+        finally:
+            busy(None)

@@ -1,0 +1,19 @@
+"""`python -m workers.trainer`: what the supervisor starts. The database's URL, which may hold a password, comes in
+the environment, where other users of the machine cannot read it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from workers.trainer import main
+from workers.trainer.supervisor import DATABASE_VARIABLE
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m workers.trainer", description=main.__doc__)
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--supervised", action="store_true")
+    options = parser.parse_args()
+    main(options.home, os.environ[DATABASE_VARIABLE], options.device, supervised=options.supervised)

@@ -1,0 +1,157 @@
+"""The worker process: takes decomposition jobs from the queue, one at a time, until told to stop."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn, cast
+
+from dbos import DBOS, DBOSPortableJSONSerializer
+from dbos import error as dbos_error
+from sqlalchemy.exc import SQLAlchemyError
+
+from workers.jobs import database
+from workers.jobs.heartbeat import Heartbeat
+from workers.jobs.progress import ProgressStore
+from workers.jobs.runner import JobRunner, Method
+from workers.jobs.workflow import register
+from workers.trainer.rescue import Rescue
+from workers.trainer.slots import claim
+
+POLL_SECONDS = 0.5
+GRACE_SECONDS = 20.0
+MAINTENANCE_SECONDS = 5.0
+NICENESS = 5
+"""Beside a server: training gives way to the ablations that people wait for."""
+
+log = logging.getLogger("unweave.worker")
+
+
+class WorkerProcess:
+    """One worker on one device. `method` names the module whose `decompose` and `Stopped` are used."""
+
+    def __init__(
+        self, home: Path, database_url: str, device: str = "cpu", *, method: str = "workers.spd.decompose"
+    ) -> None:
+        self.home, self.device = home, device
+        self._url = database.jobs_url(database_url)
+        self._method = method
+        self._leaving = threading.Event()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._look_again = threading.Event()
+
+    def run(self, *, supervised: bool = False) -> NoReturn:
+        """Work until SIGTERM or SIGINT, or with `supervised` until standard input ends; then end the process.
+
+        Exit code 0: told to stop; a job in progress was left at a checkpoint, for the next worker. 1: something broke
+        (the log says what), and starting again may help.
+        """
+        logging.getLogger("dbos").addFilter(_is_news)
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", datefmt="%H:%M:%S")
+        code = 0
+        try:
+            self._work(supervised)
+        except Exception:
+            log.exception("the worker cannot go on")
+            code = 1
+        logging.shutdown()
+        # Not sys.exit: it would wait for the threads of a run that does not stop, and of a DBOS that broke. What they
+        # have not written is what a crash would lose, and the next worker goes on from the last checkpoint.
+        os._exit(code)
+
+    def _work(self, supervised: bool) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._told_to_stop)
+        if supervised:
+            os.nice(NICENESS)
+            threading.Thread(target=self._leave_with_parent, name="parent", daemon=True).start()
+        slot = claim(self.home)
+        engine = database.connect(self._url)
+        database.prepare(self._url, engine)
+        heartbeat = Heartbeat(engine, slot.executor_id, self.device)
+        runner = JobRunner(
+            self.home,
+            self.device,
+            ProgressStore(engine),
+            lambda: cast(Method, importlib.import_module(self._method)),
+        )
+        self._launch(runner, slot.executor_id, heartbeat)
+        heartbeat.start()
+        log.info("worker %s on %s is ready", slot.executor_id, self.device)
+
+        rescue = Rescue(engine, slot.executor_id)
+        while not self._leaving.is_set():
+            self._maintain(runner, rescue)
+            self._look_again.wait(MAINTENANCE_SECONDS)
+            self._look_again.clear()
+
+        if not self._idle.wait(GRACE_SECONDS):
+            log.warning("the job did not stop in time; it goes on from its last checkpoint")
+        heartbeat.stop()
+        log.info("worker %s leaves", slot.executor_id)
+
+    def _launch(self, runner: JobRunner, executor_id: str, heartbeat: Heartbeat) -> None:
+        DBOS(
+            config={
+                "name": database.APPLICATION,
+                "system_database_url": self._url,
+                "application_version": database.PROTOCOL,
+                "executor_id": executor_id,
+                "serializer": DBOSPortableJSONSerializer(),
+                "notification_listener_polling_interval_sec": 5.0,
+                "log_level": "WARNING",
+                "enable_otlp": False,
+            }
+        )
+
+        def busy(job_id: str | None) -> None:
+            heartbeat.works_on(job_id)
+            if job_id is None:
+                self._idle.set()
+                self._look_again.set()
+            else:
+                self._idle.clear()
+
+        register(runner, executor_id, self._leaving, busy)
+        DBOS.launch()
+        DBOS.register_queue(
+            database.QUEUE,
+            worker_concurrency=1,
+            polling_interval_sec=POLL_SECONDS,
+            on_conflict="always_update",
+        )
+
+    def _maintain(self, runner: JobRunner, rescue: Rescue) -> None:
+        """Take over the jobs of lost workers; remove the work of jobs that have ended."""
+        try:
+            rescue.look()
+            for job_id in runner.leftovers():
+                status = DBOS.get_workflow_status(job_id)
+                if status is None or status.status not in ("ENQUEUED", "DELAYED", "PENDING"):
+                    runner.clear(job_id)
+        except (SQLAlchemyError, dbos_error.DBOSException, OSError) as error:
+            log.warning("maintenance has to wait: %s", error)
+
+    def _told_to_stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self._leaving.set()
+        self._look_again.set()
+
+    def _leave_with_parent(self) -> None:
+        while sys.stdin.buffer.read(1):
+            time.sleep(0.01)
+        log.info("the process that started this worker is gone")
+        self._told_to_stop(signal.SIGTERM, None)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """DBOS logs a trace when a job was cancelled, which is no error here."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, dbos_error.DBOSAwaitedWorkflowCancelledError)

@@ -1,0 +1,41 @@
+"""A name for a worker that is the same after a restart and never shared by two that live.
+
+A worker takes the lowest free slot of its home folder on its machine. After a crash the system frees the slot's lock,
+the next worker takes it and finds, under the same name, the job that was left.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import socket
+from pathlib import Path
+from typing import IO
+
+MOST = 64
+
+
+class Slot:
+    """A held slot; it is free again when the process ends or `release` is called."""
+
+    def __init__(self, file: IO[str], executor_id: str) -> None:
+        self._file, self.executor_id = file, executor_id
+
+    def release(self) -> None:
+        self._file.close()
+
+
+def claim(home: Path) -> Slot:
+    """Take the lowest free slot. Raises RuntimeError where all are held, OSError where the folder is not writable."""
+    host = re.sub(r"[^a-z0-9-]+", "-", socket.gethostname().lower()).strip("-") or "host"
+    folder = home / "jobs" / ".slots"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(1, MOST + 1):
+        file = (folder / f"{host}-{number}.lock").open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            continue
+        return Slot(file, f"worker-{host}-{number}")
+    raise RuntimeError(f"{MOST} workers run on this home folder already.")
