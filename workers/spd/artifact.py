@@ -243,7 +243,9 @@ def read_artifact(path: Path, *, verify: bool = True) -> Artifact:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"])
-        raise ArtifactError(f"“{path.name}” has a {MANIFEST} that does not fit: {where}: {first['msg']}.") from None
+        raise ArtifactError(
+            f"“{path.name}” has a {MANIFEST} that does not fit: {where}: {first['msg']}."
+        ) from None
     for name, digest in manifest.files.items():
         file = path / name
         if not file.resolve().is_relative_to(path.resolve()):

@@ -33,12 +33,12 @@ class _Lower(torch.autograd.Function):
         return torch.where(x <= 0, below, torch.where(x <= 1, grad, torch.zeros_like(grad)))
 
 
-def lower(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+def lower(x: Float[Tensor, ...]) -> Float[Tensor, ...]:
     """The lower leaky hard sigmoid: feeds the masks (SPEC 4)."""
     return _Lower.apply(x)  # type: ignore[return-value]
 
 
-def upper(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+def upper(x: Float[Tensor, ...]) -> Float[Tensor, ...]:
     """The upper leaky hard sigmoid: feeds the sparsity loss (SPEC 4)."""
     return torch.where(x > 1, 1 + LEAK * (x - 1), x.clamp_min(0))
 

@@ -15,7 +15,9 @@ class Components(nn.Module):
     `index` keeps each component's index as trained, so that a key survives pruning.
     """
 
-    def __init__(self, V: Mapping[str, Tensor], U: Mapping[str, Tensor], index: Mapping[str, list[int]]) -> None:
+    def __init__(
+        self, V: Mapping[str, Tensor], U: Mapping[str, Tensor], index: Mapping[str, list[int]]
+    ) -> None:
         super().__init__()
         self.sites = list(V)
         self.V_list = nn.ParameterList([nn.Parameter(V[site].detach().clone()) for site in self.sites])

@@ -87,7 +87,9 @@ class AttentionCI(CIBase):
     d_k: int = Field(16, ge=1, le=1024)
     hidden: int = Field(32, ge=1, le=4096)
     causal: bool = True
-    max_distance: int = Field(128, ge=1, le=8192, description="relative positions further apart share one term")
+    max_distance: int = Field(
+        128, ge=1, le=8192, description="relative positions further apart share one term"
+    )
 
 
 class SharedMLPCI(CIBase):
@@ -263,7 +265,8 @@ class ReconstructionConfig(Frozen):
     positions: Literal["answer", "all"] = "all"
     distance: Literal["kl", "mse"] = "kl"
     first_position: Literal["masked", "unmasked"] = Field(
-        "masked", description="unmasked: the target's own weights run at position 0 (an attention sink in Llama)"
+        "masked",
+        description="unmasked: the target's own weights run at position 0 (an attention sink in Llama)",
     )
 
 
@@ -283,7 +286,9 @@ class DecomposeConfig(Frozen):
     seed: int = 0
     target: Source
     sites: tuple[str, ...] = Field(min_length=1, description="module paths; * matches within a path")
-    C: int | Literal["auto"] = Field(16, description="components a site at the start; auto: one per token input")
+    C: int | Literal["auto"] = Field(
+        16, description="components a site at the start; auto: one per token input"
+    )
     start: StartConfig = StartConfig()
     ci: CIConfig = SharedMLPCI()
     losses: tuple[Loss, ...] = Field(min_length=1)
@@ -313,7 +318,11 @@ def _sentence(error: ValidationError) -> str:
     parts: list[str] = []
     for item in error.errors()[:5]:
         where = ".".join(str(step) for step in item["loc"]) or "config"
-        what = "is not a known key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+        what = (
+            "is not a known key"
+            if item["type"] == "extra_forbidden"
+            else item["msg"].removeprefix("Value error, ")
+        )
         parts.append(f"{where}: {what}")
     more = len(error.errors()) - 5
     return "The config cannot be used. " + "; ".join(parts) + (f"; and {more} more." if more > 0 else ".")

@@ -96,7 +96,9 @@ def read_prompts(config: PromptsConfig, tokenizer: PromptTokenizer) -> list[Prom
         if data.answer is not None:
             answer = tokenizer.token_id(data.answer)
             if answer is None:
-                raise ConfigError(f"data.prompts: the answer “{data.answer}” is not a single token of this model.")
+                raise ConfigError(
+                    f"data.prompts: the answer “{data.answer}” is not a single token of this model."
+                )
         prompts.append(Prompt(data, ids, answer))
     return prompts
 

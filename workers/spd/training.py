@@ -79,7 +79,10 @@ class Trainer:
         self.optimizer = torch.optim.Adam(
             [
                 {"params": list(components.parameters()), "peak": optimizer.component_learning_rate},
-                {"params": [p for p in ci.parameters() if p.requires_grad], "peak": optimizer.ci_learning_rate},
+                {
+                    "params": [p for p in ci.parameters() if p.requires_grad],
+                    "peak": optimizer.ci_learning_rate,
+                },
             ],
             lr=0.0,
             betas=(optimizer.beta1, optimizer.beta2),
@@ -124,9 +127,13 @@ class Trainer:
             if isinstance(loss, StochasticReconstruction | PartialReconstruction):
                 count = loss.uniform + loss.level
                 if not count:
-                    raise ConfigError(f"losses.{loss.kind}: at least one of uniform and level must be above 0.")
+                    raise ConfigError(
+                        f"losses.{loss.kind}: at least one of uniform and level must be above 0."
+                    )
                 weight = loss.coefficient / count
-                result += [Sample(loss, False, weight)] * loss.uniform + [Sample(loss, True, weight)] * loss.level
+                result += [Sample(loss, False, weight)] * loss.uniform + [
+                    Sample(loss, True, weight)
+                ] * loss.level
         return result
 
     def reconstruction(self, batch: Batch, g: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
@@ -151,7 +158,8 @@ class Trainer:
                 for sample in samples
             ]
             replaced = {
-                site: torch.stack([part[site] for part in parts]).flatten(0, 1).to(device) for site in self.sites
+                site: torch.stack([part[site] for part in parts]).flatten(0, 1).to(device)
+                for site in self.sites
             }
         mask: dict[str, Tensor] = {}
         delta: dict[str, Tensor] = {}
@@ -161,7 +169,9 @@ class Trainer:
             delta[site] = source[..., -1:].flatten(0, 1)
         masks = self.decomposition.site_masks(mask, delta, replaced)
         each = mean_counted(self.decomposition.kl(batch, masks, len(samples)), batch.counted)
-        total = torch.stack([value * sample.weight for value, sample in zip(each, samples, strict=True)]).sum()
+        total = torch.stack(
+            [value * sample.weight for value, sample in zip(each, samples, strict=True)]
+        ).sum()
         named: dict[str, list[float]] = {}
         for value, sample in zip(each.tolist(), samples, strict=True):
             named.setdefault(f"{sample.loss.kind}_{'level' if sample.level else 'uniform'}", []).append(value)

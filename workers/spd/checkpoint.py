@@ -1,0 +1,105 @@
+"""Where a run stands, on disk: safetensors and JSON, written aside and renamed, so a kill leaves a whole one.
+
+checkpoint/state.safetensors   components, CI functions, Adam moments, generator state
+checkpoint/state.json          step, kept indices, the config's hash, seconds spent
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from workers.spd.ci import CIFunctions
+from workers.spd.components import Components
+from workers.spd.config import DecomposeConfig
+from workers.spd.training import Trainer
+
+FOLDER = "checkpoint"
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be used; the message is a plain sentence."""
+
+
+def config_hash(config: DecomposeConfig) -> str:
+    """Identity of a config: a checkpoint resumes only the run it came from."""
+    return hashlib.sha256(config.model_dump_json().encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    step: int
+    seconds: float
+    log_lines: int
+
+
+def save_checkpoint(work: Path, trainer: Trainer, *, seconds: float, log_lines: int) -> None:
+    """Write the trainer's whole state under `work`. An OSError (a full disk) leaves the previous one in place."""
+    new, final, old = (work / (FOLDER + end) for end in (".new", "", ".old"))
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    tensors: dict[str, Tensor] = {"generator": trainer.generator.get_state()}
+    tensors |= {f"components.{name}": value for name, value in trainer.components.state_dict().items()}
+    tensors |= {f"ci.{name}": value for name, value in trainer.ci.state_dict().items()}
+    for number, state in trainer.optimizer.state_dict()["state"].items():
+        tensors |= {f"adam.{number}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    meta = {
+        "step": trainer.step, "seconds": seconds, "log_lines": log_lines, "config": config_hash(trainer.config),
+        "index": trainer.components.index,
+    }  # fmt: skip
+    try:
+        save_file(tensors, new / "state.safetensors")
+        (new / "state.json").write_text(json.dumps(meta), encoding="utf-8")
+    except Exception as error:  # safetensors reports a full disk with an exception of its own
+        shutil.rmtree(new, ignore_errors=True)
+        raise OSError(f"the checkpoint of step {trainer.step} could not be written: {error}") from error
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        os.replace(final, old)
+    os.replace(new, final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_checkpoint(work: Path, trainer: Trainer) -> Checkpoint | None:
+    """Put the trainer where the checkpoint under `work` stands; None where there is none (for this config)."""
+    folder = next((work / (FOLDER + end) for end in ("", ".old") if (work / (FOLDER + end)).is_dir()), None)
+    if folder is None:
+        return None
+    try:
+        meta: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        tensors = load_file(folder / "state.safetensors")
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"The checkpoint in {folder} cannot be read: {error}.") from None
+    if meta["config"] != config_hash(trainer.config):
+        return None
+    index: dict[str, list[int]] = meta["index"]
+    trained = trainer.components.index
+    keep = {site: [trained[site].index(i) for i in indices] for site, indices in index.items()}
+    components: Components = trainer.components.pruned(keep)
+    ci: CIFunctions = trainer.ci
+    ci.keep(keep)
+    components.load_state_dict(_under("components.", tensors))
+    ci.load_state_dict(_under("ci.", tensors))
+    trainer.adopt(components.to(trainer.target.device), ci.to(trainer.target.device))
+    state = trainer.optimizer.state_dict()
+    for name, value in _under("adam.", tensors).items():
+        number, field = name.split(".", 1)
+        state["state"].setdefault(int(number), {})[field] = value
+    trainer.optimizer.load_state_dict(state)
+    trainer.generator.set_state(tensors["generator"])
+    trainer.step = int(meta["step"])
+    return Checkpoint(trainer.step, float(meta["seconds"]), int(meta["log_lines"]))
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

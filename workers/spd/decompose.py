@@ -1,0 +1,308 @@
+"""A whole run: target, training, harvest, evidence, artefact. The one entry of the method."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.torch import save_file
+
+import workers
+from workers.spd.ablation import AblationEngine, Edit
+from workers.spd.artifact import (
+    Artifact,
+    Check,
+    Manifest,
+    Metric,
+    SiteCard,
+    seal,
+    write_json,
+)
+from workers.spd.checkpoint import load_checkpoint, save_checkpoint
+from workers.spd.circuit import paper_table
+from workers.spd.config import DecomposeConfig, InductionData, PromptsConfig
+from workers.spd.data import TrainingData
+from workers.spd.harvest import Harvest, harvest
+from workers.spd.keys import ComponentKey
+from workers.spd.metrics import Evaluator, Evidence, faithfulness_by_site
+from workers.spd.targets import FetchProgress, Target, ensure_target, load_target
+from workers.spd.tokenizer import PromptTokenizer
+from workers.spd.training import Trainer
+
+SHIPPED_TARGET_BYTES = 2**20
+
+Stage = Literal["target", "train", "harvest", "evidence", "store"]
+
+
+class Stopped(Exception):
+    """The run was asked to stop; its checkpoint remains and it can go on from there."""
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """`fraction` 0–1 of the training; `rate` steps a second; `figures` what the last logged step measured."""
+
+    stage: Stage
+    step: int = 0
+    steps: int = 0
+    fraction: float = 0.0
+    rate: float | None = None
+    remaining_seconds: float | None = None
+    figures: dict[str, float] = field(default_factory=dict)
+    message: str = ""
+
+
+Report = Callable[[RunProgress], None]
+
+
+def decompose(
+    config: DecomposeConfig,
+    out: Path,
+    *,
+    home: Path,
+    device: str = "cpu",
+    report: Report = lambda progress: None,
+    stop: Callable[[], bool] = lambda: False,
+    resume: bool = True,
+) -> Artifact:
+    """Train a decomposition and store it at `out`.
+
+    Works in `<out>.partial`; with `resume`, a checkpoint there of the same config is gone on from, and the result is
+    the same as that of an undisturbed run (same seed, same device). Raises Stopped, TargetError, ConfigError, or
+    OSError (a full disk leaves the last good checkpoint).
+    """
+    work = out.with_name(out.name + ".partial")
+    if not resume:
+        shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True, exist_ok=True)
+
+    def fetched(progress: FetchProgress) -> None:
+        report(RunProgress("target", steps=config.steps, message=progress.message))
+
+    report(RunProgress("target", steps=config.steps, message="Getting the target's weights"))
+    folder = ensure_target(config.target, home, report=fetched)
+    target = load_target(folder, device=device)
+    assert target.tokenizer_path is not None
+    tokenizer = PromptTokenizer.from_file(
+        target.tokenizer_path,
+        bos_token_id=target.card.bos_token_id,
+        context_length=target.card.model.context_length,
+    )
+    sites = target.sites(config.sites)
+    target.attach(sites)
+    data = TrainingData(config, target, tokenizer)
+    trainer, seconds, warnings = _train(config, target, sites, data, work, report, stop)
+
+    report(RunProgress("harvest", config.steps, config.steps, 1.0, message="Gathering statistics"))
+    decomposition = trainer.decomposition
+    shown = config.data.shown if isinstance(config.data, InductionData) else None
+    bos = config.data.bos if isinstance(config.data, PromptsConfig) else False
+    found = harvest(decomposition, data.prompts, tokenizer, threshold=config.threshold, bos=bos, shown=shown)
+
+    report(RunProgress("evidence", config.steps, config.steps, 1.0, message="Measuring the evidence"))
+    evidence = _evidence(config, trainer, data)
+    paper = None
+    if isinstance(config.data, InductionData):
+        held_out = [prompt for prompt in data.prompts if prompt.data.split == "held_out"]
+        paper = paper_table(decomposition, held_out, config.threshold)
+
+    report(RunProgress("store", config.steps, config.steps, 1.0, message="Storing the decomposition"))
+    _store(config, trainer, found, tokenizer, target, work, folder)
+    faithful, by_site = faithfulness_by_site(decomposition)
+    manifest = Manifest(
+        created_at=datetime.now(UTC), config=config, target=target.card,
+        sites=[
+            SiteCard(
+                name=site, d_in=decomposition.components.V[site].shape[0],
+                d_out=decomposition.components.U[site].shape[1],
+                trained=trainer.trained[site], kept=decomposition.components.index[site],
+            )
+            for site in sites
+        ],
+        versions=workers.versions(), dtype="float32", device=device, training_seconds=round(seconds, 1),
+        metrics=_metrics(evidence, faithful, found), l0_by_site=evidence["train"].l0_by_site,
+        faithfulness_by_site=by_site, paper=paper, notes=warnings, files={},
+    )  # fmt: skip
+    if config.checks:
+        manifest = manifest.model_copy(
+            update={"checks": _checks(config, manifest, found, tokenizer, target, work)}
+        )
+    return seal(work, manifest, out)
+
+
+def _train(
+    config: DecomposeConfig,
+    target: Target,
+    sites: list[str],
+    data: TrainingData,
+    work: Path,
+    report: Report,
+    stop: Callable[[], bool],
+) -> tuple[Trainer, float, list[str]]:
+    """All steps, from the checkpoint if there is one. Returns the trainer, the seconds spent and warnings."""
+    start = data.next(torch.Generator().manual_seed(config.seed))
+    trainer = Trainer(config, target, sites, start)
+    log_path = work / "metrics.jsonl"
+    found = load_checkpoint(work, trainer)
+    before, log = 0.0, []
+    if found is None:
+        trainer.warm_up_faithfulness(config.faithfulness_steps)
+    else:
+        before = found.seconds
+        log = log_path.read_text(encoding="utf-8").splitlines()[: found.log_lines]
+    log_path.write_text("".join(line + "\n" for line in log), encoding="utf-8")
+    prune_at = {max(1, round(share * config.steps)) for share in config.prune.at} if config.prune else set()
+    warnings: list[str] = []
+    started, first_step = time.monotonic(), trainer.step
+    while trainer.step < config.steps:
+        if stop():
+            save_checkpoint(work, trainer, seconds=before + time.monotonic() - started, log_lines=len(log))
+            raise Stopped(f"Stopped at step {trainer.step} of {config.steps}; the checkpoint is kept.")
+        logged = trainer.step % config.log_every == 0 or trainer.step + 1 == config.steps
+        at = trainer.step
+        figures = trainer.train_step(data.next(trainer.generator))
+        if config.prune and trainer.step in prune_at:
+            figures["pruned"] = float(trainer.prune(start, config.prune.below))
+            logged = True
+        if logged:
+            log.append(json.dumps({"step": at, **{k: float(f"{v:.6g}") for k, v in figures.items()}}))
+            with log_path.open("a", encoding="utf-8") as file:
+                file.write(log[-1] + "\n")
+        spent = time.monotonic() - started
+        rate = (trainer.step - first_step) / spent if spent > 0 else None
+        left = (config.steps - trainer.step) / rate if rate else None
+        fraction = trainer.step / config.steps
+        report(
+            RunProgress("train", trainer.step, config.steps, fraction, rate, left, figures if logged else {})
+        )
+        if trainer.step % config.checkpoint_every == 0 and trainer.step < config.steps:
+            save_checkpoint(work, trainer, seconds=before + spent, log_lines=len(log))
+    if trainer.step > first_step:
+        save_checkpoint(work, trainer, seconds=before + time.monotonic() - started, log_lines=len(log))
+    return trainer, before + time.monotonic() - started, warnings
+
+
+def _evidence(config: DecomposeConfig, trainer: Trainer, data: TrainingData) -> dict[str, Evidence]:
+    result: dict[str, Evidence] = {}
+    for split in ("train", "held_out"):
+        batch = data.split(split, config.reconstruction.positions)
+        if batch is None:
+            continue
+        answers = [prompt.answer for prompt in data.prompts if prompt.data.split == split][
+            : len(batch.tokens)
+        ]
+        known = None if None in answers else torch.tensor(answers, device=batch.tokens.device)
+        result[split] = Evaluator(trainer.decomposition, batch, config.threshold).evidence(known)
+        if config.reconstruction.positions == "answer":
+            everywhere = data.split(split, "all")
+            assert everywhere is not None
+            other = Evaluator(trainer.decomposition, everywhere, config.threshold)
+            result[split].figures["kl_ci_masks_all_positions"] = other.kl_ci_masks()
+    return result
+
+
+def _metrics(evidence: dict[str, Evidence], faithfulness: float, found: Harvest) -> list[Metric]:
+    units = {"l0": "components", "ce_unrecovered_ci_masks": "share"}
+    train, held_out = evidence["train"], evidence.get("held_out")
+    metrics = [Metric(name="faithfulness", unit="squared weight units", train=faithfulness)]
+    for name, value in train.figures.items():
+        metrics.append(
+            Metric(
+                name=name,
+                unit=units.get(name, "nats"),
+                train=value,
+                held_out=held_out.figures.get(name) if held_out else None,
+                spread=train.spread.get(name),
+                seeds=16 if name in train.spread else None,
+            )
+        )
+    return [*metrics, Metric(name="alive", unit="components", train=float(found.alive()))]
+
+
+def _store(
+    config: DecomposeConfig,
+    trainer: Trainer,
+    found: Harvest,
+    tokenizer: PromptTokenizer,
+    target: Target,
+    work: Path,
+    folder: Path,
+) -> None:
+    dtype = {"float32": torch.float32, "float16": torch.float16}[config.stored_dtype]
+    components = trainer.components
+    tensors = {}
+    for site in components.sites:
+        tensors[f"{site}.V"] = components.V[site].detach().cpu().to(dtype).contiguous()
+        tensors[f"{site}.U"] = components.U[site].detach().cpu().to(dtype).contiguous()
+        tensors[f"{site}.index"] = torch.tensor(components.index[site], dtype=torch.int64)
+    save_file(tensors, work / "components.safetensors")
+    save_file(
+        {
+            name: value.detach().cpu().to(dtype).contiguous()
+            for name, value in trainer.ci.state_dict().items()
+        },
+        work / "ci.safetensors",
+    )
+    assert target.tokenizer_path is not None
+    shutil.copyfile(target.tokenizer_path, work / "tokenizer.json")
+    if (folder / "model.safetensors").stat().st_size <= SHIPPED_TARGET_BYTES:
+        shutil.copytree(folder, work / "target", dirs_exist_ok=True)
+    write_json(work / "harvest" / "components.json", found.columns.model_dump())
+    write_json(work / "harvest" / "prompts.json", [prompt.model_dump() for prompt in found.prompts])
+    write_json(work / "harvest" / "groups.json", [group.model_dump() for group in found.groups])
+
+
+def _checks(
+    config: DecomposeConfig,
+    manifest: Manifest,
+    found: Harvest,
+    tokenizer: PromptTokenizer,
+    target: Target,
+    work: Path,
+) -> list[Check]:
+    """The config's selectivity tests, run by the live engine on what was stored."""
+    engine = AblationEngine(Artifact(work, manifest, ""), target)
+    groups = {group.name: group.components for group in found.groups}
+    splits = {prompt.text: prompt.split for prompt in found.prompts}
+    checks: list[Check] = []
+    for check in config.checks:
+        keys = [ComponentKey.parse(key) for name in check.groups for key in groups.get(name, [])]
+        ids = tokenizer.encode(
+            check.prompt, bos=config.data.bos if isinstance(config.data, PromptsConfig) else False
+        )
+        answer = tokenizer.token_id(check.answer)
+        assert answer is not None, f"the answer “{check.answer}” of a check is not one token"
+        edits = [Edit(key.site, key.index) for key in keys]
+        result = engine.ablate(ids, edits, watch=[answer], positions=[len(ids) - 1])
+        watched = result.positions[0].watched[0]
+        before, after = watched.baseline.probability, watched.ablated.probability
+        change = after / before - 1
+        wanted, ok = "reported", True
+        if check.at_least is not None:
+            wanted, ok = f"falls by at least {check.at_least:.0%}", -change >= check.at_least
+        elif check.at_most is not None:
+            wanted, ok = f"moves by at most {check.at_most:.0%}", abs(change) <= check.at_most
+        elif check.keeps is not None:
+            wanted, ok = f"keeps at least {check.keeps:.0%}", after / before >= check.keeps
+        checks.append(
+            Check(
+                groups=list(check.groups),
+                components=len(keys),
+                prompt=check.prompt,
+                answer=check.answer,
+                role=check.role,
+                split=splits.get(check.prompt, "bystander"),
+                baseline=before,
+                ablated=after,
+                wanted=wanted,
+                ok=ok and bool(keys),
+            )
+        )
+    return checks

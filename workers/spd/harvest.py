@@ -1,0 +1,200 @@
+"""Statistics of every component over the run's prompts, and what they give: labels and named groups.
+
+A token's importance for a component is its mean CI over the token's occurrences (positions that are masked) in training
+prompts; a component's strongest token is the one with the highest.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workers.spd.ablation import sparse_importances
+from workers.spd.artifact import HarvestColumns, HarvestGroup, HarvestPrompt
+from workers.spd.data import Prompt, clean_batch
+from workers.spd.decomposition import Decomposition
+from workers.spd.keys import ComponentKey
+from workers.spd.tokenizer import PromptTokenizer
+
+TOP_TOKENS = 5
+
+
+@dataclass(frozen=True)
+class Harvest:
+    columns: HarvestColumns
+    prompts: list[HarvestPrompt]
+    groups: list[HarvestGroup]
+
+    def alive(self) -> int:
+        """Components above the threshold somewhere in the training prompts."""
+        return sum(self.columns.alive)
+
+
+def visible(piece: str) -> str:
+    """A token as it is shown: spaces and line ends visible."""
+    return piece.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥")
+
+
+@torch.no_grad()
+def harvest(
+    decomposition: Decomposition,
+    prompts: list[Prompt],
+    tokenizer: PromptTokenizer,
+    *,
+    threshold: float,
+    bos: bool,
+    shown: int | None = None,
+) -> Harvest:
+    """Gather statistics over the training prompts, and keep up to `shown` prompts a split with their importances."""
+    stored: list[HarvestPrompt] = []
+    sums: dict[str, dict[int, Tensor]] = {site: {} for site in decomposition.sites}
+    counts: dict[int, int] = defaultdict(int)
+    peak = {site: torch.zeros(len(index)) for site, index in decomposition.components.index.items()}
+    above = {site: torch.zeros(len(index)) for site, index in decomposition.components.index.items()}
+    total = {site: torch.zeros(len(index)) for site, index in decomposition.components.index.items()}
+    positions = 0
+    kept: dict[str, int] = defaultdict(int)
+    start = 1 if decomposition.first_unmasked else 0
+    for prompt in prompts:
+        split = prompt.data.split
+        show = shown is None or kept[split] < shown
+        if split != "train" and not show:
+            continue
+        kept[split] += 1
+        batch = clean_batch(decomposition.target, [prompt.ids], "answer")
+        if split == "train":
+            g = decomposition.importances(batch.inputs).g
+            for site, value in g.items():
+                rows = value[0, start:].cpu()
+                peak[site] = torch.maximum(peak[site], rows.amax(0)) if len(rows) else peak[site]
+                above[site] += (rows > threshold).sum(0)
+                total[site] += rows.sum(0)
+                for token, row in zip(prompt.ids[start:], rows, strict=True):
+                    sums[site][token] = sums[site].get(token, torch.zeros_like(row)) + row
+            for token in prompt.ids[start:]:
+                counts[token] += 1
+            positions += len(prompt.ids) - start
+        if not show:
+            continue
+        columns = sparse_importances(decomposition, batch.inputs, 0.0)[0]
+        probability = None
+        if prompt.answer is not None:
+            probability = float(batch.log_probs[0, 0, prompt.answer].exp())
+        stored.append(
+            HarvestPrompt(
+                text=prompt.data.text,
+                split=split,
+                bos=bos,
+                token_ids=prompt.ids,
+                pieces=[tokenizer.piece(token) for token in prompt.ids],
+                answer=prompt.data.answer,
+                answer_probability=probability,
+                fact=prompt.data.fact,
+                watch=prompt.data.watch,
+                site=columns.site,
+                position=columns.position,
+                component=columns.component,
+                ci=columns.ci,
+                inner_activation=columns.inner_activation,
+            )
+        )
+    columns = _columns(decomposition, tokenizer, sums, counts, peak, above, total, positions, threshold)
+    return Harvest(columns, stored, _groups(columns))
+
+
+def _columns(
+    decomposition: Decomposition,
+    tokenizer: PromptTokenizer,
+    sums: dict[str, dict[int, Tensor]],
+    counts: dict[int, int],
+    peak: dict[str, Tensor],
+    above: dict[str, Tensor],
+    total: dict[str, Tensor],
+    positions: int,
+    threshold: float,
+) -> HarvestColumns:
+    table = HarvestColumns(
+        site=[], index=[], alive=[], mean_ci=[], max_ci=[], density=[], label=[], top_token=[], top_tokens=[],
+        write_norm=[], reads=[], writes=[],
+    )  # fmt: skip
+    for site in decomposition.sites:
+        V, U = decomposition.components.V[site], decomposition.components.U[site]
+        reads, writes = _reads_and_writes(decomposition, site, tokenizer)
+        for place, index in enumerate(decomposition.components.index[site]):
+            means = sorted(
+                ((float(value[place]) / counts[token], token) for token, value in sums[site].items()),
+                reverse=True,
+            )
+            top = [tokenizer.piece(token) for mean, token in means[:TOP_TOKENS] if mean > threshold]
+            alive = bool(peak[site][place] > threshold)
+            table.site.append(site)
+            table.index.append(index)
+            table.alive.append(alive)
+            table.mean_ci.append(round(float(total[site][place]) / max(1, positions), 6))
+            table.max_ci.append(round(float(peak[site][place]), 6))
+            table.density.append(round(float(above[site][place]) / max(1, positions), 6))
+            table.label.append(_label(top, writes[place], alive))
+            table.top_token.append(top[0] if top else None)
+            table.top_tokens.append(top)
+            table.write_norm.append(float(f"{float(V[:, place].norm() * U[place].norm()):.6g}"))
+            table.reads.append(reads[place])
+            table.writes.append(writes[place])
+    return table
+
+
+def _label(top: list[str], writes: list[str], alive: bool) -> str:
+    if not alive:
+        return "dead on the run's prompts"
+    fires = "fires on " + ", ".join(visible(piece) for piece in top[:3]) if top else "fires weakly"
+    return fires + (f" · writes {', '.join(visible(piece) for piece in writes[:2])}" if writes else "")
+
+
+def _reads_and_writes(
+    decomposition: Decomposition, site: str, tokenizer: PromptTokenizer, top: int = 5
+) -> tuple[list[list[str]], list[list[str]]]:
+    """Tokens whose embedding V reads most strongly, and tokens that U promotes through the unembedding.
+
+    Only where the site reads or writes the residual stream of a model with tied shapes; else empty lists.
+    """
+    V, U = decomposition.components.V[site], decomposition.components.U[site]
+    embed, unembed = decomposition.target.embedding(), decomposition.target.unembedding()
+    none: list[list[str]] = [[] for _ in range(V.shape[1])]
+    reads, writes = none, none
+    if V.shape[1] == 0:
+        return [], []
+
+    def words(scores: Tensor) -> list[list[str]]:
+        return [
+            [tokenizer.piece(token) for token in row] for row in scores.topk(top, dim=-1).indices.tolist()
+        ]
+
+    if V.shape[0] == embed.shape[1] and decomposition.target.layer(site) == 0:
+        scale = embed.float().norm(dim=1, keepdim=True).clamp_min(1e-6)
+        reads = words(((embed.float() / scale) @ V.float()).abs().T)
+    if U.shape[1] == unembed.shape[1] and any(
+        part in site for part in ("down_proj", "o_proj", "c_proj", ".o")
+    ):
+        writes = words(U.float() @ unembed.float().T)
+    return reads, writes
+
+
+def _groups(columns: HarvestColumns) -> list[HarvestGroup]:
+    """One group a token: the alive components whose strongest token it is."""
+    by_token: dict[str, list[str]] = {}
+    for site, index, alive, token in zip(
+        columns.site, columns.index, columns.alive, columns.top_token, strict=True
+    ):
+        if alive and token is not None:
+            by_token.setdefault(token, []).append(str(ComponentKey(site, index)))
+    return [
+        HarvestGroup(
+            name=visible(token),
+            token=token,
+            components=keys,
+            why=f"{len(keys)} components whose highest mean causal importance is on {visible(token)}",
+        )
+        for token, keys in sorted(by_token.items(), key=lambda item: (-len(item[1]), item[0]))
+    ]
