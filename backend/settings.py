@@ -46,7 +46,7 @@ class Settings(BaseSettings):
         default=True, description="Load model weights in the background when the server starts."
     )
     max_engines: int = Field(
-        default=8,
+        default=4,
         ge=1,
         description="Decompositions kept ready for ablations; past that the least recently used leaves.",
     )

@@ -204,6 +204,7 @@ class FakePosition:
 @dataclass(frozen=True)
 class FakeAblation:
     positions: list[FakePosition]
+    max_kl: float = 0.0
     self_check_max_kl: float = 0.0
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+from weakref import WeakValueDictionary
 
 from backend.errors import ApiError
 from backend.schemas.common import EngineState, TargetStatus
@@ -21,7 +22,8 @@ from backend.settings import Settings
 from workers.spd.artifact import Artifact
 
 if TYPE_CHECKING:
-    from workers.spd.ablation import AblationResult, SparseImportances
+    from workers.spd.ablation import AblationEngine, AblationResult, SparseImportances
+    from workers.spd.targets import Target
 
 log = logging.getLogger("unweave")
 
@@ -66,14 +68,12 @@ Loader = Callable[[Artifact, Path, str, Report], Ablator]
 class LocalAblator:
     """The engine of workers.spd in this process."""
 
-    def __init__(self, engine: Any) -> None:
+    def __init__(self, engine: AblationEngine) -> None:
         self._engine = engine
-        self.dtype: str = str(engine.dtype)
-        self.device: str = str(engine.device)
-        self.versions: dict[str, str] = dict(engine.versions)
+        self.dtype, self.device, self.versions = engine.dtype, engine.device, engine.versions
 
     def importances(self, token_ids: Sequence[int], threshold: float) -> SparseImportances:
-        return self._engine.importances(list(token_ids), threshold)
+        return self._engine.importances(token_ids, threshold)
 
     def ablate(
         self,
@@ -87,14 +87,25 @@ class LocalAblator:
         from workers.spd.ablation import Edit
 
         told = [Edit(edit.site, edit.index, edit.strength, edit.positions) for edit in edits]
-        return self._engine.ablate(list(token_ids), told, mode, top_k, list(watch), positions)
+        return self._engine.ablate(token_ids, told, mode=mode, top_k=top_k, watch=watch, positions=positions)
 
 
-def load_local(artifact: Artifact, home: Path, device: str, report: Report) -> Ablator:
-    """Fetch, convert and load what is needed, reporting on the way. Imports torch here, and only here."""
-    from workers.spd.ablation import AblationEngine
+class LocalLoader:
+    """Loads engines in this process. Decompositions of the same weights share one copy of them in memory."""
 
-    return LocalAblator(AblationEngine.load(artifact, home, device=device, report=report))
+    def __init__(self) -> None:
+        self._targets: WeakValueDictionary[tuple[str, str], Target] = WeakValueDictionary()
+
+    def __call__(self, artifact: Artifact, home: Path, device: str, report: Report) -> Ablator:
+        """Fetch, convert and load what is needed, reporting on the way. Imports torch here, and only here."""
+        from workers.spd.ablation import AblationEngine, artifact_target
+
+        key = (artifact.manifest.target.weights_hash, device)
+        target = self._targets.get(key)
+        if target is None:
+            target = artifact_target(artifact, home, device=device, report=report)
+            self._targets[key] = target
+        return LocalAblator(AblationEngine(artifact, target))
 
 
 @dataclass
@@ -111,8 +122,8 @@ class _Slot:
 class Engines:
     """Engines by artefact hash. One thread loads them in turn, what somebody waits for first."""
 
-    def __init__(self, settings: Settings, loader: Loader = load_local) -> None:
-        self.settings, self._loader = settings, loader
+    def __init__(self, settings: Settings, loader: Loader | None = None) -> None:
+        self.settings, self._loader = settings, loader or LocalLoader()
         self._slots: dict[str, _Slot] = {}
         self._queue: deque[_Slot] = deque()
         self._changed = threading.Condition()

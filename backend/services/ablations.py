@@ -65,7 +65,7 @@ class Ablations:
                 components=len(edits),
                 positions=shifts,
                 self_check=SelfCheck(max_kl=result.self_check_max_kl),
-                max_kl=max((shift.kl for shift in shifts), default=0.0),
+                max_kl=result.max_kl,
                 elapsed_ms=_since(started),
                 provenance=_provenance(entry, engine),
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backend.db.session import Database
-from backend.services.ablation import Engines, Loader, load_local
+from backend.services.ablation import Engines, Loader
 from backend.services.ablations import Ablations
 from backend.services.catalogue import Catalogue
 from backend.services.components import Components
@@ -55,7 +55,7 @@ class Services:
         self.database.close()
 
 
-def build(settings: Settings, loader: Loader = load_local) -> Services:
+def build(settings: Settings, loader: Loader | None = None) -> Services:
     """Wire the services over one home folder and one database; touches nothing yet but the home folder."""
     database = Database(settings.url)
     catalogue = Catalogue(settings, database)

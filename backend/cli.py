@@ -1,0 +1,201 @@
+"""`unweave`: serve the dashboard, run a worker, train a decomposition, move artefacts. No maths, no torch at import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from backend.settings import Settings, app_version
+
+app = typer.Typer(
+    name="unweave",
+    help="Explore decompositions of transformer weights.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+Home = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for database, decompositions, weights and jobs [default: $UNWEAVE_HOME or ~/.unweave]"
+    ),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:0 [default: $UNWEAVE_DEVICE or cpu]")]
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """End with a plain sentence on standard error."""
+    err.print(f"[bold red]unweave:[/] {message}", highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def settings(**given: object) -> Settings:
+    """Settings of the environment with what the command line gives on top. Ends with code 2 where they are wrong."""
+    from pydantic import ValidationError
+
+    try:
+        made = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        fail(f"The setting {'.'.join(str(step) for step in first['loc'])} cannot be used: {first['msg']}.", 2)
+    return made.model_copy(update={"home": made.home.expanduser().resolve()})
+
+
+def _version(show: bool) -> None:
+    if show:
+        out.print(f"unweave {app_version()}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Explore decompositions of transformer weights."""
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Port [default: 8000]")] = None,
+    home: Home = None,
+    worker: Annotated[bool, typer.Option("--worker/--no-worker", help="Also run a worker for jobs.")] = True,
+    device: Device = None,
+) -> None:
+    """Serve the dashboard and, unless told otherwise, a worker beside it."""
+    from backend.serving import StartError, run_server
+
+    try:
+        run_server(settings(host=host, port=port, home=home, device=device), worker=worker, console=out)
+    except StartError as error:
+        fail(str(error), 2)
+
+
+@app.command()
+def worker(home: Home = None, device: Device = None) -> None:
+    """Take decomposition jobs from the queue until told to stop."""
+    from workers.trainer import main as work
+
+    made = settings(home=home, device=device)
+    work(made.home, made.url, made.device)
+
+
+@app.command()
+def decompose(
+    config: Annotated[str, typer.Argument(help="A preset by name, or a .yaml file.")],
+    output: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the result [default: HOME/artifacts/NAME]")
+    ] = None,
+    home: Home = None,
+    device: Device = None,
+    replace: Annotated[bool, typer.Option(help="Put the result in place of an older one.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Begin anew instead of going on from a checkpoint.")] = False,
+) -> None:
+    """Train a decomposition. Ctrl-C stops it at a checkpoint, from which the same command goes on."""
+    from backend.training import train
+    from workers.spd.config import ConfigError, load_config
+
+    made = settings(home=home, device=device)
+    try:
+        loaded = load_config(config)
+    except ConfigError as error:
+        fail(str(error), 2)
+    target = (output or made.artifacts / loaded.name).expanduser().resolve()
+    if target.exists() and not replace:
+        fail(f"{target} exists already. Give --replace to put the result in its place, or another --out.", 2)
+    code, said = train(loaded, target, home=made.home, device=made.device, resume=not fresh, console=out)
+    if code:
+        fail(said, code)
+
+
+@app.command("import")
+def import_artifact(
+    source: Annotated[
+        Path, typer.Argument(help="A decomposition: its folder, or the zip that `export` wrote.")
+    ],
+    home: Home = None,
+    replace: Annotated[bool, typer.Option(help="Put it in place of another of the same name.")] = False,
+) -> None:
+    """Verify a decomposition from elsewhere and copy it into the home folder."""
+    from backend.exchange import ExchangeError, bring_in
+
+    try:
+        artifact = bring_in(source, settings(home=home).artifacts, replace=replace)
+    except ExchangeError as error:
+        fail(str(error))
+    out.print(f"Imported “{artifact.path.name}”. It is in the gallery now.", highlight=False)
+
+
+@app.command()
+def export(
+    id: Annotated[str, typer.Argument(help="Slug or content hash of a decomposition.")],
+    output: Annotated[Path | None, typer.Option("--out", help="The zip to write [default: SLUG.zip]")] = None,
+    home: Home = None,
+) -> None:
+    """Write a decomposition as one zip that `import` reads."""
+    from backend.exchange import ExchangeError, pack
+
+    entry = _entry(settings(home=home), id)
+    try:
+        path = pack(entry.artifact, (output or Path(f"{entry.slug}.zip")).expanduser())
+    except ExchangeError as error:
+        fail(str(error))
+    out.print(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB).", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def tokens(
+    id: Annotated[str, typer.Argument(help="Slug or content hash of a decomposition.")],
+    text: Annotated[str, typer.Argument(help="The text to tokenise, exactly as it is.")],
+    bos: Annotated[bool, typer.Option(help="Put the beginning-of-sequence token in front.")] = False,
+    home: Home = None,
+) -> None:
+    """Show how a decomposition's model splits a text. Needs no weights."""
+    from backend.db.index import visible
+    from backend.errors import ApiError
+    from backend.schemas.workbench import TokenizeRequest
+    from backend.services.prompts import Prompts
+
+    entry = _entry(settings(home=home), id)
+    try:
+        answer = Prompts().tokenize(entry, TokenizeRequest(text=text, bos=bos))
+    except ApiError as error:
+        fail(error.message)
+    table = Table("position", "id", "token", box=None, pad_edge=False)
+    for position, token in enumerate(answer.tokens):
+        table.add_row(str(position), str(token.id), visible(token.piece))
+    out.print(table)
+    for warning in answer.warnings:
+        err.print(warning.message, highlight=False)
+
+
+def _entry(made: Settings, id: str):
+    """A decomposition of this home. Ends with a sentence where there is none."""
+    from backend.db.session import Database, DatabaseError
+    from backend.errors import ApiError
+    from backend.services.catalogue import Catalogue
+
+    try:
+        database = Database(made.url)
+        database.migrate()
+        return Catalogue(made, database).get(id)
+    except (ApiError, DatabaseError) as error:
+        fail(str(error))
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

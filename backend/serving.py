@@ -1,0 +1,99 @@
+"""The server process: takes the port, migrates, starts a worker beside it, and says where the page is."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+from contextlib import ExitStack
+
+import uvicorn
+from rich.console import Console
+
+from backend.app import create_app
+from backend.db.session import DatabaseError
+from backend.services import container
+from backend.settings import LOOPBACK, Settings, app_version
+
+log = logging.getLogger("unweave")
+
+
+class StartError(Exception):
+    """The server cannot start; the message is a plain sentence."""
+
+
+class _Server(uvicorn.Server):
+    """Says where the page is once it can be opened."""
+
+    def __init__(self, config: uvicorn.Config, console: Console, lines: list[str]) -> None:
+        super().__init__(config)
+        self._console, self._lines = console, lines
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            for line in self._lines:
+                self._console.print(line, highlight=False, soft_wrap=True)
+
+
+def take_port(host: str, port: int) -> socket.socket:
+    """A socket bound to the address. Raises StartError where it is taken, not ours or not allowed."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    taken = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind((host, port))
+    except OSError as error:
+        taken.close()
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(
+                f"Port {port} on {host} is taken: perhaps Unweave runs already. Stop that, or choose another with "
+                f"--port {port + 1 if port < 65_535 else 8000}."
+            ) from None
+        if error.errno == errno.EACCES:
+            raise StartError(f"Port {port} needs more rights. Choose one above 1023 with --port.") from None
+        raise StartError(f"Cannot listen on {host}, port {port}: {error.strerror or error}.") from None
+    taken.set_inheritable(False)
+    return taken
+
+
+def quiet_logging(level: str) -> None:
+    """Our own messages in one short line each; libraries only when something is wrong."""
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING
+    )
+    logging.getLogger("unweave").setLevel(level.upper())
+
+
+def run_server(settings: Settings, *, worker: bool, console: Console) -> None:
+    """Serve until Ctrl-C or SIGTERM; the worker beside it ends with it. Raises StartError."""
+    quiet_logging(settings.log_level)
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"The home folder {settings.home} cannot be made: {error.strerror}.") from None
+    with ExitStack() as stack:
+        listening = stack.enter_context(take_port(settings.host, settings.port))
+        try:
+            services = container.build(settings)
+            services.database.migrate()
+        except DatabaseError as error:
+            raise StartError(str(error)) from None
+        if worker:
+            from workers.trainer.supervisor import Supervisor
+
+            stack.enter_context(Supervisor(settings.home, settings.url, settings.device))
+        shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+        lines = [f"Unweave {app_version()} is at [bold]http://{shown}:{settings.port}[/]  (Ctrl-C ends it)"]
+        if settings.host not in LOOPBACK:
+            lines.append("Anyone who can reach this address can use it: there are no accounts.")
+        config = uvicorn.Config(
+            create_app(settings, services),
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=5,
+            server_header=False,
+        )
+        _Server(config, console, lines).run(sockets=[listening])
