@@ -14,6 +14,11 @@ class JobError(Exception):
     """A job that ended badly; the message is what people are shown."""
 
 
+def is_full_disk(error: BaseException) -> bool:
+    """Whether the disk is full; safetensors says so in words of its own."""
+    return (isinstance(error, OSError) and error.errno in NO_SPACE) or "no space left" in str(error).lower()
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the error is one of the many ways in which memory runs out."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
@@ -35,7 +40,7 @@ def chain(error: BaseException) -> list[BaseException]:
 def sentence(error: BaseException, *, job_id: str, device: str) -> str:
     """What happened and what to do, in words for whoever started the job."""
     for cause in chain(error):
-        if isinstance(cause, OSError) and cause.errno in NO_SPACE:
+        if is_full_disk(cause):
             return "The disk is full. Free some space in Unweave's home folder and start the job again."
         if is_out_of_memory(cause):
             return (
@@ -44,6 +49,8 @@ def sentence(error: BaseException, *, job_id: str, device: str) -> str:
             )
     if type(error).__name__ == "TargetError" or isinstance(error, ConfigError | ArtifactError | JobError):
         return str(error)
+    if type(error).__name__ == "CheckpointError":
+        return "The job's checkpoint is damaged, so it cannot go on. Start the job again."
     if isinstance(error, FloatingPointError):
         return f"The training left the range of numbers: {error} Lower the learning rates and start the job again."
     if isinstance(error, PermissionError):

@@ -131,6 +131,6 @@ SHARES = {"target": 0.05, "train": 0.8, "harvest": 0.05, "evidence": 0.09, "stor
 
 
 def overall_fraction(stage: str, fraction: float) -> float:
-    """A stage's own fraction as a fraction of the whole job, 0–1."""
+    """The training's fraction as a fraction of the whole job, 0–1; other stages count when they end."""
     before = sum(SHARES[name] for name in STAGES[: STAGES.index(stage)])
-    return min(1.0, before + SHARES[stage] * min(1.0, max(0.0, fraction)))
+    return before + (SHARES[stage] * min(1.0, max(0.0, fraction)) if stage == "train" else 0.0)

@@ -16,7 +16,7 @@ from dbos import error as dbos_error
 from workers.jobs import database
 from workers.jobs.heartbeat import Worker, read_workers
 from workers.jobs.limits import Limits
-from workers.jobs.names import is_taken, suffixed
+from workers.jobs.names import SHIPPED, suffixed, taken_names
 from workers.jobs.progress import Point, ProgressRow, ProgressStore
 from workers.spd.config import DecomposeConfig
 
@@ -76,8 +76,10 @@ class JobRecord:
 class JobQueue:
     """Jobs of one home folder. Safe to use from many threads."""
 
-    def __init__(self, home: Path, database_url: str, limits: Limits | None = None) -> None:
-        self.home, self.limits = home, limits or Limits()
+    def __init__(
+        self, home: Path, database_url: str, limits: Limits | None = None, *, shipped: Path = SHIPPED
+    ) -> None:
+        self.home, self.limits, self._shipped = home, limits or Limits(), shipped
         self._database_url = database_url
         self._opening = threading.Lock()
         self._enqueueing = threading.Lock()
@@ -126,14 +128,15 @@ class JobQueue:
             )
             if len(waiting) >= self.limits.queued:
                 raise QueueFullError(self.limits.queued, self._retry_after())
+            taken = taken_names(self.home / "artifacts", self._shipped)
             wish, number = name or config.name, 1
             while True:
                 slug = suffixed(wish, number)
-                job_id = None if is_taken(self.home, slug) else self._try(client, config, slug, preset)
+                job_id = None if slug in taken else self._try(client, config, slug, preset)
                 if job_id is not None:
                     return self.get(job_id)
                 if name is not None:
-                    raise NameTakenError(name, self._suggest(client, name))
+                    raise NameTakenError(name, self._suggest(client, name, taken))
                 number += 1
 
     def _try(self, client: DBOSClient, config: DecomposeConfig, slug: str, preset: str | None) -> str | None:
@@ -161,13 +164,13 @@ class JobQueue:
             return None
         return job_id
 
-    def _suggest(self, client: DBOSClient, name: str) -> str:
+    def _suggest(self, client: DBOSClient, name: str, taken: set[str]) -> str:
         live = client.list_workflows(
             name=database.WORKFLOW, status=_LIVE, load_input=False, load_output=False
         )
-        names = {status.deduplication_id for status in live}
+        names = taken | {str(status.deduplication_id) for status in live}
         number = 2
-        while is_taken(self.home, suffixed(name, number)) or suffixed(name, number) in names:
+        while suffixed(name, number) in names:
             number += 1
         return suffixed(name, number)
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from workers.jobs.failures import JobError, sentence
 from workers.jobs.monitor import Monitor, Why
-from workers.jobs.names import free_slug
+from workers.jobs.names import SHIPPED, taken_names
 from workers.jobs.progress import ProgressStore
 from workers.spd.artifact import MANIFEST, Artifact, ArtifactError, read_artifact
 from workers.spd.config import DecomposeConfig, parse_config
@@ -103,9 +103,8 @@ class JobRunner:
         if (out / MANIFEST).is_file():
             return read_artifact(out).hash
         partial = out.with_name(out.name + ".partial")
-        checkpoint = partial / "checkpoint"
         row = self.store.begin(
-            job_id, steps=config.steps, from_checkpoint=checkpoint.is_dir() and any(checkpoint.iterdir())
+            job_id, steps=config.steps, from_checkpoint=any(partial.glob("checkpoint*/state.json"))
         )
         self._note(job_id, f"attempt {row.attempts}, process {os.getpid()}, {self.device}")
         if row.crashes >= MAX_CRASHES:
@@ -137,8 +136,9 @@ class JobRunner:
     def publish(self, job_id: str, name: str, digest: str) -> str:
         """Move the finished artefact into the gallery. Returns the slug it got. Can be repeated.
 
-        The name was kept for this job by the queue; where something else (the command line) took it meanwhile, the
-        result gets a suffix rather than being lost. Raises JobError where it cannot be moved.
+        The queue kept the name for this job. Where something else (the command line) took it meanwhile, the result
+        gets a piece of its hash, as the gallery names a second one too, rather than being lost. Raises JobError where
+        it cannot be moved.
         """
         source = self.folder(job_id) / name
         artifacts = self.home / "artifacts"
@@ -148,18 +148,15 @@ class JobRunner:
             if slug is None:
                 raise JobError("The finished result is no longer in the job's folder. Start the job again.")
             return slug
-        while True:
-            slug = free_slug(self.home, name)
-            try:
-                os.rename(source, artifacts / slug)
-            except OSError as error:
-                if (artifacts / slug).exists():  # taken between the look and the rename
-                    continue
-                self._note(job_id, "could not be published\n" + traceback.format_exc())
-                raise JobError(sentence(error, job_id=job_id, device=self.device)) from None
-            self._note(job_id, f"published as {slug}")
-            self.clear(job_id)
-            return slug
+        slug = f"{name}-{digest[:8]}" if name in taken_names(artifacts, SHIPPED) else name
+        try:
+            os.rename(source, artifacts / slug)
+        except OSError as error:
+            self._note(job_id, "could not be published\n" + traceback.format_exc())
+            raise JobError(sentence(error, job_id=job_id, device=self.device)) from None
+        self._note(job_id, f"published as {slug}")
+        self.clear(job_id)
+        return slug
 
     def _published(self, name: str, digest: str) -> str | None:
         for path in sorted((self.home / "artifacts").glob(f"{name}*")):

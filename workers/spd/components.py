@@ -73,20 +73,19 @@ def svd_start(
 def data_start(
     W: Float[Tensor, "d_out d_in"],
     X: Float[Tensor, "tokens d_in"],
-    ridge: float = 0.0,
     background: Float[Tensor, "others d_in"] | None = None,
+    ridge: float = 1.0,
 ) -> tuple[Float[Tensor, "d_in tokens"], Float[Tensor, "tokens d_out"]]:
     """The dual basis of the token inputs: one component a token, V its normalised dual, U = W x rescaled.
 
-    It reproduces the target on X exactly. Among all duals the pseudo-inverse is the shortest; with `ridge` > 0
-    the one is taken that is quietest on `background` text, under the metric I + ridge · BᵀB/n scaled to X. In float64.
+    It reproduces the target on X exactly. Among all duals the pseudo-inverse is the shortest; with `background` B
+    the one is taken that is quietest there: shortest under the metric BᵀB/n + s·I with s = mean(B²)/ridge. float64.
     """
     inputs = X.double()
-    if ridge > 0 and background is not None:
+    if background is not None:
         other = background.double()
-        scale = inputs.pow(2).mean()
-        metric = torch.eye(inputs.shape[1], dtype=torch.float64, device=inputs.device) * scale
-        metric += ridge * other.T @ other / other.shape[0]
+        metric = other.T @ other / other.shape[0]
+        metric.diagonal().add_(other.pow(2).mean() / ridge)
         solved = torch.linalg.solve(metric, inputs.T)  # [d_in, tokens]
         dual = solved @ torch.linalg.pinv(inputs @ solved)
     else:

@@ -241,11 +241,13 @@ class StartConfig(Frozen):
     """Start values of V and U.
 
     random: V ~ N(0, 1/d_in), U ~ N(0, 1/C). svd: leading singular directions of W. data: the dual basis of the
-    token inputs. `ridge` weighs other text in the dual (0: exact on the data; larger: quieter on everything else).
+    token inputs, exact on the data; with `background`, the dual that is quietest on other text (a file of sentences
+    in workers/spd/data), the more so the larger `ridge`.
     """
 
     kind: Literal["random", "svd", "data"] = "data"
-    ridge: float = Field(0.0, ge=0)
+    background: Literal["english"] | None = None
+    ridge: float = Field(1.0, gt=0)
 
 
 class OptimizerConfig(Frozen):

@@ -98,7 +98,7 @@ def decompose(
     sites = target.sites(config.sites)
     target.attach(sites)
     data = TrainingData(config, target, tokenizer)
-    trainer, seconds, warnings = _train(config, target, sites, data, work, report, stop)
+    trainer, seconds, warnings = _train(config, target, tokenizer, sites, data, work, report, stop)
 
     report(RunProgress("harvest", config.steps, config.steps, 1.0, message="Gathering statistics"))
     decomposition = trainer.decomposition
@@ -140,6 +140,7 @@ def decompose(
 def _train(
     config: DecomposeConfig,
     target: Target,
+    tokenizer: PromptTokenizer,
     sites: list[str],
     data: TrainingData,
     work: Path,
@@ -148,7 +149,7 @@ def _train(
 ) -> tuple[Trainer, float, list[str]]:
     """All steps, from the checkpoint if there is one. Returns the trainer, the seconds spent and warnings."""
     start = data.next(torch.Generator().manual_seed(config.seed))
-    trainer = Trainer(config, target, sites, start)
+    trainer = Trainer(config, target, sites, start, tokenizer)
     log_path = work / "metrics.jsonl"
     found = load_checkpoint(work, trainer)
     before, log = 0.0, []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,31 +20,54 @@ from workers.spd.config import (
     PartialReconstruction,
     StochasticReconstruction,
 )
-from workers.spd.data import Batch
+from workers.spd.data import Batch, clean_batch
 from workers.spd.decomposition import Decomposition, mean_counted
 from workers.spd.masks import inner_activation
 from workers.spd.sources import routed
 from workers.spd.targets import Target
+from workers.spd.tokenizer import PromptTokenizer
 
 
 def initial_components(
-    config: DecomposeConfig, target: Target, sites: list[str], batch: Batch, generator: torch.Generator
+    config: DecomposeConfig,
+    target: Target,
+    sites: list[str],
+    batch: Batch,
+    tokenizer: PromptTokenizer,
+    generator: torch.Generator,
 ) -> Components:
     """V and U at step 0. `C: auto` takes one component a token input of the data (start `data`), else full rank."""
     V: dict[str, Tensor] = {}
     U: dict[str, Tensor] = {}
     valid = batch.masked(config.reconstruction.first_position == "unmasked")
+    background = background_inputs(config, target, tokenizer) if config.start.background else {}
     for site in sites:
         W = target.weight(site).float()
         X = batch.inputs[site][valid].float()
         if config.start.kind == "data":
             if config.C != "auto" and X.shape[0] > config.C:
                 X = X[: config.C]
-            V[site], U[site] = data_start(W, X, config.start.ridge)
+            V[site], U[site] = data_start(W, X, background.get(site), config.start.ridge)
         else:
             C = min(W.shape) if config.C == "auto" else config.C
             V[site], U[site] = (svd_start if config.start.kind == "svd" else random_start)(W, C, generator)
     return Components(V, U, {site: list(range(v.shape[1])) for site, v in V.items()})
+
+
+def background_inputs(
+    config: DecomposeConfig, target: Target, tokenizer: PromptTokenizer
+) -> dict[str, Tensor]:
+    """What each site reads on the background sentences, first positions left out: {site: [tokens, d_in]}."""
+    path = Path(__file__).parent / "data" / f"{config.start.background}.txt"
+    lines = [
+        tokenizer.encode(line, bos=False) for line in path.read_text(encoding="utf-8").splitlines() if line
+    ]
+    read: dict[str, list[Tensor]] = {}
+    for first in range(0, len(lines), 16):
+        batch = clean_batch(target, lines[first : first + 16], "answer")
+        for site, x in batch.inputs.items():
+            read.setdefault(site, []).append(x[batch.masked(True)].float())
+    return {site: torch.cat(parts) for site, parts in read.items()}
 
 
 @dataclass
@@ -58,11 +82,18 @@ class Sample:
 class Trainer:
     """A run in progress. All randomness comes from `generator`, on the CPU, so a checkpoint resumes exactly."""
 
-    def __init__(self, config: DecomposeConfig, target: Target, sites: list[str], batch: Batch) -> None:
+    def __init__(
+        self,
+        config: DecomposeConfig,
+        target: Target,
+        sites: list[str],
+        batch: Batch,
+        tokenizer: PromptTokenizer,
+    ) -> None:
         self.config, self.target, self.sites = config, target, sites
         self.generator = torch.Generator().manual_seed(config.seed)
         self.step = 0
-        components = initial_components(config, target, sites, batch, self.generator)
+        components = initial_components(config, target, sites, batch, tokenizer, self.generator)
         shapes = {site: (V.shape[0], V.shape[1]) for site, V in components.V.items()}
         ci = CIFunctions(shapes, config.ci, self.generator)
         self.adopt(components.to(target.device), ci.to(target.device))
