@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 
@@ -70,6 +70,26 @@ def svd_start(
     return V, U
 
 
+def contrasts(
+    X: Float[Tensor, "tokens d_in"], token_ids: Int[Tensor, " tokens"]
+) -> Float[Tensor, "tokens d_in"]:
+    """The same span, turned: inputs of one token become their mean and their deviations (orthogonal contrasts).
+
+    Where contexts of a token differ little the mean alone serves them all, and the deviations can die.
+    """
+    rows: list[Tensor] = []
+    for token in dict.fromkeys(token_ids.tolist()):
+        same = X[token_ids == token]
+        n = same.shape[0]
+        turn = torch.eye(n, dtype=same.dtype, device=same.device)
+        for k in range(1, n):  # Helmert: row k sets occurrence k against the mean of those before it
+            turn[k, :k] = -1 / k
+            turn[k, k] = 1
+        turn[0] = 1 / n
+        rows.append(turn @ same)
+    return torch.cat(rows)
+
+
 def data_start(
     W: Float[Tensor, "d_out d_in"],
     X: Float[Tensor, "tokens d_in"],
@@ -78,8 +98,8 @@ def data_start(
 ) -> tuple[Float[Tensor, "d_in tokens"], Float[Tensor, "tokens d_out"]]:
     """The dual basis of the token inputs: one component a token, V its normalised dual, U = W x rescaled.
 
-    It reproduces the target on X exactly. Among all duals the pseudo-inverse is the shortest; with `background` B
-    the one is taken that is quietest there: shortest under the metric BᵀB/n + s·I with s = mean(B²)/ridge. float64.
+    It reproduces the target on X (and its span) exactly. Among all duals the pseudo-inverse is the shortest; with
+    `background` B the one is taken that is quietest there: shortest under the metric BᵀB/n + s·I with s = mean(B²)/ridge. float64.
     """
     inputs = X.double()
     if background is not None:

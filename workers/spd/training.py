@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from workers.spd import losses
 from workers.spd.ci import CIFunctions, upper
-from workers.spd.components import Components, data_start, random_start, svd_start
+from workers.spd.components import Components, contrasts, data_start, random_start, svd_start
 from workers.spd.config import (
     ConfigError,
     DecomposeConfig,
@@ -45,7 +46,8 @@ def initial_components(
         W = target.weight(site).float()
         X = batch.inputs[site][valid].float()
         if config.start.kind == "data":
-            if config.C != "auto" and X.shape[0] > config.C:
+            X = contrasts(X, batch.tokens[valid])
+            if config.C != "auto":
                 X = X[: config.C]
             V[site], U[site] = data_start(W, X, background.get(site), config.start.ridge)
         else:
@@ -103,7 +105,7 @@ class Trainer:
         self.trained = {site: V.shape[1] for site, V in components.V.items()}
 
     def adopt(self, components: Components, ci: CIFunctions) -> None:
-        """Train these from here on, with fresh Adam moments."""
+        """Train these from here on."""
         first_unmasked = self.config.reconstruction.first_position == "unmasked"
         self.decomposition = Decomposition(self.target, components, ci, first_unmasked=first_unmasked)
         optimizer = self.config.optimizer
@@ -246,7 +248,27 @@ class Trainer:
         valid = batch.masked(self.decomposition.first_unmasked)
         keep = {site: (g[site][valid].amax(0) >= below).nonzero().flatten().tolist() for site in self.sites}
         before = self.components.count()
+        moments = {name: self._moment(name, keep) for name in ("exp_avg", "exp_avg_sq")}
+        steps = [self.optimizer.state[p]["step"] for p in self._optimized() if p in self.optimizer.state]
         components = self.components.pruned(keep)
         self.ci.keep(keep)
         self.adopt(components, self.ci)
+        for place, parameter in enumerate(self._optimized() if steps else []):
+            state = {name: moment[place].clone() for name, moment in moments.items()}
+            self.optimizer.state[parameter] = {"step": steps[0].clone(), **state}
         return before - components.count()
+
+    def _optimized(self) -> list[torch.nn.Parameter]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def _moment(self, name: str, keep: dict[str, list[int]]) -> list[Tensor]:
+        """One of Adam's moments as it stands after pruning: pruned as if it were the parameters themselves."""
+        components, ci = copy.deepcopy(self.components), copy.deepcopy(self.ci)
+        shadows = [*components.parameters(), *(p for p in ci.parameters() if p.requires_grad)]
+        for shadow, parameter in zip(shadows, self._optimized(), strict=True):
+            shadow.copy_(
+                self.optimizer.state[parameter][name] if parameter in self.optimizer.state else shadow * 0
+            )
+        pruned = components.pruned(keep)
+        ci.keep(keep)
+        return [p.detach() for p in [*pruned.parameters(), *(p for p in ci.parameters() if p.requires_grad)]]

@@ -22,7 +22,7 @@ from workers.jobs.heartbeat import Heartbeat
 from workers.jobs.progress import ProgressStore
 from workers.jobs.runner import JobRunner, Method
 from workers.jobs.workflow import register
-from workers.trainer.rescue import Rescue
+from workers.trainer.rescue import SILENT_SECONDS, Rescue
 from workers.trainer.slots import claim
 
 POLL_SECONDS = 0.5
@@ -35,12 +35,19 @@ log = logging.getLogger("unweave.worker")
 
 
 class WorkerProcess:
-    """One worker on one device. `method` names the module whose `decompose` and `Stopped` are used."""
+    """One worker on one device. `method` names the module whose `decompose` and `Stopped` are used; a worker whose
+    heart does not beat for `silent_seconds` is taken for lost."""
 
     def __init__(
-        self, home: Path, database_url: str, device: str = "cpu", *, method: str = "workers.spd.decompose"
+        self,
+        home: Path,
+        database_url: str,
+        device: str = "cpu",
+        *,
+        method: str = "workers.spd.decompose",
+        silent_seconds: float = SILENT_SECONDS,
     ) -> None:
-        self.home, self.device = home, device
+        self.home, self.device, self._silent_seconds = home, device, silent_seconds
         self._url = database.jobs_url(database_url)
         self._method = method
         self._leaving = threading.Event()
@@ -87,7 +94,7 @@ class WorkerProcess:
         heartbeat.start()
         log.info("worker %s on %s is ready", slot.executor_id, self.device)
 
-        rescue = Rescue(engine, slot.executor_id)
+        rescue = Rescue(engine, slot.executor_id, self._silent_seconds)
         while not self._leaving.is_set():
             self._maintain(runner, rescue)
             self._look_again.wait(MAINTENANCE_SECONDS)
