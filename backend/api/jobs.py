@@ -46,7 +46,7 @@ def get_job(id: JobId, jobs: JobsDep) -> Job:
 
 @router.post("/{id}/cancel")
 def cancel_job(id: JobId, jobs: JobsDep) -> Job:
-    """Stop a job; its checkpoint is kept until the job is removed."""
+    """Cancel a job that waits or runs; what it made so far is removed. A job that has ended stays as it is."""
     return jobs.cancel(id)
 
 
@@ -56,5 +56,7 @@ def cancel_job(id: JobId, jobs: JobsDep) -> Job:
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
 async def stream_job_events(id: JobId, jobs: JobsDep) -> StreamingResponse:
-    """Server-sent events: each `job` event's data is a Job; the stream ends when the job does."""
-    return StreamingResponse(await jobs.events(id), media_type="text/event-stream")
+    """Server-sent events: a `job` event, its data a whole Job, whenever something changed (at most twice a second);
+    `end` when the job has ended, after which the stream closes and a client should not connect again."""
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(await jobs.events(id), media_type="text/event-stream", headers=headers)

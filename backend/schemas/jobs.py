@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from backend.schemas.common import Wire
 
@@ -21,37 +21,57 @@ class Preset(Wire):
 
 
 class JobRequest(Wire):
-    """A preset by name, or a whole config; `overrides` are dotted keys set on top ({"steps": 200})."""
+    """A preset by name or a whole config (exactly one); `overrides` are dotted keys set on top ({"steps": 200}).
+
+    With `name`, the result gets exactly that name, or the answer is 409 with a free one in `details.suggestion`.
+    Without, it gets the config's name, with -2, -3, … where that is taken.
+    """
 
     preset: str | None = Field(default=None, max_length=100)
     config: dict[str, Any] | None = None
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, Any] = Field(default={}, max_length=100)
     name: str | None = Field(
         None, max_length=100, pattern=r"^[a-z0-9][a-z0-9-]*$", description="slug of the result"
     )
 
+    @model_validator(mode="after")
+    def _one_of(self) -> JobRequest:
+        if (self.preset is None) == (self.config is None):
+            raise ValueError("Send either “preset” or “config”, one of the two.")
+        return self
+
 
 class CurvePoint(Wire):
+    """What a training step measured: the losses by name."""
+
     step: int
     values: dict[str, float]
 
 
 class Job(Wire):
     id: str
-    name: str
+    name: str = Field(description="slug the result will have")
     preset: str | None
     state: JobState
-    stage: str = Field(description="queued, target, train, harvest, evidence, store")
-    place: int | None = Field(default=None, description="jobs ahead in the queue, while queued")
-    step: int
+    stage: str = Field(
+        description="queued, target, train, harvest, evidence, store; of an ended job the last it reached"
+    )
+    message: str | None = Field(default=None, description="what is being done this moment, a plain sentence")
+    place: int | None = Field(
+        default=None, description="queued jobs that start before this one; 0 is the next"
+    )
+    step: int = Field(description="training steps done")
     steps: int
-    progress: float = Field(description="0–1")
-    rate: float | None = Field(default=None, description="steps a second")
-    remaining_seconds: float | None
+    progress: float = Field(description="0–1, over all stages")
+    rate: float | None = Field(default=None, description="training steps a second, while running")
+    remaining_seconds: float | None = Field(description="of the training, while running")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    error: str | None
+    error: str | None = Field(description="why it failed and what to do, a plain sentence")
     decomposition: str | None = Field(description="slug, once it is stored")
-    resumed: int = Field(default=0, description="how often it went on from a checkpoint after a crash")
-    curve: list[CurvePoint] = []
+    worker: str | None = Field(default=None, description="the worker that runs it, as in GET /api/health")
+    resumed: int = Field(
+        default=0, description="how often it went on from a checkpoint after its worker went away"
+    )
+    curve: list[CurvePoint] = Field(default=[], description="left out in lists")

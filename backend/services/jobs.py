@@ -2,39 +2,212 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
 
-from backend.errors import ApiError
+import anyio
+from dbos import error as dbos_error
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+
+from backend.errors import ApiError, invalid, not_found
 from backend.schemas.common import Listing
 from backend.schemas.health import WorkerHealth
-from backend.schemas.jobs import Job, JobRequest, Preset
+from backend.schemas.jobs import CurvePoint, Job, JobRequest, Preset
 from backend.settings import Settings
+from workers.jobs.limits import Limits
+from workers.jobs.progress import Point
+from workers.jobs.queue import JobQueue, JobRecord, NameTakenError, QueueFullError, UnknownJobError
+from workers.spd.artifact import MANIFEST
+from workers.spd.config import (
+    ConfigError,
+    DecomposeConfig,
+    load_config,
+    parse_config,
+    preset_names,
+    with_overrides,
+)
+
+EVENT_SECONDS = 0.5
+HEARTBEAT_SECONDS = 15.0
+ENDED = ("done", "failed", "cancelled")
+
+log = logging.getLogger("unweave")
 
 
 class JobService:
     """Starts, lists and cancels jobs. Raises ApiError with a plain sentence."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, limits: Limits | None = None) -> None:
         self.settings = settings
+        self.queue = JobQueue(settings.home, settings.url, limits, shipped=settings.shipped)
+
+    def close(self) -> None:
+        """Give back connections."""
+        self.queue.close()
 
     def presets(self) -> Listing[Preset]:
-        return Listing[Preset](items=[], total=0)
+        """The configs that ship. `minutes` is what the shipped result of the same name took."""
+        items: list[Preset] = []
+        for name in preset_names():
+            config = load_config(name)
+            items.append(
+                Preset(
+                    name=name,
+                    title=config.title or name,
+                    description=config.description,
+                    config=config.model_dump(mode="json"),
+                    minutes=self._minutes(config.name),
+                )
+            )
+        return Listing[Preset](items=items, total=len(items))
 
     def create(self, request: JobRequest) -> Job:
-        raise ApiError(503, "jobs_unavailable", "The job queue is not running.")
+        """Put a job in the queue."""
+        try:
+            config = self._config(request)
+            name = request.name or (config.name if "name" in request.overrides else None)
+            record = self.queue.enqueue(config, preset=request.preset, name=name)
+        except ConfigError as error:
+            raise invalid("invalid_config", str(error)) from None
+        except NameTakenError as error:
+            raise ApiError(409, "name_taken", str(error), {"suggestion": error.suggestion}) from None
+        except QueueFullError as error:
+            raise ApiError(429, "queue_full", str(error), retry_after=error.retry_after) from None
+        return _job(record)
 
     def listing(self, *, limit: int, cursor: str | None) -> Listing[Job]:
-        return Listing[Job](items=[], total=0)
+        """Jobs, the newest first, without their curves. Raises ApiError 422 for a cursor that is not one."""
+        try:
+            offset = int(cursor) if cursor is not None else 0
+        except ValueError:
+            offset = -1
+        if not 0 <= offset <= 10_000_000:
+            raise invalid(
+                "invalid_cursor", "That cursor does not come from this list. Start again without it."
+            )
+        records = self.queue.listing(limit=limit, offset=offset)
+        total = self.queue.count() if offset or len(records) == limit else len(records)
+        after = offset + len(records)
+        return Listing[Job](
+            items=[_job(record) for record in records],
+            next_cursor=str(after) if records and after < total else None,
+            total=total,
+        )
 
     def get(self, id: str) -> Job:
-        raise ApiError(404, "unknown_job", f"There is no job “{id}”.")
+        """One job with its curve. Raises ApiError 404."""
+        try:
+            return _job(self.queue.get(id), self.queue.curve(id))
+        except UnknownJobError as error:
+            raise not_found("unknown_job", str(error), id=id) from None
 
     def cancel(self, id: str) -> Job:
-        raise ApiError(404, "unknown_job", f"There is no job “{id}”.")
+        """Cancel a job; what it made so far is removed. One that has ended stays as it is. Raises ApiError 404."""
+        try:
+            return _job(self.queue.cancel(id), self.queue.curve(id))
+        except UnknownJobError as error:
+            raise not_found("unknown_job", str(error), id=id) from None
 
     def workers(self) -> list[WorkerHealth]:
-        """The worker processes, for GET /api/health. Must not raise."""
-        return []
+        """The worker processes, for GET /api/health. A database that is away means that none can be seen."""
+        try:
+            found = self.queue.workers()
+        except (SQLAlchemyError, dbos_error.DBOSException, OSError) as error:
+            log.warning("the workers cannot be seen: %s", error)
+            return []
+        return [
+            WorkerHealth(
+                id=worker.id,
+                state=worker.state,
+                device=worker.device,
+                job_id=worker.job_id,
+                seen_seconds_ago=round(worker.seen_seconds_ago, 1),
+            )
+            for worker in found
+        ]
 
     async def events(self, id: str) -> AsyncIterator[str]:
-        raise ApiError(404, "unknown_job", f"There is no job “{id}”.")
+        """Frames of a stream of server-sent events; see `_frames`. Raises ApiError 404 before the first one."""
+        return self._frames(id, await run_in_threadpool(self.get, id))
+
+    async def _frames(self, id: str, job: Job) -> AsyncIterator[str]:
+        """`job` whenever something changed, its data the whole Job; `end` after the last; comments to keep alive."""
+        sent, said = "", time.monotonic()
+        while True:
+            data = job.model_dump_json()
+            if data != sent:
+                yield f"event: job\ndata: {data}\n\n"
+                sent, said = data, time.monotonic()
+            if job.state in ENDED:
+                yield f"event: end\ndata: {json.dumps({'state': job.state})}\n\n"
+                return
+            if time.monotonic() - said > HEARTBEAT_SECONDS:
+                yield ": still here\n\n"
+                said = time.monotonic()
+            await anyio.sleep(EVENT_SECONDS)
+            try:
+                job = await run_in_threadpool(self.get, id)
+            except (OperationalError, ApiError) as error:
+                log.warning("the events of job %s end early: %s", id, error)
+                return  # the browser connects again by itself
+
+    def _config(self, request: JobRequest) -> DecomposeConfig:
+        if request.preset is not None:
+            if request.preset not in preset_names():  # never a path
+                raise ConfigError(
+                    f"There is no preset “{request.preset}”. Presets: {', '.join(preset_names())}."
+                )
+            data: Any = load_config(request.preset).model_dump(mode="json")
+        else:
+            data = dict(request.config or {})
+            if request.name is not None:
+                data.setdefault("name", request.name)
+        return parse_config(with_overrides(data, request.overrides))
+
+    def _minutes(self, slug: str) -> float | None:
+        path = self.settings.shipped / slug / MANIFEST
+        if not path.is_file():
+            return None
+        try:
+            return round(float(json.loads(path.read_bytes())["training_seconds"]) / 60, 1)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("%s cannot be read: %s", path, error)
+            return None
+
+
+def _job(record: JobRecord, curve: list[Point] | None = None) -> Job:
+    """A record as the wire has it."""
+    row = record.progress
+    running = record.state == "running"
+    done = record.state == "done"
+    return Job(
+        id=record.id,
+        name=record.name,
+        preset=record.preset,
+        state=record.state,
+        stage="queued" if row is None or record.state == "queued" else row.stage,
+        message=(row.message or None) if row is not None and running else None,
+        place=record.place,
+        step=record.steps if done else row.step if row is not None else 0,
+        steps=record.steps,
+        progress=1.0 if done else row.fraction if row is not None else 0.0,
+        rate=row.rate if row is not None and running else None,
+        remaining_seconds=row.remaining_seconds if row is not None and running else None,
+        created_at=_when(record.created_at),
+        started_at=_when(row.started_at) if row is not None else None,
+        finished_at=_when(record.finished_at) if record.finished_at is not None else None,
+        error=record.error,
+        decomposition=record.decomposition,
+        worker=record.executor if running else None,
+        resumed=row.resumed if row is not None else 0,
+        curve=[CurvePoint(step=point.step, values=point.figures) for point in curve or []],
+    )
+
+
+def _when(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

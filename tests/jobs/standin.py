@@ -18,7 +18,7 @@ from workers.spd.artifact import Artifact, Manifest, ModelCard, TargetCard, seal
 from workers.spd.config import DecomposeConfig
 
 
-class Stopped(Exception):  # noqa: N818
+class Stopped(Exception):
     """The run stopped because `stop()` said so."""
 
 
@@ -52,11 +52,11 @@ def decompose(
     work = out.with_name(out.name + ".partial")
     (work / "checkpoint").mkdir(parents=True, exist_ok=True)
     state = work / "checkpoint" / "state.json"
-    report(RunProgress("target", 0, 1, 0.0))
+    report(RunProgress("target", 0, config.steps, 0.0))
     first = json.loads(state.read_text())["step"] if state.exists() else 0
     for step in range(first + 1, config.steps + 1):
         if stop():
-            write_json(state, {"step": step - 1})
+            write_json(state, {"step": step - 1})  # as the real one: a checkpoint where it stopped
             raise Stopped
         time.sleep(float(wishes.get("sleep", 0)))
         report(RunProgress("train", step, config.steps, step / config.steps, 10.0, 1.0, {"kl": 1 / step}))
@@ -66,7 +66,7 @@ def decompose(
             _misbehave(wishes.get("raise"))
     (work / "metrics.jsonl").write_text(json.dumps({"step": config.steps, "first": first}) + "\n")
     for stage in ("harvest", "evidence", "store"):
-        report(RunProgress(stage, 1, 1, 1.0))
+        report(RunProgress(stage, config.steps, config.steps, 1.0))
     model = ModelCard(
         name="stand-in",
         architecture="none",

@@ -1,0 +1,78 @@
+"""What a job asked for over HTTP may be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.jobs.conftest import config_of
+from workers.jobs.limits import Limits
+from workers.spd.config import ConfigError, load_config, preset_names
+
+PROMPTS = {"kind": "prompts", "prompts": [{"text": "x" * 1_000}] * 3}
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_within_the_limits(name: str, home: Path) -> None:
+    Limits().check(load_config(name), home)
+
+
+@pytest.mark.parametrize(
+    ("changes", "limits", "named"),
+    [
+        ({"steps": 11}, {"steps": 10}, "“steps” is 11 and may be at most 10"),
+        ({"faithfulness_steps": 11, "steps": 5}, {"steps": 10}, "faithfulness_steps"),
+        ({"C": 5}, {"C": 4}, "“C” is 5"),
+        ({"sites": ["a", "b"]}, {"sites": 1}, "“sites” is 2"),
+        ({"data": PROMPTS}, {"prompts": 2}, "data.prompts"),
+        ({"data": PROMPTS}, {"prompt_characters": 2_999}, "3,000"),
+        ({}, {"batch_elements": 1_000}, "target.batch_size × length × vocabulary"),
+        (
+            {"data": {"kind": "induction", "batch_size": 9}},
+            {"batch_elements": 12 * 10 * 8},
+            "data.batch_size",
+        ),
+        (
+            {"losses": [{"kind": "stochastic_reconstruction", "uniform": 3, "level": 2}]},
+            {"samples": 4},
+            "losses.stochastic_reconstruction",
+        ),
+    ],
+)
+def test_a_config_over_a_limit_is_refused_with_the_key_named(
+    changes: dict[str, Any], limits: dict[str, Any], named: str, home: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Limits(**limits).check(config_of(**changes), home)
+    assert named in str(caught.value)
+
+
+def test_a_folder_outside_the_home_is_refused_unless_its_owner_allows_it(home: Path, tmp_path: Path) -> None:
+    outside = config_of(target={"kind": "folder", "path": str(tmp_path / "models" / "mine")})
+    with pytest.raises(ConfigError, match=r"target\.path"):
+        Limits().check(outside, home)
+    Limits(folders=(tmp_path / "models",)).check(outside, home)
+    Limits().check(config_of(target={"kind": "folder", "path": str(home / "models" / "mine")}), home)
+
+
+def test_a_way_out_of_the_home_folder_by_dots_or_links_is_seen(home: Path, tmp_path: Path) -> None:
+    home.mkdir()
+    (home / "link").symlink_to(tmp_path)
+    for path in (home / ".." / "secret", home / "link" / "secret"):
+        with pytest.raises(ConfigError, match=r"target\.path"):
+            Limits().check(config_of(target={"kind": "folder", "path": str(path)}), home)
+
+
+def test_a_package_that_no_preset_names_is_refused_unless_its_owner_allows_it(home: Path) -> None:
+    target = {
+        "kind": "package",
+        "package": "other",
+        "version": "1",
+        "wheel_sha256": "0" * 64,
+        "gguf": "a.gguf",
+    }
+    with pytest.raises(ConfigError, match=r"target\.package"):
+        Limits().check(config_of(target=target), home)
+    Limits(packages=("other",)).check(config_of(target=target), home)

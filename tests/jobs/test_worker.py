@@ -1,0 +1,210 @@
+"""Workers as real processes, with a stand-in for the method: what happens to a job, whatever happens to its worker."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.conftest import Workers, config_of, has_ended, has_trained, url_of, wait_for, workers_in
+from workers.jobs.queue import JobQueue
+from workers.spd.artifact import read_artifact
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobQueue]:
+    """A queue with one worker, for tests that leave it alive."""
+    home = tmp_path_factory.mktemp("shared")
+    with workers_in(home) as workers:
+        queue = JobQueue(home, url_of(home))
+        workers.start()
+        yield queue
+        queue.close()
+
+
+def test_a_job_runs_to_a_decomposition_in_the_gallery(shared: JobQueue) -> None:
+    job = shared.enqueue(config_of("whole", steps=40), preset=None, name=None)
+    done = wait_for(shared, job.id, has_ended)
+    assert (done.state, done.decomposition, done.error) == ("done", "whole", None)
+    artifact = read_artifact(shared.home / "artifacts" / "whole")
+    assert artifact.manifest.config.name == "whole"
+    assert done.progress is not None
+    assert (done.progress.stage, done.progress.resumed, done.progress.attempts) == ("store", 0, 1)
+    assert [point.step for point in shared.curve(job.id)] == list(range(1, 41))
+    folder = shared.home / "jobs" / job.id
+    assert sorted(path.name for path in folder.iterdir()) == ["job.log", "lock"]
+
+
+def test_a_running_job_stops_within_two_seconds_and_its_work_is_removed(shared: JobQueue) -> None:
+    job = shared.enqueue(config_of("long", steps=10_000, wishes="sleep=0.02"), preset=None, name=None)
+    wait_for(shared, job.id, has_trained(15))
+    folder = shared.home / "jobs" / job.id
+    assert (folder / "long.partial").is_dir()
+    began = time.monotonic()
+    assert shared.cancel(job.id).state == "cancelled"
+    while any(worker.job_id for worker in shared.workers()):
+        assert time.monotonic() - began < 2.5
+        time.sleep(0.05)
+    assert not (folder / "long.partial").exists()
+    assert not (shared.home / "artifacts" / "long").exists()
+    after = shared.enqueue(config_of("after", steps=1), preset=None, name=None)
+    assert wait_for(shared, after.id, has_ended).state == "done"
+
+
+def test_a_job_cancelled_in_the_queue_never_runs(shared: JobQueue) -> None:
+    busy = shared.enqueue(config_of("busy", steps=200, wishes="sleep=0.02"), preset=None, name=None)
+    waiting = shared.enqueue(config_of("waiting", steps=1), preset=None, name=None)
+    shared.cancel(waiting.id)
+    wait_for(shared, busy.id, has_trained(3))
+    shared.cancel(busy.id)
+    last = shared.enqueue(config_of("last", steps=1), preset=None, name=None)
+    wait_for(shared, last.id, has_ended)
+    assert shared.get(waiting.id).progress is None
+    assert not (shared.home / "jobs" / waiting.id).exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("target", "The weights cannot be fetched: there is no network."),
+        ("disk", "The disk is full. Free some space in Unweave's home folder and start the job again."),
+        ("memory", "There was not enough memory on cpu."),
+        ("bug", "The job stopped on an unexpected error (KeyError)."),
+    ],
+)
+def test_a_failed_job_says_why_in_a_sentence_and_keeps_the_trace_in_its_log(
+    shared: JobQueue, kind: str, said: str
+) -> None:
+    job = shared.enqueue(config_of("bad", steps=5, wishes=f"raise={kind} at=3"), preset=None, name=None)
+    failed = wait_for(shared, job.id, has_ended)
+    assert failed.state == "failed"
+    assert failed.error is not None
+    assert failed.error.startswith(said)
+    assert "Traceback" not in failed.error
+    folder = shared.home / "jobs" / job.id
+    assert "Traceback" in (folder / "job.log").read_text(encoding="utf-8")
+    assert sorted(path.name for path in folder.iterdir()) == ["job.log", "lock"]
+
+
+def test_a_name_taken_from_outside_while_the_job_ran_costs_no_result(shared: JobQueue) -> None:
+    job = shared.enqueue(config_of("contested", steps=30, wishes="sleep=0.05"), preset=None, name=None)
+    wait_for(shared, job.id, has_trained(5))
+    (shared.home / "artifacts" / "contested").mkdir(parents=True)
+    done = wait_for(shared, job.id, has_ended)
+    assert done.state == "done"
+    assert done.decomposition is not None
+    assert done.decomposition.startswith("contested-")
+    assert read_artifact(shared.home / "artifacts" / done.decomposition).hash
+
+
+def test_the_worker_is_seen_idle_and_busy_with_its_job_and_device(shared: JobQueue) -> None:
+    [worker] = shared.workers()
+    assert (worker.state, worker.device, worker.job_id) == ("idle", "cpu", None)
+    job = shared.enqueue(config_of("seen", steps=500, wishes="sleep=0.02"), preset=None, name=None)
+    running = wait_for(shared, job.id, has_trained(1))
+    [worker] = shared.workers()
+    assert (worker.state, worker.job_id, worker.id) == ("busy", job.id, running.executor)
+    shared.cancel(job.id)
+
+
+def test_a_worker_killed_in_mid_training_goes_on_from_its_checkpoint(
+    queue: JobQueue, workers: Workers
+) -> None:
+    job = queue.enqueue(config_of(steps=60, wishes="sleep=0.05"), preset=None, name=None)
+    first = workers.start()
+    wait_for(queue, job.id, has_trained(25))
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert queue.get(job.id).state == "running"
+    workers.start()
+    done = wait_for(queue, job.id, has_ended)
+    assert (done.state, done.progress and done.progress.resumed) == ("done", 1)
+    metrics = json.loads((queue.home / "artifacts" / "tiny" / "metrics.jsonl").read_text())
+    assert metrics["first"] >= 20
+    steps = [point.step for point in queue.curve(job.id)]
+    assert steps == sorted(set(steps))
+    assert len(steps) >= 45, "the half second before the kill may be missing, no more"
+
+
+def test_a_worker_told_to_stop_leaves_its_job_at_the_very_step(queue: JobQueue, workers: Workers) -> None:
+    job = queue.enqueue(
+        config_of(steps=60, checkpoint_every=1_000, wishes="sleep=0.05"), preset=None, name=None
+    )
+    first = workers.start()
+    wait_for(queue, job.id, has_trained(15))
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(10) == 0
+    assert queue.workers() == []
+    assert queue.get(job.id).state == "running"
+    workers.start()
+    done = wait_for(queue, job.id, has_ended)
+    assert done.progress is not None
+    assert (done.state, done.progress.resumed, done.progress.crashes) == ("done", 1, 0)
+    metrics = json.loads((queue.home / "artifacts" / "tiny" / "metrics.jsonl").read_text())
+    assert metrics["first"] >= 15
+
+
+def test_a_job_that_kills_every_worker_is_given_up(queue: JobQueue, workers: Workers) -> None:
+    job = queue.enqueue(config_of(steps=20, wishes="raise=die at=5 sleep=0.2"), preset=None, name=None)
+    for _ in range(3):
+        assert workers.start().wait(30) == -signal.SIGKILL
+    workers.start()
+    failed = wait_for(queue, job.id, has_ended)
+    assert failed.state == "failed"
+    assert failed.error is not None
+    assert failed.error.startswith("The worker died 3 times in a row at the same point")
+
+
+def test_two_workers_never_take_the_same_job(queue: JobQueue, workers: Workers) -> None:
+    jobs = [
+        queue.enqueue(config_of(f"n{number}", steps=10, wishes="sleep=0.03"), preset=None, name=None)
+        for number in range(8)
+    ]
+    for _ in range(2):
+        workers.start()
+    ended = [wait_for(queue, job.id, has_ended) for job in jobs]
+    assert {job.state for job in ended} == {"done"}
+    assert {job.progress.attempts for job in ended if job.progress} == {1}
+    assert len({job.executor for job in ended}) == 2
+    assert len({worker.id for worker in queue.workers()}) == 2
+
+
+def test_the_job_of_a_worker_that_never_comes_back_is_finished_by_another(
+    queue: JobQueue, workers: Workers
+) -> None:
+    job = queue.enqueue(config_of(steps=60, wishes="sleep=0.05"), preset=None, name=None)
+    gone = workers.start()
+    wait_for(queue, job.id, has_trained(12))
+    workers.start(silent_seconds=2)
+    other = {worker.id for worker in queue.workers()}
+    while len(other) < 2:
+        time.sleep(0.05)
+        other = {worker.id for worker in queue.workers()}
+    gone.send_signal(signal.SIGKILL)
+    done = wait_for(queue, job.id, has_ended)
+    assert (done.state, done.progress and done.progress.attempts) == ("done", 2)
+
+
+def test_what_a_cancelled_job_left_behind_is_swept_by_the_next_worker(
+    queue: JobQueue, workers: Workers
+) -> None:
+    job = queue.enqueue(config_of(steps=60, wishes="sleep=0.05"), preset=None, name=None)
+    first = workers.start()
+    wait_for(queue, job.id, has_trained(12))
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    queue.cancel(job.id)
+    partial: Path = queue.home / "jobs" / job.id / "tiny.partial"
+    assert partial.is_dir()
+    workers.start()
+    end = time.monotonic() + 20
+    while partial.exists():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert queue.get(job.id).state == "cancelled"
