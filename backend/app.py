@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 
 from backend import errors, pages
 from backend.api import decompositions, findings, health, jobs, workbench
-from backend.headers import KnownHosts, SecurityHeaders, allowed_hosts
+from backend.headers import BodyLimit, KnownHosts, SecurityHeaders, allowed_hosts
 from backend.schemas.common import ErrorBody
 from backend.services import container
 from backend.services.container import Services
@@ -46,7 +46,6 @@ def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
         lifespan=lifespan,
         generate_unique_id_function=operation_id,
         responses=ERRORS,
-        max_body_size=settings.max_body_bytes,
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
@@ -55,6 +54,7 @@ def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
     for noun in (health, decompositions, workbench, findings, jobs):
         app.include_router(noun.router)
     pages.install(app)
+    app.add_middleware(BodyLimit, most=settings.max_body_bytes)
     app.add_middleware(KnownHosts, allowed=allowed_hosts(settings.host, settings.allowed_hosts))
     app.add_middleware(SecurityHeaders)
     return app

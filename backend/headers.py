@@ -1,9 +1,12 @@
-"""Two small ASGI layers: answer only to known host names, and say to the browser what a page may do."""
+"""Small ASGI layers around the app: known host names only, bodies of a sane size, and headers that say to the browser
+what a page may do."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
+
+from fastapi import HTTPException
 
 from backend.errors import ApiError, respond
 from backend.settings import LOOPBACK
@@ -75,6 +78,34 @@ class KnownHosts:
                 await respond(ApiError(421, "unknown_host", said))(scope, receive, send)  # type: ignore[arg-type]
                 return
         await self.app(scope, receive, send)
+
+
+class BodyLimit:
+    """Refuses a request body over the limit: at once where its length is told, else when it has grown past it."""
+
+    def __init__(self, app: App, *, most: int) -> None:
+        self.app, self.most = app, most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        told = next((value for key, value in scope["headers"] if key == b"content-length"), b"0")
+        if not told.isdigit() or int(told) > self.most:
+            said = f"The request is too large; the most is {self.most / 1e6:.1f} MB."
+            await respond(ApiError(413, "too_large", said))(scope, receive, send)  # type: ignore[arg-type]
+            return
+        got = 0
+
+        async def counted() -> MutableMapping[str, Any]:
+            nonlocal got
+            message = await receive()
+            got += len(message.get("body", b""))
+            if got > self.most:
+                raise HTTPException(413)
+            return message
+
+        await self.app(scope, counted, send)
 
 
 def _name(host: str) -> str:

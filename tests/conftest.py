@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from tests import factories
+
 for name in [name for name in os.environ if name.startswith("UNWEAVE_") and name != "UNWEAVE_HOME"]:
     del os.environ[name]  # a developer's own settings change nothing here
+
+Open = Callable[..., TestClient]
 
 
 @pytest.fixture
@@ -19,25 +25,61 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
+@pytest.fixture
+def open_app() -> Iterator[Open]:
+    """`open_app(home, loader=…, setting=…)`: the API over a home folder, started; all are ended with the test."""
+    with ExitStack() as stack:
+        yield lambda home, **options: stack.enter_context(_app(home, **options))
+
+
 @pytest.fixture(scope="session")
 def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with one artefact written by hand; tests must not change it."""
-    from tests.factories import hand_artifact
-
+    """A home with one artefact written by hand, “tiny”; tests must not change it."""
     home = tmp_path_factory.mktemp("tiny")
-    hand_artifact(home / "artifacts")
+    factories.hand_artifact(home / "artifacts")
     return home
 
 
 @pytest.fixture(scope="session")
 def client(tiny_home: Path) -> Iterator[TestClient]:
     """The API over the tiny home, with an engine that needs no model."""
+    with _app(tiny_home) as client:
+        wait_for_engine(client)
+        yield client
+
+
+@pytest.fixture(scope="session")
+def real_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with “tiny”, a random Llama decomposed by the method itself; tests must not change it."""
+    home = tmp_path_factory.mktemp("real")
+    factories.trained_artifact(home)
+    return home
+
+
+@pytest.fixture(scope="session")
+def real_client(real_home: Path) -> Iterator[TestClient]:
+    """The API over the tiny home that was really trained, with the real engine."""
+    with TestClient(_create(factories.settings(real_home), None), base_url="http://127.0.0.1") as client:
+        wait_for_engine(client, seconds=120)
+        yield client
+
+
+def wait_for_engine(client: TestClient, id: str = "tiny", seconds: float = 20) -> None:
+    """Load a decomposition's engine and wait for it."""
+    services: Any = client.app.state.services  # type: ignore[attr-defined]
+    status = services.engines.wait(services.catalogue.get(id), seconds)
+    assert status.state == "ready", status.message
+
+
+def _app(home: Path, *, loader: Any = None, **changes: Any) -> TestClient:
+    made = factories.settings(home, **changes)
+    return TestClient(
+        _create(made, loader or (lambda *_: factories.FakeAblator())), base_url="http://127.0.0.1"
+    )
+
+
+def _create(made: Any, loader: Any) -> Any:
     from backend.app import create_app
     from backend.services import container
-    from tests.factories import FakeAblator, settings
 
-    made = settings(tiny_home)
-    services = container.build(made, loader=lambda *_: FakeAblator())
-    with TestClient(create_app(made, services), base_url="http://127.0.0.1") as client:
-        services.engines.wait(services.catalogue.get("tiny"), 10)
-        yield client
+    return create_app(made, container.build(made, loader))

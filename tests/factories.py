@@ -69,7 +69,13 @@ def tiny_config(name: str = "tiny", **changes: Any) -> dict[str, Any]:
 
 
 def hand_artifact(
-    root: Path, name: str = "tiny", *, components: int = 8, sites: Sequence[str] = SITES, **config: Any
+    root: Path,
+    name: str = "tiny",
+    *,
+    components: int = 8,
+    sites: Sequence[str] = SITES,
+    bos_token_id: int | None = 0,
+    **config: Any,
 ) -> Artifact:
     """An artefact folder written by hand: numbers that follow from their place, no weights behind it.
 
@@ -107,7 +113,7 @@ def hand_artifact(
                 name="Tiny", architecture="LlamaForCausalLM", parameters=1_000, layers=2, d_model=8,
                 vocabulary=tokenizer.get_vocab_size(), context_length=CONTEXT, license="MIT",
             ),
-            bos_token_id=0,
+            bos_token_id=bos_token_id,
         ),
         sites=[SiteCard(name=site, d_in=8, d_out=8, trained=components, kept=kept) for site in sites],
         versions={"unweave": "0.1.0", "torch": "2.0"},
@@ -265,3 +271,51 @@ def settings(home: Path, **changes: Any) -> Settings:
         **changes,
     }
     return Settings(**options)
+
+
+# --- a real one: a tiny random Llama, decomposed by the method itself --------------------------------------------
+
+
+def tiny_llama(folder: Path, seed: int = 0) -> Path:
+    """A two-layer Llama with random weights and the tiny tokenizer, saved as `transformers` saves one."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    tokenizer = tiny_tokenizer()
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=tokenizer.get_vocab_size(), hidden_size=16, intermediate_size=32, num_hidden_layers=2,
+            num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=CONTEXT, bos_token_id=0,
+            eos_token_id=0, initializer_range=0.5,
+        )
+    )  # fmt: skip
+    model.save_pretrained(folder, safe_serialization=True)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BOS).save_pretrained(folder)
+    return folder
+
+
+def trained_artifact(home: Path, name: str = "tiny", *, steps: int = 30, **changes: Any) -> Artifact:
+    """A decomposition of the tiny Llama by `workers.spd.decompose`, stored in the home folder. Takes seconds."""
+    from workers.spd.decompose import decompose
+
+    folder = home / "llama"
+    if not folder.is_dir():
+        tiny_llama(folder)
+    data = tiny_config(
+        name,
+        target={"kind": "folder", "path": str(folder), "license": "MIT"},
+        sites=["model.layers.*.mlp.*_proj", "model.layers.*.self_attn.q_proj"],
+        C=12,
+        start={"kind": "svd"},
+        ci={"kind": "shared_mlp", "hidden": 8},
+        losses=[
+            {"kind": "faithfulness"},
+            {"kind": "stochastic_reconstruction"},
+            {"kind": "importance_minimality", "coefficient": 1e-2},
+        ],
+        steps=steps,
+        log_every=10,
+        **changes,
+    )
+    return decompose(parse_config(data), home / "artifacts" / name, home=home)

@@ -39,6 +39,11 @@ class ComputePool:
         with self._lock:
             self._inside -= 1
 
+    @property
+    def inside(self) -> int:
+        """How many are computed or wait."""
+        return self._inside
+
     def close(self) -> None:
         """Let what runs end and drop what waits."""
         self._pool.shutdown(wait=False, cancel_futures=True)

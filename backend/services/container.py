@@ -51,6 +51,7 @@ class Services:
     def close(self) -> None:
         """Give back threads and connections."""
         self.engines.close()
+        self.jobs.close()
         self.pool.close()
         self.database.close()
 

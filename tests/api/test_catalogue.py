@@ -1,0 +1,166 @@
+"""The catalogue follows the disk: what can be read is there, what cannot is named, nothing stops the rest."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from backend.services import catalogue
+from tests.conftest import Open
+from tests.factories import KOBE, SITES, hand_artifact
+
+
+@pytest.fixture(autouse=True)
+def _look_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "RESCAN_SECONDS", 0.0)
+
+
+def listed(client: TestClient) -> dict[str, Any]:
+    return client.get("/api/decompositions").json()
+
+
+def test_the_gallery_tells_what_a_card_needs(client: TestClient) -> None:
+    (item,) = listed(client)["items"]
+    assert (item["id"], item["title"], item["sites"], item["components"], item["alive"]) == (
+        "tiny",
+        "Tiny",
+        3,
+        24,
+        18,
+    )
+    assert item["model"]["context_length"] == 32
+    assert item["thumbnail"]["rows"] == ["L0 mlp.down", "L1 mlp.down", "L1 attn.q"]
+    assert item["thumbnail"]["values"][0] == [0.0, 0.9, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_the_overview_tells_what_the_run_measured_in_plain_words(client: TestClient) -> None:
+    view = client.get("/api/decompositions/tiny").json()
+    rows = {row["name"]: row for row in view["evidence"]}
+    assert rows["kl_everything_on"]["status"] == "good"
+    assert rows["kl_adversarial"]["status"] == "weak"
+    assert "with care" in rows["kl_adversarial"]["warning"]
+    assert rows["something_new"] == {
+        "name": "something_new", "label": "something new", "explain": "A figure this run measured.", "unit": "",
+        "train": 1.0, "held_out": None, "spread": None, "status": "info", "warning": None,
+    }  # fmt: skip
+    assert [site["alive"] for site in view["site_summaries"]] == [6, 6, 6]
+    assert view["default_watch"] == [" golf", " basketball"]
+    assert view["curves"][0]["steps"] == [0, 20, 40]
+    assert view["ablation_checks"][0]["change"] == pytest.approx(-0.975)
+    assert view["prompts"][1]["text"] == KOBE
+    assert view["provenance"]["threshold"] == view["config"]["threshold"]
+
+
+def test_a_decomposition_opens_by_slug_and_by_content_hash(client: TestClient) -> None:
+    by_slug = client.get("/api/decompositions/tiny").json()
+    assert client.get(f"/api/decompositions/{by_slug['artifact_hash']}").json() == by_slug
+
+
+def test_groups_come_from_the_harvest(client: TestClient) -> None:
+    answer = client.get("/api/decompositions/tiny/groups").json()
+    assert answer["total"] == 1
+    assert answer["items"][0]["name"] == "␣Woods"
+    assert answer["items"][0]["components"] == [f"{SITES[0]}:0", f"{SITES[2]}:1"]
+
+
+def test_a_new_folder_appears_without_a_restart_and_a_removed_one_goes(home: Path, open_app: Open) -> None:
+    client = open_app(home)
+    assert listed(client)["items"] == []
+    hand_artifact(home / "artifacts", "later")
+    assert [item["id"] for item in listed(client)["items"]] == ["later"]
+    assert client.get("/api/decompositions/later/components").json()["total"] == 21
+    shutil.rmtree(home / "artifacts/later")
+    assert listed(client) == {"items": [], "next_cursor": None, "total": 0, "warnings": []}
+    assert client.get("/api/decompositions/later").status_code == 404
+
+
+def test_a_replaced_artefact_keeps_its_slug_and_gets_new_components(home: Path, open_app: Open) -> None:
+    hand_artifact(home / "artifacts")
+    client = open_app(home)
+    before = listed(client)["items"][0]
+    hand_artifact(home / "artifacts", components=5)
+    (after,) = listed(client)["items"]
+    assert after["id"] == "tiny"
+    assert after["artifact_hash"] != before["artifact_hash"]
+    assert client.get("/api/decompositions/tiny/components").json()["total"] == 12
+
+
+def test_a_home_artefact_of_a_shipped_name_gets_a_slug_of_its_own(home: Path, open_app: Open) -> None:
+    shipped = hand_artifact(home / "shipped", "tiny")
+    mine = hand_artifact(home / "artifacts", "tiny", components=5)
+    items = listed(open_app(home))["items"]
+    assert [(item["id"], item["shipped"]) for item in items] == [
+        ("tiny", True),
+        (f"tiny-{mine.hash[:8]}", False),
+    ]
+    assert items[0]["artifact_hash"] == shipped.hash
+
+
+def test_a_copy_of_the_same_artefact_is_shown_once(home: Path, open_app: Open) -> None:
+    hand_artifact(home / "shipped", "tiny")
+    shutil.copytree(home / "shipped/tiny", home / "artifacts/copy")
+    client = open_app(home)
+    for _ in range(2):
+        assert [item["id"] for item in listed(client)["items"]] == ["tiny"]
+    assert listed(client)["warnings"] == []
+
+
+def break_nothing_but(what: str, folder: Path) -> None:
+    match what:
+        case "empty":
+            shutil.rmtree(folder)
+            folder.mkdir()
+        case "not json":
+            (folder / "manifest.json").write_text("{")
+        case "another format":
+            (folder / "manifest.json").write_text('{"format": 99}')
+        case "damaged file":
+            (folder / "harvest/components.json").write_text("{}")
+        case "missing file":
+            (folder / "tokenizer.json").unlink()
+        case "unknown key":
+            manifest = json.loads((folder / "manifest.json").read_text())
+            (folder / "manifest.json").write_text(json.dumps({**manifest, "surprise": 1}))
+        case "a path outside":
+            manifest = json.loads((folder / "manifest.json").read_text())
+            manifest["files"]["../../secret"] = "0" * 64
+            (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["empty", "not json", "another format", "damaged file", "missing file", "unknown key", "a path outside"],
+)
+def test_a_broken_folder_is_skipped_with_a_sentence_and_the_rest_works(
+    home: Path, open_app: Open, what: str
+) -> None:
+    hand_artifact(home / "artifacts", "good")
+    hand_artifact(home / "artifacts", "odd", components=6)
+    break_nothing_but(what, home / "artifacts/odd")
+    client = open_app(home)
+    answer = listed(client)
+    assert [item["id"] for item in answer["items"]] == ["good"]
+    (warning,) = answer["warnings"]
+    assert "“odd”" in warning
+    assert warning.endswith(".")
+    assert client.get("/api/health").json()["warnings"] == [warning]
+
+
+def test_work_in_progress_is_not_a_broken_folder(home: Path, open_app: Open) -> None:
+    (home / "artifacts/run.partial").mkdir(parents=True)
+    (home / "artifacts/.import-x").mkdir()
+    (home / "artifacts/notes.txt").write_text("mine")
+    assert listed(open_app(home))["warnings"] == []
+
+
+def test_the_index_is_rebuilt_from_the_folders_when_the_database_is_gone(home: Path, open_app: Open) -> None:
+    hand_artifact(home / "artifacts")
+    first = listed(open_app(home))
+    for file in home.glob("unweave.db*"):
+        file.unlink()
+    assert listed(open_app(home)) == first

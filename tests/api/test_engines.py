@@ -1,0 +1,226 @@
+"""Weights load in the background; what can be had without them is had meanwhile, and a failure has a way out."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.conftest import Open, wait_for_engine
+from tests.factories import WOODS, FakeAblator, hand_artifact
+
+IMPORTANCES = "/api/decompositions/tiny/importances"
+ABLATIONS = "/api/decompositions/tiny/ablations"
+
+
+@dataclass
+class Progress:
+    state: str
+    fraction: float | None
+    message: str
+
+
+class SlowLoader:
+    """Says that it is half way, then waits to be let go."""
+
+    def __init__(self) -> None:
+        self.reported, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, artifact: Any, home: Path, device: str, report: Any) -> FakeAblator:
+        report(Progress("fetching", 0.5, "Fetching tiny: 40 MB of 80 MB."))
+        self.reported.set()
+        assert self.go.wait(20)
+        return FakeAblator()
+
+
+@pytest.fixture
+def slow(home: Path, open_app: Open) -> Any:
+    loader = SlowLoader()
+    hand_artifact(home / "artifacts")
+    client = open_app(home, loader=loader, load_engines=True)
+    assert loader.reported.wait(20)
+    yield client, loader
+    loader.go.set()
+
+
+def test_while_weights_are_fetched_their_state_is_in_health_and_in_the_gallery(slow: Any) -> None:
+    client, _ = slow
+    (target,) = client.get("/api/health").json()["engine"]
+    assert (target["state"], target["progress"]) == ("fetching", 0.5)
+    assert "40 MB" in target["message"]
+    assert client.get("/api/decompositions").json()["items"][0]["target"] == target
+
+
+def test_an_ablation_without_weights_is_a_503_with_the_state_and_when_to_come_back(slow: Any) -> None:
+    client, loader = slow
+    answer = client.post(ABLATIONS, json={"text": WOODS})
+    assert (answer.status_code, answer.json()["code"]) == (503, "weights_not_ready")
+    assert int(answer.headers["retry-after"]) > 0
+    assert answer.json()["details"]["state"] == "fetching"
+    assert "50%" in answer.json()["message"]
+    loader.go.set()
+    wait_for_engine(client)
+    assert client.post(ABLATIONS, json={"text": WOODS}).status_code == 200
+
+
+def test_bad_input_is_said_before_the_weights_are_there(slow: Any) -> None:
+    client, _ = slow
+    assert client.post(ABLATIONS, json={"text": ""}).json()["code"] == "empty_prompt"
+
+
+def test_stored_importances_are_shown_before_the_weights_are_there(slow: Any) -> None:
+    client, loader = slow
+    stored = client.post(IMPORTANCES, json={"text": WOODS, "threshold": 0.4}).json()
+    assert stored["source"] == "stored"
+    assert (stored["site"], stored["position"], stored["ci"]) == ([0, 1], [1, 1], [0.9, 0.45])
+    assert stored["below_threshold"] == 1
+    assert client.post(IMPORTANCES, json={"text": "another prompt"}).status_code == 503
+    loader.go.set()
+    wait_for_engine(client)
+    assert client.post(IMPORTANCES, json={"text": WOODS}).json()["source"] == "live"
+
+
+def test_tokenising_needs_no_weights(slow: Any) -> None:
+    client, _ = slow
+    answer = client.post("/api/decompositions/tiny/tokenize", json={"text": f"{WOODS} ", "bos": True}).json()
+    assert [token["piece"] for token in answer["tokens"]][:3] == ["<bos>", "Tiger", " Woods"]
+    assert [warning["code"] for warning in answer["warnings"]] == ["trailing_space"]
+    long = client.post("/api/decompositions/tiny/tokenize", json={"text": "golf " * 40}).json()
+    assert "too_long" in [warning["code"] for warning in long["warnings"]]
+    assert len(long["tokens"]) > long["limit"] == 32
+    assert (
+        client.post("/api/decompositions/tiny/tokenize", json={"text": ""}).json()["warnings"][0]["code"]
+        == "empty"
+    )
+
+
+def test_a_failed_load_says_why_and_can_be_tried_again(home: Path, open_app: Open) -> None:
+    tries: list[int] = []
+
+    def loader(*_: Any) -> FakeAblator:
+        tries.append(1)
+        if len(tries) == 1:
+            raise OSError("no route to host")
+        return FakeAblator()
+
+    hand_artifact(home / "artifacts")
+    client = open_app(home, loader=loader)
+    services: Any = client.app.state.services
+    services.engines.wait(services.catalogue.get("tiny"), 20)
+    answer = client.post(ABLATIONS, json={"text": WOODS})
+    assert (answer.status_code, answer.json()["code"]) == (503, "weights_failed")
+    assert "no route to host" in answer.json()["message"]
+    assert client.get("/api/health").json()["status"] == "degraded"
+    assert len(tries) == 1, "a failure is not tried again by itself"
+    assert client.post("/api/decompositions/tiny/target").json()["state"] == "loading"
+    wait_for_engine(client)
+    assert client.post(ABLATIONS, json={"text": WOODS}).status_code == 200
+
+
+def test_several_decompositions_are_ready_side_by_side_up_to_the_limit(home: Path, open_app: Open) -> None:
+    for number, name in enumerate(["one", "two", "three"]):
+        hand_artifact(home / "artifacts", name, components=5 + number)
+    client = open_app(home, max_engines=2)
+    for name in ["one", "two"]:
+        wait_for_engine(client, name)
+    states = {
+        item["id"]: item["target"]["state"] for item in client.get("/api/decompositions").json()["items"]
+    }
+    assert states == {"one": "ready", "two": "ready", "three": "absent"}
+    assert client.post("/api/decompositions/one/ablations", json={"text": WOODS}).status_code == 200
+    wait_for_engine(client, "three")
+    states = {
+        item["id"]: item["target"]["state"] for item in client.get("/api/decompositions").json()["items"]
+    }
+    assert states == {"one": "ready", "two": "absent", "three": "ready"}, "the least recently used leaves"
+
+
+def test_past_the_queue_the_answer_is_429_and_nothing_is_lost(home: Path, open_app: Open) -> None:
+    held, entered = threading.Event(), threading.Semaphore(0)
+
+    class Held(FakeAblator):
+        def ablate(self, *args: Any, **options: Any) -> Any:
+            entered.release()
+            assert held.wait(20)
+            return super().ablate(*args, **options)
+
+    hand_artifact(home / "artifacts")
+    client = open_app(home, loader=lambda *_: Held(), compute_threads=1, compute_queue=1)
+    wait_for_engine(client)
+    statuses: list[int] = []
+
+    def ask() -> None:
+        statuses.append(client.post(ABLATIONS, json={"text": WOODS}).status_code)
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    threads[0].start()
+    assert entered.acquire(timeout=20)
+    threads[1].start()
+    services: Any = client.app.state.services
+    for _ in range(200):
+        if services.pool.inside == 2:
+            break
+        threading.Event().wait(0.01)
+    refused = client.post(ABLATIONS, json={"text": WOODS})
+    assert (refused.status_code, refused.json()["code"]) == (429, "busy")
+    assert "retry-after" in refused.headers
+    held.set()
+    for thread in threads:
+        thread.join(20)
+    assert statuses == [200, 200]
+
+
+def test_an_empty_selection_reports_a_self_check_of_about_zero(real_client: TestClient) -> None:
+    answer = real_client.post(ABLATIONS, json={"text": WOODS, "components": []}).json()
+    assert answer["self_check"]["max_kl"] < 1e-6
+    assert answer["max_kl"] < 1e-6
+    assert answer["provenance"]["dtype"] == "float32"
+    assert set(answer["provenance"]["versions"]) >= {"unweave", "torch", "transformers"}
+
+
+def test_removing_a_component_moves_the_output_and_strength_scales_it(real_client: TestClient) -> None:
+    row = real_client.get("/api/decompositions/tiny/components?sort=mean_ci&order=desc&limit=1").json()[
+        "items"
+    ][0]
+
+    def kl(strength: float, positions: list[int] | None = None) -> list[float]:
+        chosen = [{"key": row["key"], "strength": strength, "positions": positions}]
+        answer = real_client.post(ABLATIONS, json={"text": WOODS, "components": chosen}).json()
+        return [place["kl"] for place in answer["positions"]]
+
+    assert sum(kl(0.0)) == pytest.approx(0, abs=1e-9)
+    assert 0 < sum(kl(0.5)) < sum(kl(1.0))
+    last_only = kl(1.0, [5])
+    assert last_only[:5] == pytest.approx([0] * 5, abs=1e-9), "a causal model cannot see what comes later"
+    assert last_only[5] > 0
+
+
+def test_keeping_nothing_is_not_the_model(real_client: TestClient) -> None:
+    answer = real_client.post(ABLATIONS, json={"text": WOODS, "components": [], "mode": "keep_only"}).json()
+    assert answer["max_kl"] > 0.01
+    assert answer["self_check"]["max_kl"] < 1e-6
+
+
+def test_live_importances_equal_the_stored_ones(real_client: TestClient) -> None:
+    live = real_client.post(IMPORTANCES, json={"text": WOODS}).json()
+    assert live["source"] == "live"
+    services: Any = real_client.app.state.services  # type: ignore[attr-defined]
+    stored = services.catalogue.get("tiny").artifact.prompts[0]
+    assert live["site"] == stored.site
+    assert live["component"] == stored.component
+    assert live["ci"] == pytest.approx(stored.ci, abs=1e-5)
+
+
+def test_watched_tokens_and_the_top_of_a_position_are_reported(real_client: TestClient) -> None:
+    body = {"text": WOODS, "watch": [" golf", 5], "positions": [5], "top_k": 4}
+    (place,) = real_client.post(ABLATIONS, json=body).json()["positions"]
+    assert place["position"] == 5
+    assert place["watched"][0]["token"] == " golf"
+    assert place["watched"][1]["token_id"] == 5
+    probabilities = [row["baseline"]["probability"] for row in place["top"]]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert [row["baseline"]["rank"] for row in place["top"]] == [1, 2, 3, 4]
