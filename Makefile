@@ -1,0 +1,105 @@
+# Everything a fresh machine needs: Python ≥ 3.11, Node ≥ 20 and make. Stamps in .make/ keep what is done from being
+# done again.
+
+PYTHON ?= python3
+NPM ?= npm
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMPS := .make
+PAGES := frontend/dist/index.html
+HOST ?= 127.0.0.1
+PORT ?= 8000
+ARGS ?=
+
+FRONTEND_SOURCES := $(shell find frontend -path frontend/node_modules -prune -o -path frontend/dist -prune -o -type f -print 2>/dev/null)
+TORCH := $(shell grep '^torch==' constraints.txt)
+
+.DEFAULT_GOAL := help
+.PHONY: help run serve test test-fast check fmt bench openapi types e2e featured clean python browser
+
+help: ## This list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: $(STAMPS)/python $(PAGES) ## Set up what is missing and serve http://127.0.0.1:8000 (HOST=, PORT=)
+	$(BIN)/unweave serve --host $(HOST) --port $(PORT) $(ARGS)
+
+test: $(STAMPS)/test $(PAGES) $(STAMPS)/browser ## Set up what tests need and run all of them (ARGS=…)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(STAMPS)/test ## The tests that take seconds
+	$(BIN)/python -m pytest -m "not slow and not real and not e2e" $(ARGS)
+
+e2e: $(STAMPS)/test $(PAGES) $(STAMPS)/browser ## The tests that drive a browser
+	$(BIN)/python -m pytest tests/e2e $(ARGS)
+
+check: $(STAMPS)/test $(STAMPS)/node ## Lint, formatting, import rules, types, contract, front-end tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/basedpyright
+	$(BIN)/python -m backend.openapi --check
+	cd frontend && $(NPM) run --silent lint && $(NPM) run --silent typecheck && $(NPM) run --silent test
+
+fmt: $(STAMPS)/test $(STAMPS)/node ## Format everything
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	cd frontend && $(NPM) run --silent format
+
+bench: $(STAMPS)/test ## Benchmarks, one JSON object a line
+	$(BIN)/python -m tests.bench $(ARGS)
+
+openapi: $(STAMPS)/python $(STAMPS)/node ## Write frontend/openapi.json and the TypeScript types from it
+	$(BIN)/python -m backend.openapi
+	cd frontend && $(NPM) run --silent gen
+
+featured: $(STAMPS)/python ## Compute the featured findings anew from backend/featured/specs.yaml
+	$(BIN)/python -m backend.feature $(ARGS)
+
+clean: ## Remove what was built here (not the home folder)
+	rm -rf $(STAMPS) $(VENV) frontend/node_modules frontend/dist
+
+# --- set-up -----------------------------------------------------------------------------------------------------
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Unweave needs Python 3.11 or newer; this is %d.%d. Give another with PYTHON=…" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@echo "Making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+# torch comes first and by itself: resolved together with the rest, another build of it may be chosen.
+$(STAMPS)/python: pyproject.toml constraints.txt | $(BIN)/python
+	@mkdir -p $(STAMPS)
+	@echo "Installing $(TORCH) (the largest piece; minutes on a slow line)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	@echo "Installing Unweave and its packages"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(STAMPS)/test: $(STAMPS)/python
+	@echo "Installing what the tests and checks need"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+$(STAMPS)/node: frontend/package-lock.json
+	@mkdir -p $(STAMPS)
+	@node -e 'if (+process.versions.node.split(".")[0] < 20) { console.error("Unweave needs Node 20 or newer; this is " + process.version); process.exit(1) }'
+	@echo "Installing the front-end's packages"
+	@cd frontend && $(NPM) ci --silent --no-audit --no-fund
+	@touch $@
+
+$(PAGES): $(STAMPS)/node $(FRONTEND_SOURCES)
+	@echo "Building the front-end"
+	@cd frontend && $(NPM) run --silent build
+	@touch $@
+
+# A Chromium that is there is used; else the system's package where we may install it, else Playwright's own.
+$(STAMPS)/browser: $(STAMPS)/test
+	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; then \
+		echo "A browser is there"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+		echo "Installing chromium"; \
+		(apt-get install -y -qq chromium >/dev/null 2>&1) || \
+			(apt-get update -qq && apt-get install -y -qq chromium >/dev/null) || $(BIN)/playwright install chromium; \
+	else \
+		$(BIN)/playwright install chromium; \
+	fi
+	@touch $@
