@@ -1,0 +1,184 @@
+/** Every read of the API as query options. A key names all that an answer depends on, so an old answer never meets a new question. */
+import { infiniteQueryOptions, keepPreviousData, queryOptions } from '@tanstack/react-query'
+import { client, unwrap } from './client'
+import type { ComponentRow, ComponentSort, Mode, Suppression, TargetStatus } from './types'
+
+export interface PromptBody {
+  text?: string
+  token_ids?: number[]
+  bos: boolean
+}
+
+const ON_THE_WAY: TargetStatus['state'][] = ['fetching', 'converting', 'loading']
+const arriving = (target: TargetStatus) => ON_THE_WAY.includes(target.state)
+
+export const queries = {
+  health: () =>
+    queryOptions({
+      queryKey: ['health'],
+      queryFn: ({ signal }) => unwrap(client.GET('/api/health', { signal })),
+      refetchInterval: ({ state }) => (state.data?.engine.some(arriving) ? 1000 : 15_000),
+    }),
+
+  decompositions: () =>
+    queryOptions({
+      queryKey: ['decompositions'],
+      queryFn: ({ signal }) => unwrap(client.GET('/api/decompositions', { signal })),
+      refetchInterval: ({ state }) => (state.data?.items.some((d) => arriving(d.target)) ? 1500 : false),
+    }),
+
+  decomposition: (id: string) =>
+    queryOptions({
+      queryKey: ['decomposition', id],
+      queryFn: ({ signal }) =>
+        unwrap(client.GET('/api/decompositions/{id}', { params: { path: { id } }, signal })),
+      refetchInterval: ({ state }) => (state.data && arriving(state.data.target) ? 1000 : false),
+    }),
+
+  groups: (id: string) =>
+    queryOptions({
+      queryKey: ['groups', id],
+      queryFn: ({ signal }) =>
+        unwrap(client.GET('/api/decompositions/{id}/groups', { params: { path: { id } }, signal })),
+      staleTime: Number.POSITIVE_INFINITY,
+    }),
+
+  /** Labels of the components that are alive, all pages of them: what lists beside a prompt are named by. */
+  labels: (id: string) =>
+    queryOptions({
+      queryKey: ['labels', id],
+      queryFn: async ({ signal }) => {
+        const rows = new Map<string, ComponentRow>()
+        let cursor: string | undefined
+        for (let page = 0; page < 20; page += 1) {
+          const query = { alive: true, limit: 1000, sort: 'key' as const, cursor }
+          const answer = await unwrap(
+            client.GET('/api/decompositions/{id}/components', { params: { path: { id }, query }, signal }),
+          )
+          for (const row of answer.items) rows.set(row.key, row)
+          if (!answer.next_cursor) break
+          cursor = answer.next_cursor
+        }
+        return rows
+      },
+      staleTime: Number.POSITIVE_INFINITY,
+    }),
+
+  components: (
+    id: string,
+    filter: { q?: string; site?: string; sort: ComponentSort; order: 'asc' | 'desc'; alive?: boolean },
+  ) =>
+    infiniteQueryOptions({
+      queryKey: ['components', id, filter],
+      queryFn: ({ signal, pageParam }) =>
+        unwrap(
+          client.GET('/api/decompositions/{id}/components', {
+            params: { path: { id }, query: { ...filter, limit: 200, cursor: pageParam } },
+            signal,
+          }),
+        ),
+      initialPageParam: undefined as string | undefined,
+      getNextPageParam: (page) => page.next_cursor ?? undefined,
+      placeholderData: keepPreviousData,
+    }),
+
+  component: (id: string, key: string) =>
+    queryOptions({
+      queryKey: ['component', id, key],
+      queryFn: ({ signal }) =>
+        unwrap(
+          client.GET('/api/decompositions/{id}/components/{key}', {
+            params: { path: { id, key } },
+            signal,
+          }),
+        ),
+      staleTime: Number.POSITIVE_INFINITY,
+    }),
+
+  tokens: (id: string, text: string, bos: boolean) =>
+    queryOptions({
+      queryKey: ['tokens', id, text, bos],
+      queryFn: ({ signal }) =>
+        unwrap(
+          client.POST('/api/decompositions/{id}/tokenize', {
+            params: { path: { id } },
+            body: { text, bos },
+            signal,
+          }),
+        ),
+      staleTime: Number.POSITIVE_INFINITY,
+      placeholderData: keepPreviousData,
+    }),
+
+  importances: (id: string, prompt: PromptBody, ready: boolean) =>
+    queryOptions({
+      queryKey: ['importances', id, prompt, ready],
+      queryFn: ({ signal }) =>
+        unwrap(
+          client.POST('/api/decompositions/{id}/importances', {
+            params: { path: { id } },
+            body: { ...prompt, threshold: 0 },
+            signal,
+          }),
+        ),
+      staleTime: Number.POSITIVE_INFINITY,
+      placeholderData: keepPreviousData,
+    }),
+
+  ablation: (
+    id: string,
+    body: PromptBody & { components: Suppression[]; mode: Mode; top_k: number; watch: (string | number)[] },
+  ) =>
+    queryOptions({
+      queryKey: ['ablation', id, body],
+      queryFn: ({ signal }) =>
+        unwrap(client.POST('/api/decompositions/{id}/ablations', { params: { path: { id } }, body, signal })),
+      staleTime: Number.POSITIVE_INFINITY,
+      placeholderData: keepPreviousData,
+    }),
+
+  findings: (filter: { decomposition?: string; q?: string; featured?: boolean }) =>
+    infiniteQueryOptions({
+      queryKey: ['findings', filter],
+      queryFn: ({ signal, pageParam }) =>
+        unwrap(
+          client.GET('/api/findings', {
+            params: { query: { ...filter, limit: 50, cursor: pageParam } },
+            signal,
+          }),
+        ),
+      initialPageParam: undefined as string | undefined,
+      getNextPageParam: (page) => page.next_cursor ?? undefined,
+      placeholderData: keepPreviousData,
+    }),
+
+  finding: (slug: string) =>
+    queryOptions({
+      queryKey: ['finding', slug],
+      queryFn: ({ signal }) =>
+        unwrap(client.GET('/api/findings/{slug}', { params: { path: { slug } }, signal })),
+      staleTime: Number.POSITIVE_INFINITY,
+    }),
+
+  presets: () =>
+    queryOptions({
+      queryKey: ['presets'],
+      queryFn: ({ signal }) => unwrap(client.GET('/api/jobs/presets', { signal })),
+      staleTime: Number.POSITIVE_INFINITY,
+    }),
+
+  jobs: () =>
+    queryOptions({
+      queryKey: ['jobs'],
+      queryFn: ({ signal }) => unwrap(client.GET('/api/jobs', { signal })),
+      refetchInterval: ({ state }) =>
+        state.data?.items.some((job) => job.state === 'running' || job.state === 'queued') ? 1000 : 10_000,
+    }),
+
+  job: (id: string, active: boolean) =>
+    queryOptions({
+      queryKey: ['job', id],
+      queryFn: ({ signal }) => unwrap(client.GET('/api/jobs/{id}', { params: { path: { id } }, signal })),
+      refetchInterval: active ? 2000 : false,
+    }),
+}

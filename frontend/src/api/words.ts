@@ -1,0 +1,134 @@
+/** How values of the wire read on screen: the same words and the same rounding on every page. */
+
+const MINUS = '−'
+const SHORT: Record<string, string> = {
+  self_attn: 'attn',
+  q_proj: 'q',
+  k_proj: 'k',
+  v_proj: 'v',
+  o_proj: 'o',
+  gate_proj: 'gate',
+  up_proj: 'up',
+  down_proj: 'down',
+}
+const LAYER = /(?:^|\.)(?:layers|h|blocks)\.(\d+)(?:\.|$)/
+
+/** The layer a site lies in, from 0; null for a site outside the blocks. */
+export function layerOf(site: string): number | null {
+  const match = LAYER.exec(site)
+  return match?.[1] === undefined ? null : Number(match[1])
+}
+
+/** `model.layers.0.mlp.down_proj` → `L0 mlp.down`, as the server's `short_name`. */
+export function shortSite(site: string): string {
+  const match = LAYER.exec(site)
+  if (!match) return site.replace(/^model\./, '').replace(/^transformer\./, '')
+  const tail = site.slice(match.index + match[0].length)
+  const parts = tail.split('.').filter(Boolean)
+  return `L${match[1]} ${parts.map((part) => SHORT[part] ?? part).join('.')}`.trim()
+}
+
+/** The part of a short name after its layer: `mlp.down`. */
+export function siteTail(site: string): string {
+  return shortSite(site).replace(/^L\d+ /, '')
+}
+
+export function splitKey(key: string): { site: string; index: number } {
+  const at = key.lastIndexOf(':')
+  return { site: key.slice(0, at), index: Number(key.slice(at + 1)) }
+}
+
+/** `model.layers.0.mlp.down_proj:11` → `L0 mlp.down:11`. */
+export function shortKey(key: string): string {
+  const { site, index } = splitKey(key)
+  return `${shortSite(site)}:${index}`
+}
+
+/** A piece of text with what cannot be seen made visible: ␣ for a space, ↵ for a newline, ⇥ for a tab. */
+export function visible(piece: string): string {
+  if (piece === '') return '∅'
+  return piece.replaceAll(' ', '␣').replaceAll('\n', '↵').replaceAll('\t', '⇥').replaceAll('\r', '␍')
+}
+
+function power(value: number, digits: number): string {
+  const [mantissa, exponent] = value.toExponential(digits).split('e')
+  return `${mantissa}e${Number(exponent)}`
+}
+
+/** Probabilities of 1 % and more as `32.5 %`, smaller ones as `1.2e-3`. */
+export function probability(p: number): string {
+  if (p === 0) return '0'
+  return p >= 0.01 ? `${(p * 100).toFixed(1)} %` : power(p, 1)
+}
+
+/** A difference of probabilities, with its sign: `+0.111`, `−1.2e-3`, `0`. */
+export function probabilityChange(d: number): string {
+  if (Math.abs(d) < 1e-9) return '0'
+  const size = Math.abs(d)
+  return `${d < 0 ? MINUS : '+'}${size >= 0.01 ? size.toFixed(3) : power(size, 1)}`
+}
+
+/** A difference with its sign and a true minus; what rounds to nothing is `0.0`. */
+export function signed(d: number, digits = 1): string {
+  const text = Math.abs(d).toFixed(digits)
+  if (Number(text) === 0) return text
+  return `${d < 0 ? MINUS : '+'}${text}`
+}
+
+/** A KL in nats, without its unit: `1.84`, `0.013`, `3.1e-9`. */
+export function nats(x: number): string {
+  if (x === 0) return '0'
+  if (Math.abs(x) < 1e-3) return power(x, 1)
+  return x >= 10 ? x.toFixed(1) : x >= 0.1 ? x.toFixed(2) : x.toFixed(3)
+}
+
+/** A causal importance or another number between 0 and 1 in a narrow place: `.98`, `1`. */
+export function unit(v: number): string {
+  if (v >= 0.995) return '1'
+  if (v > 0 && v < 0.005) return '<.01'
+  return v.toFixed(2).replace(/^0/, '')
+}
+
+/** Any measured figure: enough digits to compare, powers of ten where they help. */
+export function figure(x: number | null | undefined): string {
+  if (x === null || x === undefined) return '–'
+  if (x === 0) return '0'
+  const size = Math.abs(x)
+  const sign = x < 0 ? MINUS : ''
+  if (size < 1e-3) return sign + power(size, 1)
+  if (size >= 1e4) return sign + Math.round(size).toLocaleString('en-US').replaceAll(',', '\u202f')
+  return (
+    sign +
+    (size >= 100 ? size.toFixed(0) : size >= 10 ? size.toFixed(1) : Number(size.toPrecision(3)).toString())
+  )
+}
+
+/** `134515008` → `135M`. */
+export function magnitude(n: number): string {
+  if (n >= 1e9) return `${Number((n / 1e9).toPrecision(3))}B`
+  if (n >= 1e6) return `${Number((n / 1e6).toPrecision(3))}M`
+  if (n >= 1e4) return `${Number((n / 1e3).toPrecision(3))}k`
+  return count(n)
+}
+
+export function count(n: number): string {
+  return n.toLocaleString('en-US').replaceAll(',', '\u202f')
+}
+
+/** `1 component`, `9 components`. */
+export function plural(n: number, word: string, many = `${word}s`): string {
+  return `${count(n)} ${n === 1 ? word : many}`
+}
+
+export function duration(seconds: number): string {
+  if (seconds < 1) return '<1 s'
+  if (seconds < 90) return `${Math.round(seconds)} s`
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`
+  return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`
+}
+
+export function day(iso: string): string {
+  return new Date(iso).toLocaleDateString('en-GB', { day: 'numeric', month: 'short', year: 'numeric' })
+}
+
+export const SPLIT_WORDS = { train: 'trained on', held_out: 'held out', bystander: 'bystander' } as const

@@ -1,0 +1,59 @@
+import { memo } from 'react'
+import { figure, visible } from '@/api/words'
+import { type Block, type Row, rowName } from './CIGrid'
+
+/** Above this many cells the table lists only rows with something in them, and says so. */
+const FULL = 4000
+
+/** The heatmap as a table, for screen readers: drawn after the picture, and out of sight. */
+export const GridTable = memo(function GridTable({
+  rows,
+  block,
+  show,
+}: {
+  rows: Row[]
+  block: Block
+  show: 'max' | 'count'
+}) {
+  const columns = block.tokens.length
+  const whole = rows.length * columns <= FULL
+  const at = (r: number, c: number) => block.values[r * columns + c] ?? 0
+  const used = rows
+    .map((row, r) => ({ row, r }))
+    .filter(({ r }) => whole || block.tokens.some((_, c) => at(r, c) > 0))
+  const kept = whole ? used : used.slice(0, Math.floor(FULL / Math.max(1, columns)))
+  return (
+    <div className="hidden-visually">
+      <table>
+        <caption>
+          {show === 'max' ? 'Causal importance' : 'Components above the threshold'}, {block.name}, by site and
+          token.
+          {kept.length < rows.length &&
+            ` ${kept.length} of ${rows.length} rows are listed; fold layers to hear all.`}
+        </caption>
+        <thead>
+          <tr>
+            <th scope="col">Site</th>
+            {block.tokens.map((token, c) => (
+              <th scope="col" key={c}>
+                {visible(token.piece)}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {kept.map(({ row, r }) => (
+            <tr key={row.id}>
+              <th scope="row">
+                {row.kind === 'site' && row.layer !== null ? `L${row.layer} ${rowName(row)}` : rowName(row)}
+              </th>
+              {block.tokens.map((_, c) => (
+                <td key={c}>{at(r, c) > 0 ? figure(at(r, c)) : '0'}</td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  )
+})

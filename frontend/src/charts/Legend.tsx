@@ -1,0 +1,27 @@
+import { LOG_FLOOR, usePalette } from './palette'
+
+/** What the colours mean: the scale with its ends, beside every heatmap. */
+export function Legend(props: {
+  show: 'max' | 'count'
+  scale: 'linear' | 'log'
+  top: number
+  threshold: number
+}) {
+  const { gradient } = usePalette()
+  const low =
+    props.scale === 'log'
+      ? props.show === 'max'
+        ? '1e-3'
+        : String(Number((props.top * LOG_FLOOR).toPrecision(1)))
+      : '0'
+  return (
+    <span className="legend">
+      <span>{props.show === 'max' ? 'CI' : 'components'}</span>
+      <span className="num">{low}</span>
+      <span className="ramp" style={{ background: gradient }} aria-hidden="true" />
+      <span className="num">{props.show === 'max' ? '1' : props.top}</span>
+      {props.scale === 'log' && <span>log</span>}
+      {props.threshold > 0 && <span>· from {props.threshold}</span>}
+    </span>
+  )
+}

@@ -1,0 +1,14 @@
+/** The one file that knows Plotly. It is a megabyte, so it is imported only when something is drawn with it. */
+import Plotly, { type PlotlyFigure } from 'plotly.js-cartesian-dist-min'
+
+export type Figure = PlotlyFigure
+
+export function draw(element: HTMLElement, figure: Figure) {
+  return Plotly.react(element, figure.data, figure.layout, {
+    displaylogo: false,
+    responsive: true,
+    displayModeBar: false,
+  })
+}
+
+export const clear = (element: HTMLElement) => Plotly.purge(element)

@@ -1,0 +1,119 @@
+import { Link, Outlet, useParams, useRouter } from '@tanstack/react-router'
+import { useRef, useState } from 'react'
+import { ApiError, sentenceOf } from '@/api/client'
+import { focusSearch, SHORTCUTS, useShortcuts } from '@/state/shortcuts'
+import { useTheme } from '@/state/theme'
+import { Button } from '@/ui/controls'
+import { Icon } from '@/ui/Icon'
+import { Dialog } from '@/ui/surfaces'
+import { Masthead } from './Masthead'
+
+/** What every page stands in: the head, the skip link, the keys that work everywhere. */
+export function Root() {
+  const [help, setHelp] = useState(false)
+  const [theme, setTheme] = useTheme()
+  const router = useRouter()
+  const { id } = useParams({ strict: false })
+  const lastG = useRef(0)
+  const flip = () => setTheme(theme === 'dark' ? 'light' : 'dark')
+  const after = (go: () => void) => (event: KeyboardEvent) => {
+    if (event.timeStamp - lastG.current > 900) return false
+    lastG.current = 0
+    go()
+  }
+  useShortcuts({
+    '?': () => setHelp(true),
+    '/': () => focusSearch(),
+    t: flip,
+    g: (event) => {
+      const twice = event.timeStamp - lastG.current < 900
+      lastG.current = twice ? 0 : event.timeStamp
+      if (twice) void router.navigate({ to: '/' })
+    },
+    f: after(() => void router.navigate({ to: '/findings' })),
+    j: after(() => void router.navigate({ to: '/jobs' })),
+  })
+  return (
+    <>
+      <a className="skip" href="#main">
+        Skip to the content
+      </a>
+      <Masthead id={id} theme={theme} onTheme={flip} onHelp={() => setHelp(true)} />
+      <main id="main" tabIndex={-1}>
+        <Outlet />
+      </main>
+      <Dialog open={help} onOpenChange={setHelp} title="Keys">
+        {SHORTCUTS.map((section) => (
+          <section key={section.where} className="keys">
+            <h3>{section.where}</h3>
+            <dl>
+              {section.keys.map((key) => (
+                <div key={key.keys}>
+                  <dt>
+                    {key.keys.split(' ').map((one) => (
+                      <kbd key={one}>{one}</kbd>
+                    ))}
+                  </dt>
+                  <dd>{key.what}</dd>
+                </div>
+              ))}
+            </dl>
+          </section>
+        ))}
+      </Dialog>
+    </>
+  )
+}
+
+export function NotFound() {
+  return (
+    <div className="page center">
+      <h1>There is no such page</h1>
+      <p className="soft">The address may be mistyped, or what it named has been removed.</p>
+      <p>
+        <Link to="/">Go to the gallery</Link>
+      </p>
+    </div>
+  )
+}
+
+export function Broken({ error, reset }: { error: unknown; reset: () => void }) {
+  return (
+    <div className="page center" role="alert">
+      <h1>This page could not be drawn</h1>
+      <p className="soft">{sentenceOf(error)}</p>
+      <p className="row center">
+        <Button kind="primary" onClick={reset}>
+          Try again
+        </Button>
+        <Link className="btn" to="/">
+          Go to the gallery
+        </Link>
+      </p>
+    </div>
+  )
+}
+
+/** A whole page that could not be loaded: what happened, and the way out. */
+export function LoadFailed({ error, retry }: { error: unknown; retry: () => void }) {
+  const unknown = error instanceof ApiError && error.status === 404
+  return (
+    <div className="page center" role="alert">
+      <h1>{unknown ? 'Nothing here' : 'This could not be loaded'}</h1>
+      <p className="soft">{sentenceOf(error)}</p>
+      <p className="row center">
+        {!unknown && (
+          <Button kind="primary" onClick={retry}>
+            <Icon name="again" /> Try again
+          </Button>
+        )}
+        <Link className="btn" to="/">
+          Go to the gallery
+        </Link>
+        <Link className="btn" to="/findings">
+          Look through the findings
+        </Link>
+      </p>
+    </div>
+  )
+}

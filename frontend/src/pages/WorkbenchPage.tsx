@@ -1,0 +1,72 @@
+import { useQuery } from '@tanstack/react-query'
+import { useParams } from '@tanstack/react-router'
+import { queries } from '@/api/queries'
+import type { Decomposition } from '@/api/types'
+import { BasketPanel } from '@/panels/basket/BasketPanel'
+import { GridPanel } from '@/panels/grid/GridPanel'
+import { MattersPanel } from '@/panels/matters/MattersPanel'
+import { PromptsPanel } from '@/panels/prompts/PromptsPanel'
+import { ProvenanceStrip } from '@/panels/provenance/ProvenanceStrip'
+import { ShareDialog } from '@/panels/share/ShareDialog'
+import { ShiftPanel } from '@/panels/shift/ShiftPanel'
+import { TargetNotice } from '@/panels/target/TargetNotice'
+import { useTitle } from '@/state/hooks'
+import { useWorkbench } from '@/state/useWorkbench'
+import { AddressProblems, ErrorNotice, Skeleton } from '@/ui/surfaces'
+import { LoadFailed } from './Root'
+
+export function WorkbenchPage() {
+  const { id } = useParams({ from: '/d/$id/workbench' })
+  const query = useQuery(queries.decomposition(id))
+  if (query.data) return <Bench decomposition={query.data} />
+  if (query.error) return <LoadFailed error={query.error} retry={() => query.refetch()} />
+  return (
+    <div className="page">
+      <Skeleton height={120} label="Loading the decomposition" />
+      <Skeleton height={420} />
+    </div>
+  )
+}
+
+function Bench({ decomposition }: { decomposition: Decomposition }) {
+  const bench = useWorkbench(decomposition)
+  useTitle(`${decomposition.title}, workbench`)
+  const results = bench.prompts.map((prompt) => prompt.shown.data).filter((result) => result !== undefined)
+  const stored = bench.prompts.some((prompt) => prompt.importances.data?.source === 'stored')
+  const result = results[0]
+  return (
+    <div className="bench">
+      <div className="bench-head">
+        <h1>{decomposition.title}</h1>
+        <span className="grow" />
+        <ShareDialog bench={bench} />
+      </div>
+      <div className="bench-notices">
+        <AddressProblems problems={bench.search.problems} />
+        <TargetNotice decomposition={decomposition} />
+        <ErrorNotice error={bench.groupsError} />
+      </div>
+      <PromptsPanel bench={bench} />
+      <GridPanel bench={bench} />
+      <aside className="bench-side" aria-label="Components and baskets">
+        <MattersPanel bench={bench} />
+        <BasketPanel bench={bench} />
+      </aside>
+      <ShiftPanel bench={bench} />
+      <ProvenanceStrip
+        provenance={result?.provenance ?? decomposition.provenance}
+        threshold={bench.threshold}
+        selfCheck={results.length > 0 ? Math.max(...results.map((one) => one.self_check.max_kl)) : null}
+        source={result ? 'live' : stored ? 'stored' : null}
+        elapsedMs={result ? Math.max(...results.map((one) => one.elapsed_ms)) : null}
+        cut={cutOff(bench.prompts.map((prompt) => prompt.index !== null))}
+      />
+    </div>
+  )
+}
+
+/** What is missing from the screen, in words; null when nothing is. */
+function cutOff(there: boolean[]): string | null {
+  const missing = there.filter((one) => !one).length
+  return missing === 0 ? null : `${missing} of ${there.length} prompts without importances`
+}

@@ -1,0 +1,66 @@
+/** The pages and their addresses. Search parameters are read and checked here, each by its page's own rules. */
+import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from '@tanstack/react-router'
+import { validateComponents, validateFindings } from '@/state/lists'
+import { parseSearch, stringifySearch } from '@/state/search'
+import { validateWorkbench } from '@/state/workbench'
+import { Broken, NotFound, Root } from './Root'
+
+const root = createRootRoute({ component: Root, notFoundComponent: NotFound, errorComponent: Broken })
+
+const gallery = createRoute({
+  getParentRoute: () => root,
+  path: '/',
+  component: lazyRouteComponent(() => import('./GalleryPage'), 'GalleryPage'),
+})
+const overview = createRoute({
+  getParentRoute: () => root,
+  path: '/d/$id',
+  component: lazyRouteComponent(() => import('./OverviewPage'), 'OverviewPage'),
+})
+const workbench = createRoute({
+  getParentRoute: () => root,
+  path: '/d/$id/workbench',
+  validateSearch: validateWorkbench,
+  component: lazyRouteComponent(() => import('./WorkbenchPage'), 'WorkbenchPage'),
+})
+const components = createRoute({
+  getParentRoute: () => root,
+  path: '/d/$id/components',
+  validateSearch: validateComponents,
+  component: lazyRouteComponent(() => import('./ComponentsPage'), 'ComponentsPage'),
+})
+const component = createRoute({
+  getParentRoute: () => root,
+  path: '/d/$id/c/$key',
+  component: lazyRouteComponent(() => import('./ComponentPage'), 'ComponentPage'),
+})
+const finding = createRoute({
+  getParentRoute: () => root,
+  path: '/f/$slug',
+  component: lazyRouteComponent(() => import('./FindingPage'), 'FindingPage'),
+})
+const findings = createRoute({
+  getParentRoute: () => root,
+  path: '/findings',
+  validateSearch: validateFindings,
+  component: lazyRouteComponent(() => import('./FindingsPage'), 'FindingsPage'),
+})
+const jobs = createRoute({
+  getParentRoute: () => root,
+  path: '/jobs',
+  component: lazyRouteComponent(() => import('./JobsPage'), 'JobsPage'),
+})
+
+export const router = createRouter({
+  routeTree: root.addChildren([gallery, overview, workbench, components, component, finding, findings, jobs]),
+  parseSearch,
+  stringifySearch,
+  defaultPreload: 'intent',
+  scrollRestoration: true,
+})
+
+declare module '@tanstack/react-router' {
+  interface Register {
+    router: typeof router
+  }
+}

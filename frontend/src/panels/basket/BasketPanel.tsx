@@ -1,0 +1,143 @@
+/** The baskets: what is taken out of the model, how much of it, and where. */
+import { useState } from 'react'
+import { plural, visible } from '@/api/words'
+import { useShortcuts } from '@/state/shortcuts'
+import type { Workbench } from '@/state/useWorkbench'
+import { Button, Seg } from '@/ui/controls'
+import { Notice, Panel } from '@/ui/surfaces'
+import { Entry } from './Entry'
+
+export function BasketPanel({ bench }: { bench: Workbench }) {
+  const { baskets, condition, mode } = bench
+  const [which, setWhich] = useState<'a' | 'b'>(baskets.a.length === 0 && baskets.b.length > 0 ? 'b' : 'a')
+  const basket = baskets[which]
+  const on = condition === which || condition === 'ab'
+  const act = () => basket.length > 0 && bench.set({ cond: which })
+  useShortcuts({
+    s: () => baskets.a.length > 0 && bench.set({ cond: 'a' }),
+    r: () => bench.set({ cond: 'none' }),
+  })
+  const prompt = bench.prompts[bench.active]
+  const many = basket.reduce(
+    (sum, entry) =>
+      sum + (entry.kind === 'group' ? (bench.groupsByName.get(entry.name)?.components.length ?? 0) : 1),
+    0,
+  )
+  const offers = bench.groups.filter(
+    (group) => !basket.some((entry) => entry.kind === 'group' && entry.name === group.name),
+  )
+
+  return (
+    <Panel
+      className="basket"
+      title={
+        <Seg
+          label="Basket"
+          value={which}
+          options={(['a', 'b'] as const).map((one) => ({
+            value: one,
+            label: `Basket ${one.toUpperCase()}${baskets[one].length > 0 ? ` · ${baskets[one].length}` : ''}`,
+          }))}
+          onChange={setWhich}
+        />
+      }
+      tools={
+        <Seg
+          label="What is done with the basket"
+          value={mode}
+          options={[
+            { value: 'suppress', label: 'suppress' },
+            { value: 'keep_only', label: 'keep only' },
+          ]}
+          onChange={(value) => bench.set({ mode: value })}
+        />
+      }
+    >
+      <div className="basket-body">
+        {bench.unknownGroups.map((name) => (
+          <Notice key={name} tone="warn">
+            This decomposition has no group “{name}”; it does nothing here.
+          </Notice>
+        ))}
+        {basket.length === 0 && offers.length > 0 && (
+          <div className="basket-empty">
+            <p className="soft small">Empty. Add a named group, or components from the list above.</p>
+            <div className="chips">
+              {offers.slice(0, 12).map((group) => (
+                <Button
+                  key={group.name}
+                  size="small"
+                  title={group.why}
+                  aria-label={`Add group ${group.name} to basket ${which.toUpperCase()}`}
+                  onClick={() =>
+                    bench.setBasket(which, [
+                      ...basket,
+                      { kind: 'group', name: group.name, strength: 1, positions: null },
+                    ])
+                  }
+                >
+                  <span className="mono">{visible(group.token)}</span>
+                  <span className="faint">{group.components.length}</span>
+                </Button>
+              ))}
+              {offers.length > 12 && (
+                <span className="faint small">{offers.length - 12} more in the list above</span>
+              )}
+            </div>
+          </div>
+        )}
+        {basket.length === 0 && offers.length === 0 && (
+          <p className="soft small">Empty. Add components from the list above.</p>
+        )}
+        {basket.length > 0 && (
+          <ul className="entries" aria-label={`Basket ${which.toUpperCase()}`}>
+            {basket.map((entry) => (
+              <Entry
+                key={`${entry.kind} ${entry.name}`}
+                entry={entry}
+                group={entry.kind === 'group' ? bench.groupsByName.get(entry.name) : undefined}
+                label={bench.labels?.get(entry.name)?.label}
+                tokens={prompt?.tokens ?? []}
+                onChange={(next) =>
+                  bench.setBasket(
+                    which,
+                    basket.map((old) => (old === entry ? next : old)),
+                    { replace: true },
+                  )
+                }
+                onRemove={() =>
+                  bench.setBasket(
+                    which,
+                    basket.filter((old) => old !== entry),
+                  )
+                }
+              />
+            ))}
+          </ul>
+        )}
+        <div className="basket-go">
+          <Button
+            kind="primary"
+            className="grow"
+            disabled={basket.length === 0 || !bench.ready}
+            onClick={act}
+          >
+            {mode === 'suppress' ? 'Suppress' : 'Keep only these'}
+          </Button>
+          <Button disabled={condition === 'none'} onClick={() => bench.set({ cond: 'none' })}>
+            Restore
+          </Button>
+        </div>
+        <p className="basket-say small" role="status">
+          {!bench.ready
+            ? 'Live ablation comes when the weights are ready.'
+            : basket.length === 0
+              ? 'Nothing is removed: the numbers are the model’s own.'
+              : on
+                ? `${plural(many, 'component')} ${mode === 'suppress' ? 'suppressed' : 'kept, all others off'}. Numbers follow every change.`
+                : `${plural(many, 'component')} chosen, not applied yet.`}
+        </p>
+      </div>
+    </Panel>
+  )
+}

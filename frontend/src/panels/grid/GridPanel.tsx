@@ -1,0 +1,198 @@
+/** Tokens × sites for all prompts on the same rows. */
+import { useEffect, useMemo, useState } from 'react'
+import { layerOf, plural } from '@/api/words'
+import { type Block, CIGrid, type Place } from '@/charts/CIGrid'
+import { Legend } from '@/charts/Legend'
+import { useSlow } from '@/state/hooks'
+import { gridRows, gridValues } from '@/state/importances'
+import type { PromptView, Workbench } from '@/state/useWorkbench'
+import { layerOpener } from '@/state/workbench'
+import { Button, Seg, Slider } from '@/ui/controls'
+import { Icon } from '@/ui/Icon'
+import { ErrorNotice, Panel, Popover, Recomputing, Skeleton } from '@/ui/surfaces'
+
+export function GridPanel({ bench }: { bench: Workbench }) {
+  const { search, set, prompts, threshold } = bench
+  const show = search.show ?? 'max'
+  const scale = search.scale ?? 'linear'
+  const sites =
+    prompts.find((prompt) => prompt.index)?.index?.sites ??
+    bench.decomposition.site_summaries.map((site) => site.site)
+  const rows = useMemo(() => gridRows(sites, layerOpener(search.open, sites.length)), [sites, search.open])
+  const layers = useMemo(() => [...new Set(sites.map(layerOf).filter((layer) => layer !== null))], [sites])
+  const drawn = prompts.filter((prompt) => prompt.index)
+  // Cells are computed once for each answer and way of showing it, so that selecting and hovering redraw nothing.
+  const indices = prompts.map((prompt) => prompt.index)
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the list is new each time, its members are not
+  const values = useMemo(
+    () => indices.map((index) => (index ? gridValues(index, rows, show, threshold) : new Float32Array())),
+    [...indices, rows, show, threshold],
+  )
+  const top =
+    show === 'max' ? 1 : Math.max(1, ...values.map((list) => list.reduce((a, b) => Math.max(a, b), 0)))
+  const blocks = prompts.map(
+    (prompt, i): Block => ({
+      name: prompt.name,
+      tokens: prompt.importances.data?.tokens ?? [],
+      values: values[i] ?? new Float32Array(),
+      stale: prompt.importances.stale,
+    }),
+  )
+  const filled = blocks.map((block, i) => ({ block, i })).filter(({ block }) => block.tokens.length > 0)
+  const selected: Place = {
+    block: filled.findIndex(({ i }) => i === bench.active),
+    row: rows.some((row) => row.id === search.row) ? (search.row ?? null) : null,
+    column: search.col ?? null,
+  }
+  const select = (place: Place) =>
+    set({ n: (filled[place.block]?.i ?? 0) + 1, row: place.row ?? undefined, col: place.column ?? undefined })
+  const fold = (layer: number) => {
+    const open = rows
+      .filter((row) => row.kind === 'layer' && row.open !== (row.layer === layer))
+      .map((row) => row.layer)
+    set({ open: open.length === 0 ? 'none' : open.length === layers.length ? 'all' : open.join(',') })
+  }
+  const anyOpen = rows.some((row) => row.kind === 'layer' && row.open)
+  const slow = useSlow(prompts.some((prompt) => prompt.importances.stale || prompt.importances.pending))
+  const stored = prompts.some((prompt) => prompt.importances.data?.source === 'stored')
+
+  return (
+    <Panel
+      className="grid-panel"
+      title="Causal importance"
+      aside={<Recomputing on={slow} what="recomputing" />}
+      tools={
+        <>
+          {stored && <span className="badge">stored with the run</span>}
+          <Seg
+            label="Cells show"
+            value={show}
+            options={[
+              { value: 'max', label: 'max CI' },
+              { value: 'count', label: 'count' },
+            ]}
+            onChange={(value) => set({ show: value }, { replace: true })}
+          />
+          <Seg
+            label="Colour scale"
+            value={scale}
+            options={[
+              { value: 'linear', label: 'linear' },
+              { value: 'log', label: 'log' },
+            ]}
+            onChange={(value) => set({ scale: value }, { replace: true })}
+          />
+          <Threshold
+            value={threshold}
+            usual={bench.decomposition.provenance.threshold}
+            onChange={(t) => set({ t }, { replace: true })}
+          />
+          {layers.length > 0 && (
+            <Button size="small" kind="quiet" onClick={() => set({ open: anyOpen ? 'none' : 'all' })}>
+              {anyOpen ? 'Fold layers' : 'Unfold layers'}
+            </Button>
+          )}
+        </>
+      }
+    >
+      <Problems prompts={prompts} />
+      {filled.length > 0 ? (
+        <CIGrid
+          rows={rows}
+          blocks={filled.map(({ block }) => block)}
+          show={show}
+          scale={scale}
+          top={top}
+          selected={selected}
+          onSelect={select}
+          onFold={fold}
+        />
+      ) : (
+        prompts.some((prompt) => prompt.importances.pending) && (
+          <div className="pad">
+            <Skeleton height={320} label="Computing causal importances" />
+          </div>
+        )
+      )}
+      {drawn.length > 0 && (
+        <div className="grid-foot">
+          <Legend show={show} scale={scale} top={top} threshold={threshold} />
+          <span className="grow" />
+          <span className="faint small">
+            {drawn
+              .map((prompt) => `${prompt.name}: ${plural(inUse(prompt, threshold), 'component')} in use`)
+              .join(' · ')}
+          </span>
+        </div>
+      )}
+    </Panel>
+  )
+}
+
+function inUse(prompt: PromptView, threshold: number): number {
+  let used = 0
+  for (const trace of prompt.index?.traces.values() ?? [])
+    if (trace.ci.some((value) => value >= threshold && value > 0)) used += 1
+  return used
+}
+
+function Problems({ prompts }: { prompts: PromptView[] }) {
+  const failed = prompts.filter((prompt) => prompt.importances.error)
+  if (failed.length === 0) return null
+  return (
+    <div className="pad">
+      {failed.map((prompt) => (
+        <div key={prompt.name}>
+          <p className="field-label">{prompt.name}</p>
+          <ErrorNotice error={prompt.importances.error} onRetry={prompt.importances.retry} />
+        </div>
+      ))}
+    </div>
+  )
+}
+
+function Threshold({
+  value,
+  usual,
+  onChange,
+}: {
+  value: number
+  usual: number
+  onChange: (t: number | undefined) => void
+}) {
+  const [mine, setMine] = useState(value)
+  useEffect(() => setMine(value), [value])
+  return (
+    <Popover
+      label="Threshold"
+      trigger={
+        <Button size="small" aria-label={`Threshold ${value}`}>
+          from <span className="num">{value}</span> <Icon name="down" />
+        </Button>
+      }
+    >
+      <div className="threshold">
+        <span className="field-label">Show importances from</span>
+        <div className="threshold-line">
+          <Slider
+            label="Threshold"
+            value={mine}
+            step={0.01}
+            onChange={setMine}
+            onCommit={(t) => onChange(t === usual ? undefined : t)}
+          />
+          <span className="num">{mine.toFixed(2)}</span>
+        </div>
+        <p className="small soft">
+          Lower ones are left blank and out of counts and lists. This run counts a component as used from{' '}
+          {usual}.{' '}
+          {value !== usual && (
+            <button type="button" className="link-btn" onClick={() => onChange(undefined)}>
+              Back to {usual}
+            </button>
+          )}
+        </p>
+      </div>
+    </Popover>
+  )
+}

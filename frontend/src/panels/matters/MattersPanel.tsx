@@ -1,0 +1,209 @@
+/** What matters here: groups and components at the selection, the most important first, a click from a basket. */
+import { Link } from '@tanstack/react-router'
+import { useEffect, useMemo, useRef, useState } from 'react'
+import type { Group } from '@/api/types'
+import { layerOf, plural, shortKey, shortSite, signed, unit, visible } from '@/api/words'
+import { Strip } from '@/charts/Strip'
+import { basketKeys, sameThing, toggleEntry } from '@/state/basket'
+import { groupTrace, type Match, matchSelection } from '@/state/importances'
+import { useShortcuts } from '@/state/shortcuts'
+import type { Workbench } from '@/state/useWorkbench'
+import { Button } from '@/ui/controls'
+import { Icon } from '@/ui/Icon'
+import { Panel } from '@/ui/surfaces'
+
+const FIRST = 60
+
+type Item =
+  | { kind: 'group'; name: string; group: Group; ci: number; values: Float32Array }
+  | { kind: 'component'; name: string; match: Match; ci: number; values: Float32Array }
+
+export function MattersPanel({ bench }: { bench: Workbench }) {
+  const { search, threshold, groups, labels, baskets } = bench
+  const prompt = bench.prompts[bench.active]
+  const index = prompt?.index ?? null
+  const tokens = prompt?.importances.data?.tokens ?? []
+  const column = search.col !== undefined && search.col < tokens.length ? search.col : null
+  const sites = useMemo(
+    () => (index && search.row ? sitesOfRow(index.sites, search.row) : null),
+    [index, search.row],
+  )
+  const [all, setAll] = useState(false)
+  const [at, setAt] = useState(-1)
+
+  const matches = useMemo(
+    () => (index ? matchSelection(index, sites, column, threshold) : []),
+    [index, sites, column, threshold],
+  )
+  const items = useMemo<Item[]>(() => {
+    if (!index) return []
+    const present = new Set(matches.map((match) => match.trace.key))
+    const named = groups
+      .filter((group) => group.components.some((key) => present.has(key)))
+      .map((group): Item => {
+        const values = groupTrace(index, group)
+        return {
+          kind: 'group',
+          name: group.name,
+          group,
+          values,
+          ci: column === null ? Math.max(...values) : (values[column] ?? 0),
+        }
+      })
+      .filter((item) => item.ci >= threshold)
+      .sort((a, b) => b.ci - a.ci)
+    return [
+      ...named,
+      ...matches.map(
+        (match): Item => ({
+          kind: 'component',
+          name: match.trace.key,
+          match,
+          ci: match.ci,
+          values: match.trace.ci,
+        }),
+      ),
+    ]
+  }, [index, matches, groups, column, threshold])
+  const groupCount = items.length - matches.length
+  const shown = all ? items : items.slice(0, groupCount + FIRST)
+  const inBasket = {
+    a: basketKeys(baskets.a, bench.groupsByName),
+    b: basketKeys(baskets.b, bench.groupsByName),
+  }
+
+  const toggle = (which: 'a' | 'b', item: Item) => bench.setBasket(which, toggleEntry(baskets[which], item))
+  const move = (by: number) => setAt((old) => Math.min(Math.max(old + by, 0), shown.length - 1))
+  const current = shown[at]
+  useShortcuts({
+    j: () => move(1),
+    k: () => move(-1),
+    a: () => current && toggle('a', current),
+    b: () => current && toggle('b', current),
+    Escape: () => bench.set({ row: undefined, col: undefined }),
+  })
+  const selection = `${bench.active}.${search.row}.${search.col}`
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another selection starts at the top
+  useEffect(() => {
+    setAt(-1)
+    setAll(false)
+  }, [selection])
+  const list = useRef<HTMLUListElement>(null)
+  useEffect(() => {
+    if (at >= 0) list.current?.querySelector(`[data-at="${at}"]`)?.scrollIntoView({ block: 'nearest' })
+  }, [at])
+
+  const where = [
+    column !== null && visible(tokens[column]?.piece ?? ''),
+    search.row && (layerOf(search.row) === null ? search.row : shortSite(search.row)),
+  ]
+  const place = where.filter(Boolean).join(', ')
+  const selected = search.row !== undefined || column !== null
+  return (
+    <Panel
+      className="matters"
+      title={place ? `What matters at ${place}` : `What matters in prompt ${bench.active + 1}`}
+      aside={index ? plural(matches.length, 'component') : undefined}
+      tools={
+        selected && (
+          <Button kind="quiet" size="small" onClick={() => bench.set({ row: undefined, col: undefined })}>
+            Clear
+          </Button>
+        )
+      }
+    >
+      <div className="matters-head" aria-hidden="true">
+        <span>component</span>
+        <span>CI</span>
+        <span>over the tokens</span>
+        <span>basket</span>
+      </div>
+      <ul className="matters-list" ref={list} aria-label="What matters here">
+        {shown.map((item, i) => (
+          <li
+            key={`${item.kind} ${item.name}`}
+            data-at={i}
+            className={`matter ${item.kind} ${i === at ? 'current' : ''}`}
+            aria-current={i === at || undefined}
+          >
+            <span className="matter-name">
+              {item.kind === 'group' ? (
+                <>
+                  <b>{visible(item.group.token)}</b>
+                  <small title={item.group.why}>
+                    group {item.group.name}, {plural(item.group.components.length, 'component')}
+                  </small>
+                </>
+              ) : (
+                <>
+                  <Link to="/d/$id/c/$key" params={{ id: bench.id, key: item.name }}>
+                    {shortKey(item.name)}
+                  </Link>
+                  <small>
+                    {labels?.get(item.name)?.label ?? ''}{' '}
+                    <span className="act">
+                      x·V {signed(item.match.trace.activation[item.match.position] ?? 0, 2)}
+                    </span>
+                  </small>
+                </>
+              )}
+            </span>
+            <span className="num">{unit(item.ci)}</span>
+            <Strip
+              values={item.values}
+              tokens={tokens.map((token) => token.piece)}
+              mark={column}
+              label={`CI of ${item.name}`}
+            />
+            <span className="adds">
+              {(['a', 'b'] as const).map((which) => {
+                const own = baskets[which].some((entry) => sameThing(entry, item))
+                const within = !own && item.kind === 'component' && inBasket[which].has(item.name)
+                const what = item.kind === 'group' ? `group ${item.name}` : shortKey(item.name)
+                return (
+                  <button
+                    type="button"
+                    key={which}
+                    className={`add ${which} ${within ? 'within' : ''}`}
+                    aria-pressed={own}
+                    aria-label={`${own ? 'Remove' : 'Add'} ${what} ${own ? 'from' : 'to'} basket ${which.toUpperCase()}${within ? ' (in it through a group)' : ''}`}
+                    onClick={() => toggle(which, item)}
+                  >
+                    {which.toUpperCase()}
+                  </button>
+                )
+              })}
+            </span>
+          </li>
+        ))}
+      </ul>
+      {index && items.length === 0 && (
+        <p className="pad soft">
+          No component reaches a CI of {threshold} here. Choose another place, or{' '}
+          <button
+            type="button"
+            className="link-btn"
+            onClick={() => bench.set({ t: 0.01 }, { replace: true })}
+          >
+            lower the threshold
+          </button>
+          .
+        </p>
+      )}
+      {shown.length < items.length && (
+        <div className="pad">
+          <Button size="small" onClick={() => setAll(true)}>
+            <Icon name="down" /> Show all {items.length - groupCount}
+          </Button>
+        </div>
+      )}
+    </Panel>
+  )
+}
+
+function sitesOfRow(sites: string[], row: string): string[] {
+  const layer = /^L(\d+)$/.exec(row)
+  return layer
+    ? sites.filter((site) => layerOf(site) === Number(layer[1]))
+    : sites.filter((site) => site === row)
+}

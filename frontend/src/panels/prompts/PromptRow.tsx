@@ -1,0 +1,177 @@
+import { useEffect, useState } from 'react'
+import { probability, visible } from '@/api/words'
+import { useDebounced, useSlow } from '@/state/hooks'
+import type { PromptSpec } from '@/state/prompts'
+import { describeShift, shiftAt } from '@/state/shift'
+import type { PromptView, Workbench } from '@/state/useWorkbench'
+import { Button } from '@/ui/controls'
+import { Icon } from '@/ui/Icon'
+import { ErrorNotice, Recomputing } from '@/ui/surfaces'
+import { PromptEditor } from './PromptEditor'
+import { TokenStrip } from './TokenStrip'
+
+export function PromptRow(props: {
+  bench: Workbench
+  prompt: PromptView
+  index: number
+  onChange: (spec: PromptSpec, options?: { replace?: boolean }) => void
+  onRemove?: () => void
+}) {
+  const { bench, prompt, index } = props
+  const [draft, setDraft] = useState<string | null>(null)
+  const editing = draft !== null
+  const settled = useDebounced(draft, 350)
+  const { onChange } = props
+  const { bos } = prompt.spec
+  const current = prompt.spec.text
+
+  // What is typed becomes the prompt once the typing rests; the history keeps only where one stopped.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: only a rest in typing sends
+  useEffect(() => {
+    if (settled !== null && settled !== '' && settled === draft && settled !== current)
+      onChange({ text: settled, bos }, { replace: true })
+  }, [settled])
+
+  const done = () => {
+    if (draft !== null && draft !== '' && draft !== current) onChange({ text: draft, bos }, { replace: true })
+    setDraft(null)
+  }
+  const isActive = bench.active === index
+  const select = (position: number) => {
+    const again = isActive && bench.search.col === position
+    bench.set({ n: index + 1, col: again ? undefined : position })
+  }
+
+  if (editing) {
+    return (
+      <div className="prompt editing">
+        <NumberButton
+          index={index}
+          active={isActive}
+          onClick={() => bench.set({ n: index + 1, col: undefined })}
+        />
+        <PromptEditor
+          id={bench.id}
+          name={prompt.name}
+          text={draft}
+          bos={bos}
+          focus
+          onText={setDraft}
+          onBos={(next) => onChange({ text: draft, bos: next })}
+          onDone={done}
+          onCancel={() => setDraft(null)}
+          actions={
+            <Button kind="primary" onClick={done}>
+              Done
+            </Button>
+          }
+        />
+      </div>
+    )
+  }
+  const warnings = prompt.tokenized.data?.warnings ?? []
+  return (
+    <div className={`prompt ${isActive ? 'active' : ''}`}>
+      <NumberButton
+        index={index}
+        active={isActive}
+        onClick={() => bench.set({ n: index + 1, col: undefined })}
+      />
+      <div className="prompt-main">
+        <TokenStrip
+          name={prompt.name}
+          tokens={prompt.tokens}
+          selected={isActive ? (bench.search.col ?? null) : null}
+          onSelect={select}
+        />
+        <span className="prompt-meta">
+          {prompt.tokens.length} tokens · {bos ? 'with BOS' : 'no BOS'}
+        </span>
+        <span className="prompt-tools">
+          <Button
+            kind="quiet"
+            size="small"
+            icon
+            aria-label={`Edit prompt ${index + 1}`}
+            onClick={() => setDraft(prompt.text)}
+          >
+            <Icon name="edit" />
+          </Button>
+          {props.onRemove && (
+            <Button
+              kind="quiet"
+              size="small"
+              icon
+              aria-label={`Remove prompt ${index + 1}`}
+              onClick={props.onRemove}
+            >
+              <Icon name="close" />
+            </Button>
+          )}
+        </span>
+      </div>
+      <Outcome bench={bench} prompt={prompt} />
+      {warnings.length > 0 && (
+        <div className="prompt-notes">
+          {warnings.map((warning) => (
+            <p key={warning.code} className="editor-warning">
+              {warning.message}
+            </p>
+          ))}
+        </div>
+      )}
+      {prompt.tokenized.error && (
+        <div className="prompt-notes">
+          <ErrorNotice error={prompt.tokenized.error} onRetry={prompt.tokenized.retry} />
+        </div>
+      )}
+    </div>
+  )
+}
+
+function NumberButton({ index, active, onClick }: { index: number; active: boolean; onClick: () => void }) {
+  return (
+    <button
+      type="button"
+      className="prompt-number"
+      aria-pressed={active}
+      aria-label={`Look at prompt ${index + 1}`}
+      onClick={onClick}
+    >
+      {index + 1}
+    </button>
+  )
+}
+
+/** What comes next, in one line: the whole point, in sight while everything else scrolls. */
+function Outcome({ bench, prompt }: { bench: Workbench; prompt: PromptView }) {
+  const slow = useSlow(prompt.shown.stale || prompt.shown.pending)
+  const result = prompt.shown.data
+  const shift = result && shiftAt(result, prompt.position)
+  if (!bench.ready && !result) return <span className="outcome faint small">waits for the weights</span>
+  if (!result || !shift) return <span className="outcome">{slow && <Recomputing on what="computing" />}</span>
+  const said = describeShift(shift, prompt.answer, result.components > 0)
+  if (!said) return <span className="outcome" />
+  return (
+    <span className={`outcome ${slow ? 'stale' : ''}`}>
+      <span className="outcome-arrow" aria-hidden="true">
+        →
+      </span>
+      <span className="outcome-token">{visible(said.token)}</span>
+      <span className="num">{probability(said.before)}</span>
+      {said.verb !== 'is' && (
+        <>
+          <span className="faint" aria-hidden="true">
+            →
+          </span>
+          <span
+            className={`num outcome-after ${said.verb === 'falls' ? 'down' : said.verb === 'rises' ? 'up' : ''}`}
+          >
+            {probability(said.after)}
+          </span>
+          <span className={`badge ${said.verb}`}>{said.verb}</span>
+        </>
+      )}
+    </span>
+  )
+}

@@ -1,0 +1,125 @@
+import { nats, plural, probability, visible } from '@/api/words'
+import { KLStrip } from '@/charts/Bars'
+import { useSlow } from '@/state/hooks'
+import { describeShift, interaction, type Sentence, shiftAt, shiftRows } from '@/state/shift'
+import type { PromptView, Workbench } from '@/state/useWorkbench'
+import { ErrorNotice, Recomputing, Skeleton } from '@/ui/surfaces'
+import { ShiftTable, type TableRow } from './ShiftTable'
+
+export function ShiftColumn({
+  bench,
+  prompt,
+  index,
+  maxKl,
+}: {
+  bench: Workbench
+  prompt: PromptView
+  index: number
+  maxKl: number
+}) {
+  const { shown } = prompt
+  const slow = useSlow(shown.stale || shown.pending)
+  const result = shown.data
+  const shift = result ? shiftAt(result, prompt.position) : null
+  const ablated = (result?.components ?? 0) > 0
+  const said = shift && describeShift(shift, prompt.answer, ablated)
+  const token = result?.tokens[prompt.position]
+  return (
+    <article className="column" aria-label={`Output shift, ${prompt.name}`}>
+      <div className="column-head">
+        <span className="prompt-number small" aria-hidden="true">
+          {index + 1}
+        </span>
+        <span className="faint small">
+          after <span className="mono">{visible(token?.piece ?? '')}</span>
+          {result &&
+            ablated &&
+            ` · ${plural(result.components, 'component')} ${result.mode === 'suppress' ? 'suppressed' : 'kept'}`}
+        </span>
+        <span className="grow" />
+        <Recomputing on={slow} what="recomputing" />
+      </div>
+      <ErrorNotice error={shown.error} onRetry={shown.retry} />
+      {!result &&
+        !shown.error &&
+        bench.ready &&
+        (shown.pending ? <Skeleton height={240} label="Computing the output" /> : null)}
+      {result && shift && (
+        <div className={slow ? 'stale' : undefined}>
+          {said && <Say said={said} />}
+          <ShiftTable
+            name={prompt.name}
+            rows={rowsOf(prompt)}
+            interaction={prompt.parts !== null}
+            sort={bench.search.sort}
+            dir={bench.search.dir}
+            onSort={(sort, dir) => bench.set({ sort, dir }, { replace: true })}
+          />
+          <div className="kl-line">
+            <span className="small soft">KL by position, nats</span>
+            <span className="num small soft">
+              here {nats(shift.kl)} · max {nats(result.max_kl)}
+            </span>
+          </div>
+          <KLStrip
+            label={`KL by position of ${prompt.name}; choose the position to look at`}
+            tokens={result.tokens.map((one) => one.piece)}
+            kl={result.tokens.map((_, position) => shiftAt(result, position)?.kl ?? 0)}
+            max={Math.max(maxKl, 1e-2)}
+            chosen={prompt.position}
+            onChoose={(position) => bench.setPosition(index, position)}
+          />
+          <p className="self-check small">
+            Self-check: nothing removed, KL {nats(result.self_check.max_kl)} nats{' '}
+            {result.self_check.max_kl < 1e-6 ? '✓' : '– this should be 0'}
+          </p>
+        </div>
+      )}
+    </article>
+  )
+}
+
+function rowsOf(prompt: PromptView): TableRow[] {
+  const shift = prompt.shown.data && shiftAt(prompt.shown.data, prompt.position)
+  if (!shift) return []
+  const find = (which: 'a' | 'b', id: number) => {
+    const part = prompt.parts?.[which].data
+    const there = part && shiftAt(part, prompt.position)
+    return there ? shiftRows(there).find((row) => row.token_id === id) : undefined
+  }
+  return shiftRows(shift).map((row) => ({
+    ...row,
+    interaction: interaction(row, find('a', row.token_id), find('b', row.token_id)),
+  }))
+}
+
+/** The sentence that says what happened, above the table that proves it. */
+function Say({ said }: { said: Sentence }) {
+  const before = probability(said.before)
+  const after = probability(said.after)
+  return (
+    <p className="say" data-testid="shift-sentence">
+      <b>{visible(said.token)}</b>{' '}
+      {said.verb === 'is' && (
+        <>
+          is at <b>{before}</b>
+        </>
+      )}
+      {said.verb === 'stays' && (
+        <>
+          stays: {before} to <b>{after}</b>
+        </>
+      )}
+      {(said.verb === 'falls' || said.verb === 'rises') && (
+        <>
+          {said.verb} from {before} to <b className={said.verb === 'falls' ? 'down' : 'up'}>{after}</b>
+        </>
+      )}
+      {said.first && (
+        <span className="soft">
+          ; now first is <b>{visible(said.first.token)}</b> at {probability(said.first.probability)}
+        </span>
+      )}
+    </p>
+  )
+}

@@ -1,0 +1,139 @@
+import {
+  createSortedRowModel,
+  rowSortingFeature,
+  type SortingState,
+  tableFeatures,
+  useTable,
+} from '@tanstack/react-table'
+import { useMemo } from 'react'
+import { probability, probabilityChange, signed } from '@/api/words'
+import { PairBars } from '@/charts/Bars'
+import type { ShiftRow } from '@/state/shift'
+import type { ShiftSort } from '@/state/workbench'
+import { Icon } from '@/ui/Icon'
+import { Piece } from '@/ui/Piece'
+
+export interface TableRow extends ShiftRow {
+  interaction: number | null
+}
+
+const features = tableFeatures({ rowSortingFeature, sortedRowModel: createSortedRowModel() })
+
+const VALUES: Record<ShiftSort, { head: string; value: (row: TableRow) => number | string }> = {
+  token: { head: 'Token', value: (row) => row.token.trim().toLowerCase() },
+  before: { head: 'Before', value: (row) => row.baseline.probability },
+  after: { head: 'After', value: (row) => row.ablated.probability },
+  dp: { head: 'Δ p', value: (row) => row.ablated.probability - row.baseline.probability },
+  dlogit: { head: 'Δ logit', value: (row) => row.ablated.logit - row.baseline.logit },
+  rank: { head: 'Rank', value: (row) => row.ablated.rank },
+  interaction: { head: 'A×B', value: (row) => row.interaction ?? 0 },
+}
+const ORDER: ShiftSort[] = ['token', 'before', 'after', 'dp', 'dlogit', 'interaction', 'rank']
+const columns = ORDER.map((id) => ({ id, accessorFn: VALUES[id].value, sortFn: compare }))
+
+function compare(
+  a: { getValue: (id: string) => unknown },
+  b: { getValue: (id: string) => unknown },
+  id: string,
+): number {
+  const [x, y] = [a.getValue(id), b.getValue(id)]
+  if (typeof x === 'string' && typeof y === 'string') return x.localeCompare(y)
+  return Number(x) - Number(y)
+}
+
+export function ShiftTable(props: {
+  name: string
+  rows: TableRow[]
+  interaction: boolean
+  sort: ShiftSort | undefined
+  dir: 'asc' | 'desc' | undefined
+  onSort: (sort: ShiftSort | undefined, dir: 'asc' | 'desc' | undefined) => void
+}) {
+  const { rows, sort = 'before', dir = defaultDirection(sort) } = props
+  const sorting = useMemo<SortingState>(() => [{ id: sort, desc: dir === 'desc' }], [sort, dir])
+  const table = useTable({
+    features,
+    columns,
+    data: rows,
+    state: { sorting },
+    getRowId: (row) => String(row.token_id),
+  })
+  const max = Math.max(
+    0.01,
+    ...rows.map((row) => Math.max(row.baseline.probability, row.ablated.probability)),
+  )
+  const choose = (id: ShiftSort) => {
+    const next = id === sort ? (dir === 'desc' ? 'asc' : 'desc') : defaultDirection(id)
+    props.onSort(id === 'before' ? undefined : id, next === defaultDirection(id) ? undefined : next)
+  }
+  return (
+    <div className="table-scroll">
+      <table className="shift-table" aria-label={`Tokens of ${props.name}, before and after`}>
+        <thead>
+          <tr>
+            {ORDER.filter((id) => id !== 'interaction' || props.interaction).map((id) => (
+              <th
+                key={id}
+                scope="col"
+                colSpan={id === 'token' ? 2 : 1}
+                className={id === 'token' ? 'left' : undefined}
+                aria-sort={id === sort ? (dir === 'desc' ? 'descending' : 'ascending') : undefined}
+              >
+                <button
+                  type="button"
+                  onClick={() => choose(id)}
+                  title={
+                    id === 'interaction' ? 'Δ logit of A + B, less those of A and of B alone' : undefined
+                  }
+                >
+                  {VALUES[id].head}
+                  {id === sort && <span aria-hidden="true">{dir === 'desc' ? ' ↓' : ' ↑'}</span>}
+                </button>
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {table.getRowModel().rows.map(({ original: row, id }) => {
+            const dp = row.ablated.probability - row.baseline.probability
+            const moved = Math.abs(dp) > Math.max(row.baseline.probability, 1e-4) * 0.1
+            return (
+              <tr key={id} className={row.watched ? 'watched' : undefined}>
+                <th scope="row" className="left">
+                  <Piece text={row.token} />
+                  {row.watched && (
+                    <span className="watched-mark" title="watched">
+                      <Icon name="eye" />
+                      <span className="hidden-visually">watched</span>
+                    </span>
+                  )}
+                </th>
+                <td className="bars">
+                  <PairBars before={row.baseline.probability} after={row.ablated.probability} max={max} />
+                </td>
+                <td>{probability(row.baseline.probability)}</td>
+                <td className="strong">{probability(row.ablated.probability)}</td>
+                <td className={moved ? (dp < 0 ? 'down' : 'up') : 'faint'}>{probabilityChange(dp)}</td>
+                <td>{signed(row.ablated.logit - row.baseline.logit, 2)}</td>
+                {props.interaction && <td>{row.interaction === null ? '–' : signed(row.interaction, 2)}</td>}
+                <td>
+                  {row.baseline.rank === row.ablated.rank ? (
+                    <span className="faint">{row.baseline.rank}</span>
+                  ) : (
+                    <>
+                      {row.baseline.rank} → <span className="strong">{row.ablated.rank}</span>
+                    </>
+                  )}
+                </td>
+              </tr>
+            )
+          })}
+        </tbody>
+      </table>
+    </div>
+  )
+}
+
+function defaultDirection(sort: ShiftSort): 'asc' | 'desc' {
+  return sort === 'token' || sort === 'rank' || sort === 'dp' || sort === 'dlogit' ? 'asc' : 'desc'
+}

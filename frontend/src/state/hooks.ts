@@ -1,0 +1,31 @@
+import { useEffect, useState } from 'react'
+
+/** A value that follows `value` once it has been still for `wait` milliseconds. */
+export function useDebounced<T>(value: T, wait: number): T {
+  const [settled, setSettled] = useState(value)
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(value), wait)
+    return () => clearTimeout(timer)
+  }, [value, wait])
+  return settled
+}
+
+/** True once `busy` has lasted `wait` milliseconds: what is quick does not flicker. */
+export function useSlow(busy: boolean, wait = 120): boolean {
+  const [slow, setSlow] = useState(false)
+  useEffect(() => {
+    if (!busy) {
+      setSlow(false)
+      return
+    }
+    const timer = setTimeout(() => setSlow(true), wait)
+    return () => clearTimeout(timer)
+  }, [busy, wait])
+  return slow
+}
+
+export function useTitle(title: string) {
+  useEffect(() => {
+    document.title = `${title} · Unweave`
+  }, [title])
+}

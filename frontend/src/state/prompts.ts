@@ -1,0 +1,50 @@
+/** A prompt in the address: its text as it is, or token ids; with or without BOS. */
+import type { PromptBody } from '@/api/queries'
+import type { Token } from '@/api/types'
+
+export type PromptSpec =
+  | { text: string; ids?: undefined; bos: boolean }
+  | { text?: undefined; ids: number[]; bos: boolean }
+
+export const MAX_PROMPTS = 8
+const BOS = '^'
+const IDS = '~'
+const ESCAPE = '\\'
+
+/** `^` first says BOS, `~1.2.3` is token ids, and a backslash saves a text that starts with one of these signs. */
+export function encodePrompt(prompt: PromptSpec): string {
+  const flag = prompt.bos ? BOS : ''
+  if (prompt.ids) return `${flag}${IDS}${prompt.ids.join('.')}`
+  const first = prompt.text[0]
+  const special = first === BOS || first === IDS || first === ESCAPE
+  return `${flag}${special ? ESCAPE : ''}${prompt.text}`
+}
+
+/** The prompt a string stands for, or null where its token ids are none. */
+export function decodePrompt(code: string): PromptSpec | null {
+  const bos = code.startsWith(BOS)
+  const rest = bos ? code.slice(1) : code
+  if (rest.startsWith(ESCAPE)) return { text: rest.slice(1), bos }
+  if (!rest.startsWith(IDS)) return { text: rest, bos }
+  const ids = rest.slice(1).split('.')
+  if (!ids.every((id) => /^\d{1,8}$/.test(id))) return null
+  return { ids: ids.map(Number), bos }
+}
+
+export function promptBody(prompt: PromptSpec): PromptBody {
+  return prompt.ids ? { token_ids: prompt.ids, bos: prompt.bos } : { text: prompt.text, bos: prompt.bos }
+}
+
+/** The text of a prompt, read off its tokens where it was given as ids (a BOS in front left out). */
+export function promptText(prompt: PromptSpec, tokens: Token[]): string {
+  if (!prompt.ids) return prompt.text
+  const own = prompt.bos ? tokens.slice(1) : tokens
+  return own.map((token) => token.piece).join('')
+}
+
+/** A position counted from the end when negative; kept inside the prompt. */
+export function resolvePosition(at: number, length: number): number {
+  if (length === 0) return 0
+  const position = at < 0 ? length + at : at
+  return Math.min(Math.max(position, 0), length - 1)
+}

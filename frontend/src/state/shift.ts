@@ -1,0 +1,71 @@
+/** What an ablation did, in one sentence, and the rows of the table that proves it. */
+import type { Ablation, OutputShift, PositionShift } from '@/api/types'
+
+export interface Sentence {
+  token: string
+  verb: 'falls' | 'rises' | 'stays' | 'is'
+  before: number
+  after: number
+  /** The token that is first now, where it was not before. */
+  first: { token: string; probability: number } | null
+}
+
+/** A change within 10 % of itself is called staying, as in the run's own checks of selectivity. */
+const STAYS = 0.1
+
+/** The sentence for one position. `answer` is the token the prompt is about; else the most probable one before. */
+export function describeShift(
+  shift: PositionShift,
+  answer: string | null,
+  ablated: boolean,
+): Sentence | null {
+  const rows = shiftRows(shift)
+  const before = rows.find((row) => row.baseline.rank === 1) ?? rows[0]
+  const subject = (answer !== null && rows.find((row) => row.token === answer)) || before
+  if (!subject) return null
+  const [p, q] = [subject.baseline.probability, subject.ablated.probability]
+  const now = rows.find((row) => row.ablated.rank === 1)
+  const first = now && now.token_id !== subject.token_id && now.baseline.rank !== 1
+  return {
+    token: subject.token,
+    verb: !ablated ? 'is' : q < p * (1 - STAYS) ? 'falls' : q > p * (1 + STAYS) ? 'rises' : 'stays',
+    before: p,
+    after: q,
+    first: first && ablated ? { token: now.token, probability: now.ablated.probability } : null,
+  }
+}
+
+export interface ShiftRow extends OutputShift {
+  watched: boolean
+}
+
+/** Watched tokens and the union of the top k, each token once. */
+export function shiftRows(shift: PositionShift): ShiftRow[] {
+  const watched = new Set(shift.watched.map((row) => row.token_id))
+  const seen = new Set<number>()
+  const rows: ShiftRow[] = []
+  for (const row of [...shift.top, ...shift.watched]) {
+    if (seen.has(row.token_id)) continue
+    seen.add(row.token_id)
+    rows.push({ ...row, watched: watched.has(row.token_id) })
+  }
+  return rows.sort((a, b) => b.baseline.probability - a.baseline.probability)
+}
+
+export function shiftAt(ablation: Ablation, position: number): PositionShift | null {
+  return ablation.positions.find((shift) => shift.position === position) ?? null
+}
+
+/**
+ * Interaction of A and B on one token, in logits: what both do together beyond the sum of what each does alone.
+ * Null where a token is not in all three answers.
+ */
+export function interaction(
+  both: OutputShift,
+  a: OutputShift | undefined,
+  b: OutputShift | undefined,
+): number | null {
+  if (!a || !b) return null
+  const move = (row: OutputShift) => row.ablated.logit - row.baseline.logit
+  return move(both) - move(a) - move(b)
+}

@@ -1,0 +1,251 @@
+/** The workbench: its address, and every answer that the address asks for. */
+import { useMutation, useQueries, useQuery, useQueryClient } from '@tanstack/react-query'
+import { useNavigate, useSearch } from '@tanstack/react-router'
+import { useCallback, useEffect, useMemo } from 'react'
+import { client, unwrap } from '@/api/client'
+import { queries } from '@/api/queries'
+import type {
+  Ablation,
+  Decomposition,
+  Group,
+  Importances,
+  Suppression,
+  Token,
+  TokenizeAnswer,
+} from '@/api/types'
+import { type BasketEntry, encodeEntry, expandBasket, joinSuppressions } from './basket'
+import { type CIIndex, indexImportances } from './importances'
+import { encodePrompt, type PromptSpec, promptBody, promptText, resolvePosition } from './prompts'
+import {
+  type Condition,
+  readEntries,
+  readPrompts,
+  TOP_K,
+  type WorkbenchSearch,
+  withoutDefaults,
+} from './workbench'
+
+/** An answer with what is happening to it: `stale` while a newer one is on its way. */
+export interface Live<T> {
+  data: T | undefined
+  stale: boolean
+  pending: boolean
+  error: Error | null
+  retry: () => void
+}
+
+export interface PromptView {
+  spec: PromptSpec
+  name: string
+  text: string
+  tokens: Token[]
+  tokenized: Live<TokenizeAnswer>
+  importances: Live<Importances>
+  index: CIIndex | null
+  /** The token this prompt is about, where the run says so. */
+  answer: string | null
+  position: number
+  shown: Live<Ablation>
+  /** A and B alone, asked for only while both together are shown. */
+  parts: { a: Live<Ablation>; b: Live<Ablation> } | null
+  suppressed: Suppression[]
+}
+
+interface QueryLike<T> {
+  data: T | undefined
+  error: Error | null
+  isPlaceholderData: boolean
+  isFetching: boolean
+  refetch: () => unknown
+}
+
+const live = <T>(query: QueryLike<T>): Live<T> => ({
+  data: query.error && !query.isFetching ? undefined : query.data,
+  stale: query.isPlaceholderData || (query.isFetching && query.data !== undefined),
+  pending: query.isFetching && query.data === undefined,
+  error: query.isFetching ? null : query.error,
+  retry: () => void query.refetch(),
+})
+
+/** The two prompts that are the story: the first of the run's own, one a fact. */
+export function storyPrompts(decomposition: Decomposition): PromptSpec[] {
+  const seen = new Set<string>()
+  const first = decomposition.prompts.filter((prompt) => {
+    const fact = prompt.fact ?? prompt.text
+    if (prompt.split !== 'train' || seen.has(fact)) return false
+    seen.add(fact)
+    return true
+  })
+  const chosen = (first.length > 0 ? first : decomposition.prompts).slice(0, 2)
+  return chosen.map((prompt) => ({ text: prompt.text, bos: prompt.bos }))
+}
+
+export type Patch = Partial<WorkbenchSearch>
+export type SetSearch = (patch: Patch, options?: { replace?: boolean }) => void
+
+export function useWorkbench(decomposition: Decomposition) {
+  const id = decomposition.id
+  const search = useSearch({ from: '/d/$id/workbench' })
+  const navigate = useNavigate({ from: '/d/$id/workbench' })
+  const set = useCallback<SetSearch>(
+    (patch, options) =>
+      void navigate({
+        search: (old) => withoutDefaults({ ...old, problems: undefined, ...patch }),
+        replace: options?.replace,
+        resetScroll: false,
+      }),
+    [navigate],
+  )
+
+  const ready = decomposition.target.state === 'ready'
+  const specs = useMemo(() => readPrompts(search) ?? storyPrompts(decomposition), [search, decomposition])
+  const active = Math.min((search.n ?? 1) - 1, specs.length - 1)
+  const basketA = useMemo(() => readEntries(search.a), [search.a])
+  const basketB = useMemo(() => readEntries(search.b), [search.b])
+  const condition: Condition = search.cond ?? 'none'
+  const mode = search.mode ?? 'suppress'
+  const watch = useMemo(
+    () => search.w?.filter((token) => token !== '') ?? decomposition.default_watch,
+    [search.w, decomposition],
+  )
+
+  const groupsQuery = useQuery(queries.groups(id))
+  const groups = useMemo(() => groupsQuery.data?.items ?? [], [groupsQuery.data])
+  const groupsByName = useMemo(
+    () => new Map(groups.map((group): [string, Group] => [group.name, group])),
+    [groups],
+  )
+  const labels = useQuery(queries.labels(id))
+
+  const tokenized = useQueries({
+    queries: specs.map((spec) => ({ ...queries.tokens(id, spec.text ?? '', spec.bos), enabled: !spec.ids })),
+  })
+  const askable = specs.map((spec, i) =>
+    spec.ids ? spec.ids.length > 0 : (tokenized[i]?.data?.tokens.length ?? 0) > 0,
+  )
+  const importances = useQueries({
+    queries: specs.map((spec, i) => ({
+      ...queries.importances(id, promptBody(spec), ready),
+      enabled: askable[i],
+    })),
+  })
+
+  const lengths = specs.map((spec, i) => spec.ids?.length ?? tokenized[i]?.data?.tokens.length ?? 0)
+  const expand = (entries: BasketEntry[], i: number) =>
+    expandBasket(entries, groupsByName, lengths[i] ?? 0).components
+  const suppressions = specs.map((_, i) => {
+    const [a, b] = [expand(basketA, i), expand(basketB, i)]
+    return { none: [], a, b, ab: joinSuppressions(a, b) } satisfies Record<Condition, Suppression[]>
+  })
+  // Groups must be known before a basket of groups can be applied: half a basket would be another question.
+  const waiting = !groupsQuery.isSuccess && [...basketA, ...basketB].some((entry) => entry.kind === 'group')
+  const ask = (i: number, which: Condition, wanted: boolean) => {
+    const components = suppressions[i]?.[which] ?? []
+    const body = {
+      ...promptBody(specs[i] as PromptSpec),
+      components,
+      mode: components.length > 0 ? mode : ('suppress' as const),
+      top_k: search.k ?? TOP_K,
+      watch,
+    }
+    return { ...queries.ablation(id, body), enabled: wanted && ready && !waiting && !!askable[i] }
+  }
+  const shown = useQueries({ queries: specs.map((_, i) => ask(i, condition, true)) })
+  const both = condition === 'ab'
+  const partsA = useQueries({ queries: specs.map((_, i) => ask(i, 'a', both)) })
+  const partsB = useQueries({ queries: specs.map((_, i) => ask(i, 'b', both)) })
+
+  const indices = useIndices(importances.map((query) => query.data))
+  const prompts = specs.map((spec, i): PromptView => {
+    const tokens =
+      (spec.ids ? (importances[i]?.data ?? shown[i]?.data)?.tokens : tokenized[i]?.data?.tokens) ?? []
+    const text = promptText(spec, tokens)
+    const own = decomposition.prompts.find((prompt) => prompt.text === text && prompt.bos === spec.bos)
+    const result = live(shown[i] as QueryLike<Ablation>)
+    return {
+      spec,
+      name: `Prompt ${i + 1}`,
+      text,
+      tokens,
+      tokenized: live(tokenized[i] as QueryLike<TokenizeAnswer>),
+      importances: live(importances[i] as QueryLike<Importances>),
+      index: indices[i] ?? null,
+      answer: own?.answer ?? null,
+      position: resolvePosition(search.at?.[i] ?? -1, result.data?.tokens.length ?? tokens.length),
+      shown: result,
+      parts: both
+        ? { a: live(partsA[i] as QueryLike<Ablation>), b: live(partsB[i] as QueryLike<Ablation>) }
+        : null,
+      suppressed: suppressions[i]?.[condition] ?? [],
+    }
+  })
+
+  const setPrompts = (next: PromptSpec[], options?: { replace?: boolean; patch?: Patch }) =>
+    set({ p: next.map(encodePrompt), ...options?.patch }, options)
+  const setBasket = (which: 'a' | 'b', entries: BasketEntry[], options?: { replace?: boolean }) =>
+    set({ [which]: entries.map(encodeEntry) }, options)
+  const setPosition = (i: number, position: number) => {
+    const last = (prompts[i]?.shown.data?.tokens.length ?? 0) - 1
+    set({
+      at: specs.map((_, other) =>
+        other === i ? (position === last ? -1 : position) : (search.at?.[other] ?? -1),
+      ),
+    })
+  }
+
+  return {
+    id,
+    decomposition,
+    search,
+    set,
+    ready,
+    prompts,
+    active,
+    groups,
+    groupsByName,
+    groupsError: groupsQuery.error,
+    labels: labels.data ?? null,
+    baskets: { a: basketA, b: basketB },
+    unknownGroups: groupsQuery.isSuccess
+      ? expandBasket([...basketA, ...basketB], groupsByName, 1).unknown
+      : [],
+    condition,
+    mode,
+    watch,
+    threshold: search.t ?? decomposition.provenance.threshold,
+    setPrompts,
+    setBasket,
+    setPosition,
+  }
+}
+
+export type Workbench = ReturnType<typeof useWorkbench>
+
+/** One index an answer: made once, kept while the answer is the same. */
+const INDICES = new WeakMap<Importances, CIIndex>()
+function useIndices(answers: (Importances | undefined)[]): (CIIndex | null)[] {
+  return answers.map((answer) => {
+    if (!answer) return null
+    const known = INDICES.get(answer)
+    if (known) return known
+    const index = indexImportances(answer)
+    INDICES.set(answer, index)
+    return index
+  })
+}
+
+/** Asks the server for the weights where it has none yet; again, by hand, where that failed. */
+export function useTarget(decomposition: Decomposition) {
+  const queryClient = useQueryClient()
+  const { id } = decomposition
+  const want = useMutation({
+    mutationFn: () => unwrap(client.POST('/api/decompositions/{id}/target', { params: { path: { id } } })),
+    onSettled: () => queryClient.invalidateQueries({ queryKey: ['decomposition', id] }),
+  })
+  const { mutate, isIdle } = want
+  const absent = decomposition.target.state === 'absent'
+  useEffect(() => {
+    if (absent && isIdle) mutate()
+  }, [absent, isIdle, mutate])
+  return want
+}

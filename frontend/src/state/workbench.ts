@@ -1,0 +1,139 @@
+/**
+ * The workbench's address: everything a colleague must see. Defaults are left out of it.
+ *
+ *   p     a prompt (repeated)                  row, col  the selected site or layer, the selected position
+ *   n     the prompt looked at, from 1         show, scale, t, open   how the grid is drawn
+ *   a, b  an entry of basket A or B (repeated) mode, cond   suppress or keep only; which condition is shown
+ *   at    output position, one a prompt, −1 the last     w, k, sort, dir   watched tokens, top k, table order
+ */
+import type { BasketEntry } from './basket'
+import { decodeEntry, MAX_ENTRIES } from './basket'
+import { decodePrompt, MAX_PROMPTS, type PromptSpec } from './prompts'
+import { clip, SearchReader, tidy, type WithProblems } from './search'
+
+export const CONDITIONS = ['none', 'a', 'b', 'ab'] as const
+export const SHIFT_SORTS = ['token', 'before', 'after', 'dp', 'dlogit', 'rank', 'interaction'] as const
+export type Condition = (typeof CONDITIONS)[number]
+export type ShiftSort = (typeof SHIFT_SORTS)[number]
+export const TOP_K = 10
+
+export interface WorkbenchSearch extends WithProblems {
+  p?: string[]
+  n?: number
+  row?: string
+  col?: number
+  show?: 'max' | 'count'
+  scale?: 'linear' | 'log'
+  t?: number
+  open?: string
+  a?: string[]
+  b?: string[]
+  mode?: 'suppress' | 'keep_only'
+  cond?: Condition
+  at?: number[]
+  w?: string[]
+  k?: number
+  sort?: ShiftSort
+  dir?: 'asc' | 'desc'
+}
+
+const DEFAULTS: Partial<WorkbenchSearch> = {
+  n: 1,
+  show: 'max',
+  scale: 'linear',
+  mode: 'suppress',
+  cond: 'none',
+  k: TOP_K,
+}
+
+export function validateWorkbench(raw: Record<string, unknown>): WorkbenchSearch {
+  const read = new SearchReader(raw)
+  const prompts = read.all('p')
+  if (prompts.length > MAX_PROMPTS)
+    read.problems.push(`Only the first ${MAX_PROMPTS} of ${prompts.length} prompts are shown.`)
+  const good = prompts.slice(0, MAX_PROMPTS).filter((code) => {
+    const fits = decodePrompt(code) !== null && code.length <= 20_000
+    if (!fits)
+      read.problems.push(
+        `“p=${clip(code)}” is not a prompt; token ids look like “~12.45.7”. It was left out.`,
+      )
+    return fits
+  })
+  const search: WorkbenchSearch = {
+    p: good.length > 0 ? good : undefined,
+    n: read.number('n', { min: 1, max: MAX_PROMPTS, whole: true }),
+    row: read.text('row'),
+    col: read.number('col', { min: 0, max: 100_000, whole: true }),
+    show: read.choice('show', ['max', 'count']),
+    scale: read.choice('scale', ['linear', 'log']),
+    t: read.number('t', { min: 0, max: 1 }),
+    open: readOpen(read),
+    a: readBasket(read, 'a'),
+    b: readBasket(read, 'b'),
+    mode: read.choice('mode', ['suppress', 'keep_only']),
+    cond: read.choice('cond', CONDITIONS),
+    at: read.numbers('at', { min: -1, max: 100_000, whole: true }),
+    w: readWatched(read),
+    k: read.number('k', { min: 1, max: 50, whole: true }),
+    sort: read.choice('sort', SHIFT_SORTS),
+    dir: read.choice('dir', ['asc', 'desc']),
+  }
+  return tidy(withoutDefaults(search), read.problems)
+}
+
+export function withoutDefaults(search: WorkbenchSearch): WorkbenchSearch {
+  const entries = Object.entries(search).filter(([name, value]) => {
+    if (value === undefined || value === DEFAULTS[name as keyof WorkbenchSearch]) return false
+    if ((name === 'a' || name === 'b') && Array.isArray(value)) return value.length > 0
+    return !(name === 'at' && Array.isArray(value) && value.every((position) => position === -1))
+  })
+  return Object.fromEntries(entries)
+}
+
+function readBasket(read: SearchReader, name: 'a' | 'b'): string[] | undefined {
+  const codes = read.all(name)
+  const good = codes.filter((code) => {
+    const entry = decodeEntry(code)
+    if (!entry) {
+      read.problems.push(
+        `“${name}=${clip(code)}” is not a component or a group; a component looks like “model.layers.0.mlp.down_proj:3”, strengths lie from 0 to 1. It was left out.`,
+      )
+    }
+    return entry !== null
+  })
+  if (good.length > MAX_ENTRIES)
+    read.problems.push(`Only the first ${MAX_ENTRIES} entries of basket ${name.toUpperCase()} are kept.`)
+  return good.length > 0 ? good.slice(0, MAX_ENTRIES) : undefined
+}
+
+function readOpen(read: SearchReader): string | undefined {
+  const value = read.text('open', 1000)
+  if (value === undefined || value === 'all' || value === 'none' || /^\d{1,4}(,\d{1,4})*$/.test(value))
+    return value
+  read.problems.push(
+    `“open=${clip(value)}” should be all, none, or layers like 0,3; the usual layers are open.`,
+  )
+  return undefined
+}
+
+function readWatched(read: SearchReader): string[] | undefined {
+  const tokens = read.all('w')
+  if (tokens.length > 32)
+    read.problems.push(`Only the first 32 of ${tokens.length} watched tokens are shown.`)
+  // One empty `w` says: watch nothing, not even what the run suggests.
+  return tokens.length > 0 ? tokens.slice(0, 32) : undefined
+}
+
+export const readPrompts = (search: WorkbenchSearch): PromptSpec[] | null =>
+  search.p ? search.p.map((code) => decodePrompt(code)).filter((prompt) => prompt !== null) : null
+
+export const readEntries = (codes: string[] | undefined): BasketEntry[] =>
+  (codes ?? []).map((code) => decodeEntry(code)).filter((entry) => entry !== null)
+
+/** Which layers stand open: as the address says, else all where the grid is short. */
+export function layerOpener(open: string | undefined, siteCount: number): (layer: number) => boolean {
+  if (open === 'all' || (open === undefined && siteCount <= 24)) return () => true
+  if (open === 'none' || open === undefined) return () => false
+  const layers = new Set(open.split(',').map(Number))
+  return (layer) => layers.has(layer)
+}

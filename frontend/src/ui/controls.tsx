@@ -1,0 +1,131 @@
+/** Controls: buttons, segments, switches, sliders, fields. Behaviour and roles are Radix's. */
+import { Slider as RSlider, Switch as RSwitch, ToggleGroup } from 'radix-ui'
+import { type ComponentProps, type ReactNode, useEffect, useId, useState } from 'react'
+
+type ButtonProps = ComponentProps<'button'> & {
+  kind?: 'primary' | 'plain' | 'quiet'
+  size?: 'small'
+  icon?: boolean
+}
+
+export function Button({ kind = 'plain', size, icon, className, ...rest }: ButtonProps) {
+  const classes = ['btn', kind, size, icon && 'icon', className].filter(Boolean).join(' ')
+  return <button type="button" className={classes} {...rest} />
+}
+
+export function Seg<T extends string>(props: {
+  label: string
+  value: T
+  options: { value: T; label: ReactNode; disabled?: boolean }[]
+  onChange: (value: T) => void
+}) {
+  return (
+    <ToggleGroup.Root
+      type="single"
+      className="seg"
+      aria-label={props.label}
+      value={props.value}
+      onValueChange={(value) => value && props.onChange(value as T)}
+    >
+      {props.options.map((option) => (
+        <ToggleGroup.Item key={option.value} value={option.value} disabled={option.disabled}>
+          {option.label}
+        </ToggleGroup.Item>
+      ))}
+    </ToggleGroup.Root>
+  )
+}
+
+export function Switch(props: {
+  label: ReactNode
+  checked: boolean
+  onChange: (checked: boolean) => void
+  name?: string
+}) {
+  const id = useId()
+  return (
+    <span className="check">
+      <RSwitch.Root
+        id={id}
+        className="switch"
+        checked={props.checked}
+        onCheckedChange={props.onChange}
+        aria-label={props.name}
+      >
+        <RSwitch.Thumb asChild>
+          <span />
+        </RSwitch.Thumb>
+      </RSwitch.Root>
+      <label htmlFor={id}>{props.label}</label>
+    </span>
+  )
+}
+
+export function Slider(props: {
+  label: string
+  value: number
+  min?: number
+  max?: number
+  step?: number
+  onChange: (value: number) => void
+  onCommit?: (value: number) => void
+}) {
+  return (
+    <RSlider.Root
+      className="slider"
+      value={[props.value]}
+      min={props.min ?? 0}
+      max={props.max ?? 1}
+      step={props.step ?? 0.05}
+      onValueChange={([value]) => value !== undefined && props.onChange(value)}
+      onValueCommit={([value]) => value !== undefined && props.onCommit?.(value)}
+    >
+      <RSlider.Track className="track">
+        <RSlider.Range className="range" />
+      </RSlider.Track>
+      <RSlider.Thumb className="thumb" aria-label={props.label} />
+    </RSlider.Root>
+  )
+}
+
+export function Field({
+  label,
+  hint,
+  children,
+}: {
+  label: string
+  hint?: ReactNode
+  children: (id: string) => ReactNode
+}) {
+  const id = useId()
+  return (
+    <div className="field">
+      <label htmlFor={id}>{label}</label>
+      {children(id)}
+      {hint && <span className="hint">{hint}</span>}
+    </div>
+  )
+}
+
+/** Copies a text and says that it did. */
+export function CopyButton({ text, children = 'Copy' }: { text: string; children?: ReactNode }) {
+  const [said, setSaid] = useState<string | null>(null)
+  useEffect(() => {
+    if (!said) return
+    const timer = setTimeout(() => setSaid(null), 2500)
+    return () => clearTimeout(timer)
+  }, [said])
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(text)
+      setSaid('Copied')
+    } catch {
+      setSaid('Select the link and copy it by hand')
+    }
+  }
+  return (
+    <Button onClick={copy}>
+      <span aria-live="polite">{said ?? children}</span>
+    </Button>
+  )
+}
