@@ -40,7 +40,7 @@ def lower(x: Float[Tensor, ...]) -> Float[Tensor, ...]:
 
 def upper(x: Float[Tensor, ...]) -> Float[Tensor, ...]:
     """The upper leaky hard sigmoid: feeds the sparsity loss (SPEC 4)."""
-    return torch.where(x > 1, 1 + LEAK * (x - 1), x.clamp_min(0))
+    return torch.where(x > 1, 1 + LEAK * (x - 1), x.relu())  # relu: gradient 0 at 0, as the table has it
 
 
 class Linears(nn.Module):
@@ -48,7 +48,7 @@ class Linears(nn.Module):
 
     def __init__(self, n: int, a: int, b: int, generator: torch.Generator, gain: float = 1.0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(n, a, b, generator=generator) * (gain / math.sqrt(a)))
+        self.weight = nn.Parameter(torch.randn(n, a, b, generator=generator) * (gain / math.sqrt(max(a, 1))))
         self.bias = nn.Parameter(torch.zeros(n, b))
 
     def forward(self, x: Tensor) -> Tensor:

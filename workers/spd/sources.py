@@ -1,4 +1,4 @@
-"""Mask sources: from causal importances to the masks of one pass (SPEC 7, 8)."""
+"""Mask sources: from causal importances to the masks of one pass (SPEC 1, 7, 8)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ Route = Literal["site", "layer", "position"]
 def draw(
     shape: tuple[int, ...], kind: SourceKind, level: float, generator: torch.Generator, device: torch.device
 ) -> Tensor:
-    """Sources r in [0, 1]: `uniform`, or `level`: Bernoulli(λ) with one λ a pass. Drawn on the generator's device."""
+    """Sources r in [0, 1]: `uniform`, or `level`: Bernoulli(λ) with one λ a pass. Drawn on the generator's device
+    (SPEC 7)."""
     r = torch.rand(shape, generator=generator, device=generator.device)
     if kind == "level":
         r = (r < level).to(r.dtype)
@@ -32,7 +33,7 @@ def site_mask(
     delta: Float[Tensor, "... 1"],
     replaced: Bool[Tensor, "... 1"] | None = None,
 ) -> SiteMask:
-    """The mask of one site: m and m_Δ where `replaced`, the target's own weights (all ones) elsewhere."""
+    """The mask of one site: m and m_Δ where `replaced`, the target's own weights (all ones) elsewhere (SPEC 1, 2)."""
     coefficient = mask - delta
     if replaced is not None:
         coefficient = coefficient * replaced
@@ -44,17 +45,20 @@ def routed(
     sites: list[str],
     groups: Mapping[str, int],
     route: Route,
-    shape: tuple[int, int],
+    valid: Bool[Tensor, "batch seq"],
     generator: torch.Generator,
 ) -> dict[str, Bool[Tensor, "batch seq 1"]]:
-    """Which sites (or layers, or positions) a partial pass replaces, drawn anew for each prompt of the batch.
+    """Which sites (or layers, or positions) a partial pass replaces, drawn anew for each prompt of the batch (SPEC 8).
 
     The number is uniform from 1 to all, then a random subset of that size; `groups` maps a site to its layer.
+    Positions are chosen among the `valid` ones (on the CPU), the same at every site.
     """
-    batch, seq = shape
+    batch, seq = valid.shape
     if route == "position":
-        share = torch.rand(batch, 1, 1, generator=generator)
-        return {site: torch.rand(batch, seq, 1, generator=generator) < share for site in sites}
+        count = 1 + (torch.rand(batch, generator=generator) * valid.sum(1)).long()
+        order = torch.rand(batch, seq, generator=generator).masked_fill(~valid, 2.0)
+        chosen = (order.argsort(dim=1).argsort(dim=1) < count[:, None]) & valid
+        return dict.fromkeys(sites, chosen[..., None])
     names = [groups[site] if route == "layer" else place for place, site in enumerate(sites)]
     order = sorted(set(names))
     count = torch.randint(1, len(order) + 1, (batch, 1), generator=generator)

@@ -184,8 +184,9 @@ class Trainer:
         if any(isinstance(sample.loss, PartialReconstruction) for sample in samples):
             layers = {site: self.target.layer(site) for site in self.sites}
             everything = torch.ones(rows, seq, 1, dtype=torch.bool)
+            here = batch.masked(self.decomposition.first_unmasked).cpu()
             parts = [
-                routed(self.sites, layers, sample.loss.route, (rows, seq), self.generator)
+                routed(self.sites, layers, sample.loss.route, here, self.generator)
                 if isinstance(sample.loss, PartialReconstruction)
                 else dict.fromkeys(self.sites, everything)
                 for sample in samples

@@ -1,0 +1,119 @@
+"""SPEC 5, 6, 9, 15: losses and schedules, with numbers worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from workers.spd import losses
+
+# --- faithfulness ---------------------------------------------------------------------------------------------
+
+
+def test_squared_residual_of_a_two_by_two_by_hand():
+    W = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    V, U = torch.tensor([[1.0], [0.0]]), torch.tensor([[1.0, 3.0]])
+    # (V U)ᵀ = [[1, 0], [3, 0]]; what is left is the second column, 2² + 4²
+    assert losses.squared_residual(W, V, U).item() == pytest.approx(20.0)
+
+
+@pytest.mark.parametrize("C", [0, 1, 3, 4, 9, 40])
+def test_both_ways_of_computing_the_residual_give_the_dense_one(C):
+    generator = torch.Generator().manual_seed(C)
+    W = torch.randn(8, 12, generator=generator)
+    V, U = torch.randn(12, C, generator=generator), torch.randn(C, 8, generator=generator)
+    dense = (W - (V @ U).T).pow(2).sum()
+    torch.testing.assert_close(losses.squared_residual(W, V, U), dense, rtol=1e-5, atol=1e-4)
+
+
+def test_the_residual_of_an_exact_decomposition_keeps_its_digits():
+    generator = torch.Generator().manual_seed(0)
+    V, U = torch.randn(8, 8, generator=generator), torch.randn(8, 8, generator=generator)
+    assert losses.squared_residual((V @ U).T, V, U).item() < 1e-10
+
+
+def test_faithfulness_is_a_mean_over_all_entries_of_all_sites_not_over_sites():
+    W = {"a": torch.ones(2, 2), "b": torch.zeros(1, 4)}
+    nothing = {"a": (torch.zeros(2, 1), torch.zeros(1, 2)), "b": (torch.zeros(4, 1), torch.zeros(1, 1))}
+    V = {site: pair[0] for site, pair in nothing.items()}
+    U = {site: pair[1] for site, pair in nothing.items()}
+    assert losses.faithfulness(W, V, U).item() == pytest.approx(4 / 8)
+
+
+# --- importance minimality --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("p", "expected"),
+    [
+        # two sites; per position Σ g^p: (0.25 + 1) + 0.04 and (0 + 1) + 0.36, then the mean of the two
+        (1.0, ((0.25 + 1 + 0.04) + (0 + 1 + 0.36)) / 2),
+        (0.5, ((0.5 + 1 + 0.2) + (0 + 1 + 0.6)) / 2),
+        (2.0, ((0.0625 + 1 + 0.0016) + (0 + 1 + 0.1296)) / 2),
+    ],
+)
+def test_minimality_sums_over_components_and_averages_over_positions(p, expected):
+    g = {"a": torch.tensor([[[0.25, 1.0], [0.0, 1.0]]]), "b": torch.tensor([[[0.04], [0.36]]])}
+    valid = torch.ones(1, 2, dtype=torch.bool)
+    assert losses.importance_minimality(g, valid, p).item() == pytest.approx(expected, abs=2e-3)
+
+
+def test_minimality_does_not_see_padding():
+    g = {"a": torch.tensor([[[0.5], [0.9]]])}
+    value = losses.importance_minimality(g, torch.tensor([[True, False]]), 1.0)
+    assert value.item() == pytest.approx(0.5, abs=1e-5)
+
+
+def test_minimality_has_a_finite_gradient_at_zero_even_below_power_one():
+    g = torch.zeros(1, 1, 2, requires_grad=True)
+    losses.importance_minimality({"a": g}, torch.ones(1, 1, dtype=torch.bool), 0.5).backward()
+    assert g.grad is not None
+    assert torch.isfinite(g.grad).all()
+
+
+# --- distances --------------------------------------------------------------------------------------------------
+
+
+def test_kl_goes_from_the_target_to_the_masked_model_in_nats():
+    target = torch.tensor([[0.5, 0.5]]).log()
+    masked = torch.tensor([[0.9, 0.1]]).log()
+    expected = 0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1)
+    assert losses.kl_divergence(target, masked).item() == pytest.approx(expected, rel=1e-5)
+    back = 0.9 * math.log(0.9 / 0.5) + 0.1 * math.log(0.1 / 0.5)
+    assert losses.kl_divergence(masked, target).item() == pytest.approx(back, rel=1e-5)
+
+
+def test_kl_does_not_see_a_constant_added_to_the_logits():
+    target = torch.tensor([[0.2, 0.3, 0.5]]).log()
+    assert losses.kl_divergence(target, target + 7).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_mean_squared_error_compares_log_probabilities():
+    target = torch.tensor([[0.5, 0.5]]).log()
+    masked = torch.tensor([[0.8, 0.2]]).log() + 3
+    expected = (math.log(0.5 / 0.8) ** 2 + math.log(0.5 / 0.2) ** 2) / 2
+    assert losses.mean_squared_error(target, masked).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_distances_of_half_precision_logits_are_float32():
+    target = torch.tensor([[0.2, 0.8]]).log()
+    for distance in (losses.kl_divergence, losses.mean_squared_error):
+        assert distance(target, target.bfloat16()).dtype == torch.float32
+
+
+# --- schedules ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("step", "steps", "expected"), [(0, 11, 1.0), (5, 11, 0.75), (10, 11, 0.5), (99, 11, 0.5), (0, 1, 1.0)]
+)
+def test_the_exponent_falls_linearly_and_stays(step, steps, expected):
+    assert losses.exponent(step, steps, 1.0, 0.5) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("step", "share", "expected"),
+    [(0, 0.25, 0.0), (10, 0.25, 0.4), (25, 0.25, 1.0), (80, 0.25, 1.0), (0, 0.0, 1.0)],
+)
+def test_a_coefficient_warms_up_linearly_over_its_share_of_100_steps(step, share, expected):
+    assert losses.warmed(step, 100, share) == pytest.approx(expected)
