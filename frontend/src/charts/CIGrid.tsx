@@ -44,14 +44,12 @@ export interface CIGridProps {
 
 export const ROW = 21
 
-function cellWidth(blocks: Block[]): number {
+/** Widths of a block's columns: as wide as their tokens while the prompts are short, slim and equal when they are long. */
+function columnWidths(blocks: Block[]): number[][] {
   const columns = blocks.reduce((sum, block) => sum + block.tokens.length, 0)
-  if (columns > 40) return 18
-  const longest = Math.max(
-    0,
-    ...blocks.flatMap((block) => block.tokens.map((token) => visible(token.piece).length)),
-  )
-  return columns > 22 ? 26 : Math.min(104, Math.max(40, longest * 7 + 10))
+  const fixed = columns > 48 ? 18 : columns > 26 ? 26 : null
+  const fit = (token: Token) => Math.min(150, Math.max(40, visible(token.piece).length * 7.3 + 8))
+  return blocks.map((block) => block.tokens.map((token) => fixed ?? Math.round(fit(token))))
 }
 
 export const rowName = (row: Row) =>
@@ -59,8 +57,8 @@ export const rowName = (row: Row) =>
 
 export function CIGrid(props: CIGridProps) {
   const { rows, blocks, selected } = props
-  const width = useMemo(() => cellWidth(blocks), [blocks])
-  const slim = width < 36
+  const widths = useMemo(() => columnWidths(blocks), [blocks])
+  const slim = (widths[0]?.[0] ?? 99) < 36
   const [hover, setHover] = useState<Place | null>(null)
   const place = hover ?? selected
   const deferred = useDeferredValue(blocks)
@@ -89,7 +87,7 @@ export function CIGrid(props: CIGridProps) {
                     type="button"
                     key={c}
                     className="cigrid-column"
-                    style={{ width }}
+                    style={{ width: widths[b]?.[c] }}
                     aria-pressed={selected.block === b && selected.column === c}
                     aria-label={`${block.name}, position ${c}, ${visible(token.piece)}, id ${token.id}`}
                     onClick={() => toggleColumn(b, c)}
@@ -138,7 +136,15 @@ export function CIGrid(props: CIGridProps) {
             ))}
           </div>
           {blocks.map((block, b) => (
-            <Body key={b} {...props} block={block} index={b} width={width} hover={hover} onHover={setHover} />
+            <Body
+              key={b}
+              {...props}
+              block={block}
+              index={b}
+              widths={widths[b] ?? []}
+              hover={hover}
+              onHover={setHover}
+            />
           ))}
         </div>
       </div>
@@ -153,17 +159,21 @@ export function CIGrid(props: CIGridProps) {
 interface BodyProps extends CIGridProps {
   block: Block
   index: number
-  width: number
+  widths: number[]
   hover: Place | null
   onHover: (place: Place | null) => void
 }
 
-function Body({ block, index, width, rows, selected, hover, ...props }: BodyProps) {
+function Body({ block, index, widths, rows, selected, hover, ...props }: BodyProps) {
   const columns = block.tokens.length
+  const lefts = useMemo(() => leftEdges(widths), [widths])
+  const total = lefts[columns] ?? 0
+  const span = (column: number) => ({ left: lefts[column], width: widths[column] })
   const locate = (event: MouseEvent<HTMLElement>): Place => {
     const box = event.currentTarget.getBoundingClientRect()
     const row = rows[Math.floor((event.clientY - box.top) / ROW)]
-    const column = Math.floor((event.clientX - box.left) / width)
+    const x = event.clientX - box.left
+    const column = lefts.findIndex((_, c) => x < (lefts[c + 1] ?? Number.POSITIVE_INFINITY))
     return { block: index, row: row?.id ?? null, column: Math.min(Math.max(column, 0), columns - 1) }
   }
   const click = (event: MouseEvent<HTMLElement>) => {
@@ -193,7 +203,7 @@ function Body({ block, index, width, rows, selected, hover, ...props }: BodyProp
       aria-label={`Causal importance, ${block.name}. Arrow keys move the selection.`}
       // biome-ignore lint/a11y/noNoninteractiveTabindex: the heatmap takes arrow keys
       tabIndex={0}
-      style={{ width: columns * width, height: rows.length * ROW }}
+      style={{ width: total, height: rows.length * ROW }}
       onClick={click}
       onKeyDown={key}
       onMouseMove={(event) => {
@@ -206,32 +216,30 @@ function Body({ block, index, width, rows, selected, hover, ...props }: BodyProp
       <CellCanvas
         values={block.values}
         rows={rows.length}
-        columns={columns}
-        width={width}
+        lefts={lefts}
         height={ROW}
         show={props.show}
         scale={props.scale}
         top={props.top}
       />
       {chosenRow >= 0 && <span className="ring row" style={{ top: chosenRow * ROW, height: ROW }} />}
-      {mine && selected.column !== null && (
-        <span className="ring column" style={{ left: selected.column * width, width }} />
-      )}
+      {mine && selected.column !== null && <span className="ring column" style={span(selected.column)} />}
       {mine && selected.column !== null && chosenRow >= 0 && (
-        <span
-          className="ring cell"
-          style={{ left: selected.column * width, width, top: chosenRow * ROW, height: ROW }}
-        />
+        <span className="ring cell" style={{ ...span(selected.column), top: chosenRow * ROW, height: ROW }} />
       )}
       {over && overRow >= 0 && over.column !== null && (
-        <span
-          className="ring over"
-          style={{ left: over.column * width, width, top: overRow * ROW, height: ROW }}
-        />
+        <span className="ring over" style={{ ...span(over.column), top: overRow * ROW, height: ROW }} />
       )}
       {block.message && <p className="cigrid-message">{block.message}</p>}
     </div>
   )
+}
+
+/** Where each column begins, and last where they all end. */
+function leftEdges(widths: number[]): number[] {
+  const edges = [0]
+  for (const width of widths) edges.push((edges.at(-1) ?? 0) + width)
+  return edges
 }
 
 /** The place looked at, in words: what hovering shows, focusing and selecting show too. */

@@ -5,8 +5,8 @@ import { level, usePalette } from './palette'
 interface Props {
   values: Float32Array
   rows: number
-  columns: number
-  width: number
+  /** Where each column begins, and last where they all end. */
+  lefts: number[]
   height: number
   show: 'max' | 'count'
   scale: 'linear' | 'log'
@@ -16,7 +16,9 @@ interface Props {
 const FONT = '500 10.5px "JetBrains Mono Variable", ui-monospace, monospace'
 
 /** All cells of one block. Each drawing leaves a `unweave:ci-grid` measure for whoever times the page. */
-export function CellCanvas({ values, rows, columns, width, height, show, scale, top }: Props) {
+export function CellCanvas({ values, rows, lefts, height, show, scale, top }: Props) {
+  const columns = lefts.length - 1
+  const total = lefts[columns] ?? 0
   const ref = useRef<HTMLCanvasElement>(null)
   const palette = usePalette()
   useLayoutEffect(() => {
@@ -25,27 +27,28 @@ export function CellCanvas({ values, rows, columns, width, height, show, scale, 
     if (!canvas || !pen) return
     const started = performance.now()
     const ratio = window.devicePixelRatio || 1
-    canvas.width = Math.ceil(columns * width * ratio)
+    canvas.width = Math.ceil(total * ratio)
     canvas.height = Math.ceil(rows * height * ratio)
     pen.setTransform(ratio, 0, 0, ratio, 0, 0)
     pen.font = FONT
     pen.textAlign = 'center'
     pen.textBaseline = 'middle'
-    const gap = width < 24 ? 1 : 2
-    const digits = width >= 30
-    const round = width >= 30 && rows * columns < 4000
+    const narrow = (lefts[1] ?? 0) < 30
+    const gap = narrow ? 1 : 2
+    const round = !narrow && rows * columns < 4000
     for (let r = 0; r < rows; r += 1) {
       for (let c = 0; c < columns; c += 1) {
         const value = values[r * columns + c] ?? 0
         const at = level(value, scale, top)
+        const left = lefts[c] ?? 0
         pen.fillStyle = palette.ramp[at] ?? ''
-        const [x, y, w, h] = [c * width + gap / 2, r * height + 1, width - gap, height - 2]
+        const [x, y, w, h] = [left + gap / 2, r * height + 1, (lefts[c + 1] ?? 0) - left - gap, height - 2]
         if (round) {
           pen.beginPath()
           pen.roundRect(x, y, w, h, 3)
           pen.fill()
         } else pen.fillRect(x, y, w, h)
-        if (digits && value > 0) {
+        if (!narrow && value > 0) {
           pen.fillStyle = palette.ink[at] ?? ''
           pen.fillText(show === 'max' ? unit(value) : String(value), x + w / 2, y + h / 2 + 0.5)
         }
@@ -56,6 +59,6 @@ export function CellCanvas({ values, rows, columns, width, height, show, scale, 
       end: performance.now(),
       detail: { rows, columns },
     })
-  }, [values, rows, columns, width, height, show, scale, top, palette])
-  return <canvas ref={ref} style={{ width: columns * width, height: rows * height }} />
+  }, [values, rows, columns, lefts, total, height, show, scale, top, palette])
+  return <canvas ref={ref} style={{ width: total, height: rows * height }} />
 }

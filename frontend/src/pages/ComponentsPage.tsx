@@ -1,3 +1,35 @@
+import { useQuery } from '@tanstack/react-query'
+import { useParams } from '@tanstack/react-router'
+import { queries } from '@/api/queries'
+import { ComponentTable } from '@/panels/component/ComponentTable'
+import { useTitle } from '@/state/hooks'
+import { Skeleton } from '@/ui/surfaces'
+import { LoadFailed } from './Root'
+
 export function ComponentsPage() {
-  return <div className="page">…</div>
+  const { id } = useParams({ from: '/d/$id/components' })
+  const query = useQuery(queries.decomposition(id))
+  useTitle(`Components of ${id}`)
+  if (query.error) return <LoadFailed error={query.error} retry={() => query.refetch()} />
+  if (!query.data) {
+    return (
+      <div className="page">
+        <Skeleton height={420} label="Loading the components" />
+      </div>
+    )
+  }
+  return (
+    <div className="page">
+      <div className="page-head">
+        <div>
+          <h1>Components</h1>
+          <p className="lead">
+            Every rank-1 piece that was kept of {query.data.title}: what it is called, how often it matters,
+            and how much.
+          </p>
+        </div>
+      </div>
+      <ComponentTable decomposition={query.data} />
+    </div>
+  )
 }

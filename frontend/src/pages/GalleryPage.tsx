@@ -1,3 +1,55 @@
+import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
+import { queries } from '@/api/queries'
+import type { FindingSummary } from '@/api/types'
+import { DecompositionCard } from '@/panels/gallery/DecompositionCard'
+import { Explain } from '@/panels/gallery/Explain'
+import { useTitle } from '@/state/hooks'
+import { Empty, ErrorNotice, Notice, Skeleton } from '@/ui/surfaces'
+
 export function GalleryPage() {
-  return <div className="page">…</div>
+  useTitle('Gallery')
+  const list = useQuery(queries.decompositions())
+  const featured = useInfiniteQuery(queries.findings({ featured: true }))
+  const findings = new Map<string, FindingSummary>()
+  for (const page of featured.data?.pages ?? [])
+    for (const finding of page.items) findings.set(finding.slug, finding)
+  return (
+    <div className="page">
+      <div className="hero">
+        <h1>Take a transformer’s weights apart, and see what each part does.</h1>
+        <p className="lead">
+          Unweave shows Stochastic Parameter Decompositions: every weight matrix cut into rank-1 pieces, which
+          of them a prompt needs, and what the model says without them.
+        </p>
+      </div>
+      <ErrorNotice error={list.error} onRetry={() => list.refetch()} />
+      {list.data?.warnings.map((warning) => (
+        <Notice key={warning} tone="warn">
+          {warning}
+        </Notice>
+      ))}
+      {list.isPending && (
+        <>
+          <Skeleton height={300} label="Loading the decompositions" />
+          <Skeleton height={300} />
+        </>
+      )}
+      {list.data?.items.length === 0 && (
+        <Empty title="No decompositions yet">
+          <p>Start one on the jobs page, or put a finished run into the home folder.</p>
+        </Empty>
+      )}
+      {list.data?.items.map((one) => (
+        <DecompositionCard
+          key={one.id}
+          decomposition={one}
+          findings={one.featured_findings
+            .map((slug) => findings.get(slug))
+            .filter((finding) => finding !== undefined)}
+        />
+      ))}
+      <ErrorNotice error={featured.error} onRetry={() => featured.refetch()} />
+      <Explain />
+    </div>
+  )
 }

@@ -1,3 +1,84 @@
+import { useQuery } from '@tanstack/react-query'
+import { Link, useParams } from '@tanstack/react-router'
+import { queries } from '@/api/queries'
+import type { Decomposition } from '@/api/types'
+import { count, day, duration, magnitude } from '@/api/words'
+import { AblationChecks } from '@/panels/evidence/AblationChecks'
+import { Curves } from '@/panels/evidence/Curves'
+import { EvidenceTable } from '@/panels/evidence/EvidenceTable'
+import { PaperTablePanel } from '@/panels/evidence/PaperTablePanel'
+import { RunDetails } from '@/panels/evidence/RunDetails'
+import { RunPrompts } from '@/panels/evidence/RunPrompts'
+import { Sites } from '@/panels/evidence/Sites'
+import { TargetNotice } from '@/panels/target/TargetNotice'
+import { useTitle } from '@/state/hooks'
+import { Notice, Skeleton } from '@/ui/surfaces'
+import { LoadFailed } from './Root'
+
 export function OverviewPage() {
-  return <div className="page">…</div>
+  const { id } = useParams({ from: '/d/$id' })
+  const query = useQuery(queries.decomposition(id))
+  if (query.data) return <Overview d={query.data} />
+  if (query.error) return <LoadFailed error={query.error} retry={() => query.refetch()} />
+  return (
+    <div className="page">
+      <Skeleton height={110} label="Loading the decomposition" />
+      <Skeleton height={320} />
+    </div>
+  )
+}
+
+function Overview({ d }: { d: Decomposition }) {
+  useTitle(d.title)
+  const facts: [string, string][] = [
+    ['model', `${d.model.name}, ${d.model.architecture}, ${magnitude(d.model.parameters)} parameters`],
+    ['cut apart', `${count(d.sites)} weight matrices`],
+    ['subcomponents alive', `${count(d.alive)} of ${count(d.components)}`],
+    [
+      'trained',
+      `${day(d.created_at)}${d.training_seconds === null ? '' : `, in ${duration(d.training_seconds)}`}`,
+    ],
+    ['reconstruction counts', d.reconstruction_positions],
+  ]
+  return (
+    <div className="page">
+      <div className="page-head">
+        <div>
+          <h1>{d.title}</h1>
+          <p className="lead">{d.description}</p>
+        </div>
+        <span className="row">
+          <Link to="/d/$id/workbench" params={{ id: d.id }} className="btn primary">
+            Open the workbench
+          </Link>
+          <Link to="/d/$id/components" params={{ id: d.id }} className="btn">
+            Components
+          </Link>
+        </span>
+      </div>
+      <TargetNotice decomposition={d} />
+      <dl className="fact-row">
+        {facts.map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+      </dl>
+      {d.notes.length > 0 && (
+        <Notice>
+          {d.notes.map((note) => (
+            <p key={note}>{note}</p>
+          ))}
+        </Notice>
+      )}
+      {d.paper_table && <PaperTablePanel table={d.paper_table} />}
+      <EvidenceTable rows={d.evidence} positions={d.reconstruction_positions} />
+      <AblationChecks checks={d.ablation_checks} id={d.id} />
+      <Sites sites={d.site_summaries} threshold={d.provenance.threshold} />
+      <Curves curves={d.curves} />
+      <RunPrompts prompts={d.prompts} id={d.id} />
+      <RunDetails decomposition={d} />
+    </div>
+  )
 }

@@ -115,7 +115,7 @@ export function MattersPanel({ bench }: { bench: Workbench }) {
       <div className="matters-head" aria-hidden="true">
         <span>component</span>
         <span>CI</span>
-        <span>over the tokens</span>
+        <span>by token</span>
         <span>basket</span>
       </div>
       <ul className="matters-list" ref={list} aria-label="What matters here">
@@ -131,7 +131,7 @@ export function MattersPanel({ bench }: { bench: Workbench }) {
                 <>
                   <b>{visible(item.group.token)}</b>
                   <small title={item.group.why}>
-                    group {item.group.name}, {plural(item.group.components.length, 'component')}
+                    group of {plural(item.group.components.length, 'component')}
                   </small>
                 </>
               ) : (

@@ -1,0 +1,88 @@
+import { Link } from '@tanstack/react-router'
+import type { AblationCheck } from '@/api/types'
+import { plural, probability, SPLIT_WORDS, signed, visible } from '@/api/words'
+import { encodeEntry } from '@/state/basket'
+import { encodePrompt } from '@/state/prompts'
+import { Piece } from '@/ui/Piece'
+import { Panel } from '@/ui/surfaces'
+
+/** The run's own test of selectivity: each line can be opened in the workbench and seen again. */
+export function AblationChecks({ checks, id }: { checks: AblationCheck[]; id: string }) {
+  if (checks.length === 0) return null
+  const passed = checks.filter((check) => check.ok).length
+  return (
+    <Panel title="What suppressing a group does" aside={`${passed} of ${checks.length} as wanted`}>
+      <div className="table-scroll">
+        <table className="data">
+          <thead>
+            <tr>
+              <th scope="col">Suppressed</th>
+              <th scope="col">Prompt</th>
+              <th scope="col">Answer</th>
+              <th scope="col" className="right">
+                Before
+              </th>
+              <th scope="col" className="right">
+                After
+              </th>
+              <th scope="col" className="right">
+                Change
+              </th>
+              <th scope="col">Wanted</th>
+              <th scope="col">
+                <span className="hidden-visually">Open</span>
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {checks.map((check) => (
+              <tr key={`${check.group} ${check.prompt} ${check.role}`}>
+                <th scope="row">
+                  <span>
+                    <span className="mono">{check.group}</span>
+                    <small>{plural(check.components, 'component')}</small>
+                  </span>
+                </th>
+                <td>
+                  {check.prompt}{' '}
+                  <span className="badge">
+                    {check.role === 'reverse' ? 'reverse' : SPLIT_WORDS[check.split]}
+                  </span>
+                </td>
+                <td>
+                  <Piece text={check.answer} />
+                </td>
+                <td className="right num">{probability(check.baseline)}</td>
+                <td className="right num">{probability(check.ablated)}</td>
+                <td className={`right num ${check.change < -0.1 ? 'down' : check.change > 0.1 ? 'up' : ''}`}>
+                  {signed(check.change * 100, 1)} %
+                </td>
+                <td className="nowrap">
+                  <span className={`badge ${check.ok ? 'good' : 'bad'}`}>{check.ok ? '✓' : '✗'}</span>{' '}
+                  <span className="small soft">{check.wanted}</span>
+                </td>
+                <td>
+                  <Link
+                    to="/d/$id/workbench"
+                    params={{ id }}
+                    search={{
+                      p: [encodePrompt({ text: check.prompt, bos: false })],
+                      a: check.group
+                        .split(/\s*\+\s*/)
+                        .map((name) => encodeEntry({ kind: 'group', name, strength: 1, positions: null })),
+                      cond: 'a',
+                      w: [check.answer],
+                    }}
+                    aria-label={`See ${check.group} suppressed in “${check.prompt}”, ${visible(check.answer)}`}
+                  >
+                    see
+                  </Link>
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </Panel>
+  )
+}

@@ -1,0 +1,65 @@
+import { useCallback } from 'react'
+import type { Curve } from '@/api/types'
+import { figure } from '@/api/words'
+import { baseLayout, type FigureOf, Plot } from '@/charts/Plot'
+import { Panel } from '@/ui/surfaces'
+
+export function Curves({ curves }: { curves: Curve[] }) {
+  if (curves.length === 0) return null
+  return (
+    <Panel title="Training" aside="logarithmic, by step">
+      <div className="curves">
+        {curves.map((curve) => (
+          <CurvePlot key={curve.name} curve={curve} />
+        ))}
+      </div>
+    </Panel>
+  )
+}
+
+function CurvePlot({ curve }: { curve: Curve }) {
+  const last = curve.values.findLast((value) => value !== null)
+  const positive = curve.values.every((value) => value === null || value > 0)
+  const figureOf = useCallback<FigureOf>(
+    (colour) => {
+      const layout = baseLayout(colour)
+      return {
+        data: [
+          {
+            type: 'scatter',
+            mode: 'lines',
+            x: curve.steps,
+            y: curve.values,
+            line: { color: colour('accent'), width: 1.8 },
+            hovertemplate: `%{y:.3~g} ${curve.unit}<extra></extra>`,
+          },
+        ],
+        layout: {
+          ...layout,
+          yaxis: {
+            ...(layout.yaxis as object),
+            type: positive ? 'log' : 'linear',
+            exponentformat: 'power',
+            nticks: 5,
+          },
+        },
+      }
+    },
+    [curve, positive],
+  )
+  return (
+    <figure className="curve">
+      <figcaption>
+        <b>{curve.label}</b>{' '}
+        <span className="soft small">
+          {curve.unit && `${curve.unit}, `}ends at <span className="num">{figure(last ?? null)}</span>
+        </span>
+      </figcaption>
+      <Plot
+        figure={figureOf}
+        height={190}
+        label={`${curve.label} over ${curve.steps.length} steps, ending at ${figure(last ?? null)} ${curve.unit}`}
+      />
+    </figure>
+  )
+}

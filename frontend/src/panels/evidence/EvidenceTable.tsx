@@ -1,0 +1,50 @@
+import type { EvidenceRow } from '@/api/types'
+import { figure } from '@/api/words'
+import { Panel } from '@/ui/surfaces'
+
+/** How well the run holds up: every figure with what it means, and a warning where it is weak. */
+export function EvidenceTable({ rows, positions }: { rows: EvidenceRow[]; positions: string }) {
+  if (rows.length === 0) return null
+  return (
+    <Panel title="Evidence" aside={`counted over ${positions}`}>
+      <div className="table-scroll">
+        <table className="data">
+          <thead>
+            <tr>
+              <th scope="col">What was measured</th>
+              <th scope="col" className="right">
+                Trained on
+              </th>
+              <th scope="col" className="right">
+                Held out
+              </th>
+              <th scope="col">Unit</th>
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map((row) => (
+              <tr key={row.name}>
+                <th scope="row">
+                  <span className={`dot ${row.status}`}>
+                    <span className="hidden-visually">{row.status}: </span>
+                  </span>
+                  <span>
+                    {row.label}
+                    <small>{row.explain}</small>
+                    {row.warning && <small className="warning">{row.warning}</small>}
+                  </span>
+                </th>
+                <td className="right num">
+                  {figure(row.train)}
+                  {row.spread !== null && row.spread !== undefined && <small> ± {figure(row.spread)}</small>}
+                </td>
+                <td className="right num">{figure(row.held_out)}</td>
+                <td className="soft small">{row.unit}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </Panel>
+  )
+}

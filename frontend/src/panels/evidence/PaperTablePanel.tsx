@@ -1,0 +1,53 @@
+import type { PaperTable } from '@/api/types'
+import { Panel } from '@/ui/surfaces'
+
+/** A table a paper printed, ours beside it, differences not hidden. */
+export function PaperTablePanel({ table }: { table: PaperTable }) {
+  return (
+    <Panel title={table.title} aside={table.source}>
+      <div className="table-scroll">
+        <table className="data" aria-label={table.title}>
+          <thead>
+            <tr>
+              <th scope="col">Site</th>
+              <th scope="col">The paper</th>
+              <th scope="col">Ours</th>
+              <th scope="col">Agreement</th>
+              <th scope="col">Remark</th>
+            </tr>
+          </thead>
+          <tbody>
+            {table.rows.map((row) => (
+              <tr key={row.name}>
+                <th scope="row" className="mono">
+                  {row.name}
+                </th>
+                <td className="mono">{row.paper}</td>
+                <td className="mono">
+                  <b>{row.ours}</b>
+                </td>
+                <td>
+                  {row.agrees === null ? (
+                    <span className="badge">not comparable</span>
+                  ) : (
+                    <span className={`badge ${row.agrees ? 'good' : 'weak'}`}>
+                      {row.agrees ? '✓ agrees' : '≠ differs'}
+                    </span>
+                  )}
+                </td>
+                <td className="small soft">{row.note}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      {table.notes.length > 0 && (
+        <div className="pad small soft">
+          {table.notes.map((note) => (
+            <p key={note}>{note}</p>
+          ))}
+        </div>
+      )}
+    </Panel>
+  )
+}

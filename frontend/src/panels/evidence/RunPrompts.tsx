@@ -1,0 +1,65 @@
+import { Link } from '@tanstack/react-router'
+import type { RunPrompt } from '@/api/types'
+import { probability, SPLIT_WORDS } from '@/api/words'
+import { encodePrompt } from '@/state/prompts'
+import { Piece } from '@/ui/Piece'
+import { Panel } from '@/ui/surfaces'
+
+const SHOWN = 12
+
+export function RunPrompts({ prompts, id }: { prompts: RunPrompt[]; id: string }) {
+  if (prompts.length === 0) return null
+  const table = (list: RunPrompt[]) => (
+    <div className="table-scroll">
+      <table className="data">
+        <thead>
+          <tr>
+            <th scope="col">Prompt</th>
+            <th scope="col">Part</th>
+            <th scope="col" className="right">
+              Tokens
+            </th>
+            <th scope="col">Answer</th>
+            <th scope="col" className="right">
+              The model’s probability
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {list.map((prompt) => (
+            <tr key={`${prompt.text}${prompt.bos}`}>
+              <th scope="row">
+                <Link
+                  to="/d/$id/workbench"
+                  params={{ id }}
+                  search={{ p: [encodePrompt({ text: prompt.text, bos: prompt.bos })] }}
+                >
+                  {prompt.text}
+                </Link>
+              </th>
+              <td>
+                <span className="badge">{SPLIT_WORDS[prompt.split]}</span>
+              </td>
+              <td className="right num">{prompt.tokens.length}</td>
+              <td>{prompt.answer === null ? '–' : <Piece text={prompt.answer} />}</td>
+              <td className="right num">
+                {typeof prompt.answer_probability === 'number' ? probability(prompt.answer_probability) : '–'}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  )
+  return (
+    <Panel title="Prompts" aside={`${prompts.length} in all`}>
+      {table(prompts.slice(0, SHOWN))}
+      {prompts.length > SHOWN && (
+        <details className="more">
+          <summary>{prompts.length - SHOWN} more</summary>
+          {table(prompts.slice(SHOWN))}
+        </details>
+      )}
+    </Panel>
+  )
+}

@@ -1,0 +1,105 @@
+import { useCallback, useMemo } from 'react'
+import type { SiteSummary } from '@/api/types'
+import { figure, siteTail } from '@/api/words'
+import { baseLayout, type FigureOf, Plot } from '@/charts/Plot'
+import { Panel } from '@/ui/surfaces'
+
+/** Where the components live: alive ones and L0 by layer, a colour a kind of matrix; the table below has each site. */
+export function Sites({ sites, threshold }: { sites: SiteSummary[]; threshold: number }) {
+  if (sites.length === 0) return null
+  return (
+    <Panel title="Components by site" aside={`used from a CI of ${threshold}`}>
+      <div className="curves two">
+        <SitePlot sites={sites} value="alive" title="Alive components" />
+        <SitePlot sites={sites} value="l0" title="L0: components in use per position, mean" />
+      </div>
+      <details className="more">
+        <summary>All {sites.length} sites as a table</summary>
+        <div className="table-scroll tall">
+          <table className="data">
+            <thead>
+              <tr>
+                <th scope="col">Site</th>
+                <th scope="col">Shape</th>
+                <th scope="col" className="right">
+                  Components
+                </th>
+                <th scope="col" className="right">
+                  Alive
+                </th>
+                <th scope="col" className="right">
+                  L0
+                </th>
+                <th scope="col" className="right">
+                  Faithfulness
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {sites.map((site) => (
+                <tr key={site.site}>
+                  <th scope="row" className="mono" title={site.site}>
+                    {site.short}
+                  </th>
+                  <td className="num">
+                    {site.d_out} × {site.d_in}
+                  </td>
+                  <td className="right num">{site.components}</td>
+                  <td className="right num">{site.alive}</td>
+                  <td className="right num">{figure(site.l0)}</td>
+                  <td className="right num">{figure(site.faithfulness)}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      </details>
+    </Panel>
+  )
+}
+
+// The same order for light and dark; distinct in lightness too, for colour-blind readers.
+const KINDS = ['accent', 'up-fill', 'accent-b', 'before', 'weak', 'down-fill', 'good']
+
+function SitePlot({ sites, value, title }: { sites: SiteSummary[]; value: 'alive' | 'l0'; title: string }) {
+  const kinds = useMemo(() => [...new Set(sites.map((site) => siteTail(site.site)))], [sites])
+  const figureOf = useCallback<FigureOf>(
+    (colour) => {
+      const layout = baseLayout(colour)
+      return {
+        data: kinds.map((kind, i) => {
+          const own = sites.filter((site) => siteTail(site.site) === kind)
+          return {
+            type: 'bar',
+            name: kind,
+            x: own.map((site) => (site.layer === null ? site.short : `L${site.layer}`)),
+            y: own.map((site) => site[value]),
+            marker: { color: colour(KINDS[i % KINDS.length] ?? 'accent') },
+            hovertemplate: `${kind} %{y:.3~g}<extra></extra>`,
+          }
+        }),
+        layout: {
+          ...layout,
+          barmode: 'stack',
+          bargap: 0.25,
+          showlegend: kinds.length > 1,
+          legend: { orientation: 'h', y: 1.16, x: 0, font: { size: 11 } },
+        },
+      }
+    },
+    [sites, kinds, value],
+  )
+  const total = sites.reduce((sum, site) => sum + site[value], 0)
+  return (
+    <figure className="curve">
+      <figcaption>
+        <b>{title}</b> <span className="soft small">{figure(total)} in all</span>
+      </figcaption>
+      <Plot
+        figure={figureOf}
+        height={230}
+        label={`${title} by layer, ${figure(total)} in all; the table below has each site`}
+      />
+    </figure>
+  )
+}

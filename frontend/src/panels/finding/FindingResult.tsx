@@ -1,0 +1,164 @@
+import { useMemo, useState } from 'react'
+import type { Ablation, Finding } from '@/api/types'
+import { nats, probability, probabilityChange, signed, visible } from '@/api/words'
+import { KLStrip, PairBars } from '@/charts/Bars'
+import { CIGrid, type Place } from '@/charts/CIGrid'
+import { Legend } from '@/charts/Legend'
+import { gridRows, gridValues, indexImportances } from '@/state/importances'
+import { resolvePosition } from '@/state/prompts'
+import { describeShift, shiftAt, shiftRows } from '@/state/shift'
+import { layerOpener } from '@/state/workbench'
+import { Piece } from '@/ui/Piece'
+import { Panel } from '@/ui/surfaces'
+
+type Result = Finding['results'][number]
+
+/** One prompt of a finding, as it was recorded; what a re-run gave stands beside it. */
+export function FindingResult(props: {
+  index: number
+  result: Result
+  sentence: string | null
+  focus: number
+  answer: string | null
+  maxKl: number
+  replayed: Ablation | null
+}) {
+  const { result: ablation, importances } = props.result
+  const name = `Prompt ${props.index + 1}`
+  const [position, setPosition] = useState(resolvePosition(props.focus, ablation.tokens.length))
+  const shift = shiftAt(ablation, position)
+  const again = props.replayed && shiftAt(props.replayed, position)
+  const said = shift && describeShift(shift, props.answer, ablation.components > 0)
+  const atFocus = position === resolvePosition(props.focus, ablation.tokens.length)
+  const rows = shift ? shiftRows(shift) : []
+  const max = Math.max(
+    0.01,
+    ...rows.map((row) => Math.max(row.baseline.probability, row.ablated.probability)),
+  )
+  const anew = new Map((again ? shiftRows(again) : []).map((row) => [row.token_id, row]))
+  return (
+    <Panel
+      title={
+        <span className="finding-prompt mono">
+          {ablation.tokens.map((token, i) => (
+            <Piece key={i} text={token.piece} />
+          ))}
+        </span>
+      }
+      aside={props.result.request.bos ? 'with BOS' : 'no BOS'}
+    >
+      <div className="pad">
+        <p className="say">
+          {atFocus && props.sentence
+            ? props.sentence
+            : said && (
+                <>
+                  <b>{visible(said.token)}</b>{' '}
+                  {said.verb === 'is' ? 'is at' : said.verb === 'stays' ? 'stays:' : `${said.verb} from`}{' '}
+                  {probability(said.before)}
+                  {said.verb !== 'is' && (
+                    <>
+                      {' '}
+                      to <b>{probability(said.after)}</b>
+                    </>
+                  )}
+                </>
+              )}
+        </p>
+        <div className="table-scroll">
+          <table className="shift-table" aria-label={`Tokens of ${name}, before and after`}>
+            <thead>
+              <tr>
+                <th scope="col" colSpan={2} className="left">
+                  Token
+                </th>
+                <th scope="col">Before</th>
+                <th scope="col">After</th>
+                {again && <th scope="col">Re-run</th>}
+                <th scope="col">Δ p</th>
+                <th scope="col">Δ logit</th>
+                <th scope="col">Rank</th>
+              </tr>
+            </thead>
+            <tbody>
+              {rows.map((row) => {
+                const dp = row.ablated.probability - row.baseline.probability
+                const fresh = anew.get(row.token_id)
+                return (
+                  <tr key={row.token_id}>
+                    <th scope="row" className="left">
+                      <Piece text={row.token} />
+                    </th>
+                    <td className="bars">
+                      <PairBars before={row.baseline.probability} after={row.ablated.probability} max={max} />
+                    </td>
+                    <td>{probability(row.baseline.probability)}</td>
+                    <td className="strong">{probability(row.ablated.probability)}</td>
+                    {again && (
+                      <td className="rerun">{fresh ? probability(fresh.ablated.probability) : '–'}</td>
+                    )}
+                    <td className={Math.abs(dp) < 1e-4 ? 'faint' : dp < 0 ? 'down' : 'up'}>
+                      {probabilityChange(dp)}
+                    </td>
+                    <td>{signed(row.ablated.logit - row.baseline.logit, 2)}</td>
+                    <td>
+                      {row.baseline.rank === row.ablated.rank
+                        ? row.baseline.rank
+                        : `${row.baseline.rank} → ${row.ablated.rank}`}
+                    </td>
+                  </tr>
+                )
+              })}
+            </tbody>
+          </table>
+        </div>
+        <div className="kl-line small soft">
+          <span>KL by position, nats; choose a token to look there</span>
+          <span className="num">max {nats(ablation.max_kl)}</span>
+        </div>
+        <KLStrip
+          label={`KL by position of ${name}`}
+          tokens={ablation.tokens.map((token) => token.piece)}
+          kl={ablation.tokens.map((_, i) => shiftAt(ablation, i)?.kl ?? 0)}
+          max={Math.max(props.maxKl, 1e-2)}
+          chosen={position}
+          onChoose={setPosition}
+        />
+      </div>
+      {importances && <Heatmap importances={importances} name={name} />}
+    </Panel>
+  )
+}
+
+function Heatmap({ importances, name }: { importances: NonNullable<Result['importances']>; name: string }) {
+  const [selected, setSelected] = useState<Place>({ block: 0, row: null, column: null })
+  const [open, setOpen] = useState<string | undefined>(undefined)
+  const index = useMemo(() => indexImportances(importances), [importances])
+  const rows = useMemo(() => gridRows(index.sites, layerOpener(open, index.sites.length)), [index, open])
+  const threshold = importances.provenance.threshold
+  const values = useMemo(() => gridValues(index, rows, 'max', threshold), [index, rows, threshold])
+  const fold = (layer: number) => {
+    const next = rows
+      .filter((row) => row.kind === 'layer' && row.open !== (row.layer === layer))
+      .map((row) => row.layer)
+    setOpen(next.length === 0 ? 'none' : next.join(','))
+  }
+  return (
+    <details className="more" open>
+      <summary>Causal importance</summary>
+      <CIGrid
+        rows={rows}
+        blocks={[{ name, tokens: importances.tokens, values, stale: false }]}
+        show="max"
+        scale="linear"
+        top={1}
+        selected={selected}
+        onSelect={setSelected}
+        onFold={fold}
+      />
+      <div className="grid-foot">
+        <Legend show="max" scale="linear" top={1} threshold={threshold} />
+      </div>
+    </details>
+  )
+}
