@@ -38,9 +38,9 @@ def lower(x: Float[Tensor, ...]) -> Float[Tensor, ...]:
     return _Lower.apply(x)  # type: ignore[return-value]
 
 
-def upper(x: Float[Tensor, ...]) -> Float[Tensor, ...]:
+def upper(x: Float[Tensor, ...], slope_above: float = LEAK) -> Float[Tensor, ...]:
     """The upper leaky hard sigmoid: feeds the sparsity loss (SPEC 4)."""
-    return torch.where(x > 1, 1 + LEAK * (x - 1), x.relu())  # relu: gradient 0 at 0, as the table has it
+    return torch.where(x > 1, 1 + slope_above * (x - 1), x.relu())  # relu: gradient 0 at 0, as the table has it
 
 
 class Linears(nn.Module):

@@ -148,6 +148,9 @@ class ImportanceMinimality(Frozen):
     p_start: float = Field(1.0, gt=0, le=4)
     p_end: float = Field(0.5, gt=0, le=4)
     warmup: float = Field(0.25, ge=0, le=1, description="share of the steps over which it grows from 0")
+    slope_above: float = Field(
+        0.01, ge=0, le=1, description="slope of the upper sigmoid past 1; 1 frees importances that overshot"
+    )
 
 
 class StochasticReconstruction(Frozen):

@@ -224,7 +224,7 @@ class Trainer:
             elif isinstance(loss, ImportanceMinimality):
                 p = losses.exponent(self.step, config.steps, loss.p_start, loss.p_end)
                 valid = batch.masked(self.decomposition.first_unmasked)
-                importance = {site: upper(value) for site, value in found.gamma.items()}
+                importance = {site: upper(value, loss.slope_above) for site, value in found.gamma.items()}
                 value = losses.importance_minimality(importance, valid, p)
                 total = total + loss.coefficient * losses.warmed(self.step, config.steps, loss.warmup) * value
                 figures["importance_minimality"] = float(value.detach())
