@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -78,7 +79,7 @@ def load_checkpoint(work: Path, trainer: Trainer) -> Checkpoint | None:
     try:
         meta: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         tensors = load_file(folder / "state.safetensors")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"The checkpoint in {folder} cannot be read: {error}.") from None
     if meta["config"] != config_hash(trainer.config):
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_KEY = re.compile(r"^(?P<site>[A-Za-z0-9_.]+):(?P<index>\d{1,7})$")
+_KEY = re.compile(r"^(?P<site>[A-Za-z0-9_.]+):(?P<index>\d{1,7})\Z")
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)(?:\.|$)")
 _SHORT = {
     "self_attn": "attn", "q_proj": "q", "k_proj": "k", "v_proj": "v", "o_proj": "o",

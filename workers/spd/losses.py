@@ -1,7 +1,7 @@
 """The losses, each a pure function. Units: nats for KL, squared weight units for faithfulness.
 
 Sources: arXiv 2506.20790 (faithfulness, minimality, stochastic reconstruction), arXiv 2511.08854 (partial
-reconstruction); SPEC 5 to 9 restate them.
+reconstruction); SPEC 5 to 9 and 15 restate them.
 """
 
 from __future__ import annotations
@@ -48,17 +48,18 @@ def importance_minimality(
 
 
 def kl_divergence(
-    target: Float[Tensor, "*positions vocab"], logits: Float[Tensor, "*positions vocab"]
-) -> Float[Tensor, "*positions"]:
-    """KL(target ‖ masked) a position, in nats. `target` holds log-probabilities, `logits` need not be normalised."""
+    target: Float[Tensor, "*#positions vocab"], logits: Float[Tensor, "*#positions vocab"]
+) -> Float[Tensor, ...]:
+    """KL(target ‖ masked) a position, in nats. `target` holds log-probabilities, `logits` need not be normalised
+    (SPEC 9)."""
     log_q = torch.log_softmax(logits if logits.dtype == target.dtype else logits.float(), dim=-1)
     return (target.exp() * (target - log_q)).sum(-1)
 
 
 def mean_squared_error(
-    target: Float[Tensor, "*positions vocab"], logits: Float[Tensor, "*positions vocab"]
-) -> Float[Tensor, "*positions"]:
-    """Mean squared difference of log-probabilities a position."""
+    target: Float[Tensor, "*#positions vocab"], logits: Float[Tensor, "*#positions vocab"]
+) -> Float[Tensor, ...]:
+    """Mean squared difference of log-probabilities a position (SPEC 9)."""
     return (target - torch.log_softmax(logits.float(), dim=-1)).pow(2).mean(-1)
 
 

@@ -1,6 +1,6 @@
 """What happens at a site during one forward pass, carried by a ContextVar and never by the module.
 
-    y = m_Δ · x Wᵀ + ((x V) ⊙ (m − m_Δ)) U + b          (SPEC 1)
+    y = m_Δ · x Wᵀ + ((x V) ⊙ (m − m_Δ)) U + b          (SPEC 1 to 3)
 
 Two threads, or two requests, that run the same model at once each see their own plan.
 """

