@@ -54,7 +54,7 @@ def url_of(home: Path) -> str:
 
 
 def wait_for(
-    queue: JobQueue, job_id: str, is_there: Callable[[JobRecord], bool], seconds: float = 60
+    queue: JobQueue, job_id: str, is_there: Callable[[JobRecord], bool], seconds: float = 120
 ) -> JobRecord:
     """The job once it is as wanted; fails with what it was instead."""
     end = time.monotonic() + seconds
@@ -83,7 +83,7 @@ class Workers:
         self.home = home
         self.started: list[subprocess.Popen[bytes]] = []
 
-    def start(self, method: str = STAND_IN, silent_seconds: float = 60) -> subprocess.Popen[bytes]:
+    def start(self, method: str = STAND_IN, silent_seconds: float = 120) -> subprocess.Popen[bytes]:
         with (self.home / f"worker-{len(self.started)}.log").open("wb") as output:
             child = subprocess.Popen(
                 [
@@ -96,7 +96,7 @@ class Workers:
                     str(silent_seconds),
                 ],
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )

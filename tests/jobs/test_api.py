@@ -1,0 +1,182 @@
+"""Jobs over HTTP. Most tests need no worker; one watches a job's events to the end."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from backend.app import create_app
+from backend.services import container
+from tests.factories import FakeAblator, settings
+from tests.jobs.conftest import Workers, config_of
+from workers.jobs.limits import Limits
+from workers.spd.config import preset_names
+
+
+@pytest.fixture
+def api(home: Path) -> Iterator[TestClient]:
+    services = container.build(settings(home), loader=lambda *_: FakeAblator())
+    services.jobs.queue.limits = Limits(queued=3)
+    with TestClient(create_app(services.settings, services), base_url="http://127.0.0.1") as client:
+        yield client
+    services.jobs.close()
+
+
+def plain(**changes: Any) -> dict[str, Any]:
+    return config_of(**changes).model_dump(mode="json")
+
+
+def test_the_presets_that_ship_are_listed_with_their_configs(api: TestClient) -> None:
+    answer = api.get("/api/jobs/presets").json()
+    assert [preset["name"] for preset in answer["items"]] == preset_names()
+    for preset in answer["items"]:
+        assert preset["config"]["name"] == preset["name"]
+        assert preset["title"]
+
+
+def test_a_preset_with_overrides_and_a_name_becomes_a_queued_job(api: TestClient) -> None:
+    asked = {"preset": "induction", "overrides": {"steps": 50, "target.steps": 10}, "name": "mine"}
+    answer = api.post("/api/jobs", json=asked)
+    assert answer.status_code == 201
+    job = answer.json()
+    assert (job["state"], job["stage"], job["name"], job["preset"]) == (
+        "queued",
+        "queued",
+        "mine",
+        "induction",
+    )
+    assert (job["steps"], job["step"], job["progress"], job["place"], job["curve"]) == (50, 0, 0.0, 0, [])
+    assert api.get(f"/api/jobs/{job['id']}").json() == job
+
+
+def test_a_whole_config_becomes_a_queued_job(api: TestClient) -> None:
+    job = api.post("/api/jobs", json={"config": plain(name="whole")}).json()
+    assert (job["name"], job["preset"]) == ("whole", None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "named"),
+    [
+        ({}, "invalid_request", "either “preset” or “config”"),
+        ({"preset": "induction", "config": {}}, "invalid_request", "either “preset” or “config”"),
+        ({"preset": "induction", "sparkle": 1}, "invalid_request", "sparkle"),
+        ({"preset": "nothing"}, "invalid_config", "There is no preset “nothing”. Presets: induction"),
+        ({"preset": "../../etc/passwd"}, "invalid_config", "There is no preset"),
+        ({"preset": "induction", "overrides": {"stepz": 5}}, "invalid_config", "stepz: is not a known key"),
+        ({"preset": "induction", "overrides": {"steps": "many"}}, "invalid_config", "steps"),
+        ({"preset": "induction", "overrides": {"steps.deep": 1}}, "invalid_config", "steps.deep"),
+        ({"preset": "induction", "overrides": {"steps": 10**7}}, "invalid_config", "“steps” is 10,000,000"),
+        ({"preset": "induction", "name": "Not A Slug"}, "invalid_request", "name"),
+        ({"config": {"name": "x"}}, "invalid_config", "target"),
+        (
+            {"preset": "induction", "overrides": {"target": {"kind": "folder", "path": "/etc"}}},
+            "invalid_config",
+            "target.path",
+        ),
+    ],
+)
+def test_what_cannot_be_run_is_refused_with_the_key_named(
+    api: TestClient, asked: dict[str, Any], code: str, named: str
+) -> None:
+    answer = api.post("/api/jobs", json=asked)
+    assert answer.status_code == 422
+    error = answer.json()
+    assert set(error) == {"code", "message", "details"}
+    assert error["code"] == code
+    assert named in error["message"]
+    assert api.get("/api/jobs").json()["total"] == 0
+
+
+def test_a_chosen_name_that_is_taken_gives_409_with_a_free_one(api: TestClient) -> None:
+    for status in (201, 409):
+        answer = api.post("/api/jobs", json={"config": plain(), "name": "mine"})
+        assert answer.status_code == status
+    assert answer.json()["code"] == "name_taken"
+    assert answer.json()["details"] == {"suggestion": "mine-2"}
+
+
+def test_a_full_queue_gives_429_with_a_time_to_come_back(api: TestClient) -> None:
+    for _ in range(3):
+        assert api.post("/api/jobs", json={"config": plain()}).status_code == 201
+    answer = api.post("/api/jobs", json={"config": plain()})
+    assert answer.status_code == 429
+    assert answer.json()["code"] == "queue_full"
+    assert int(answer.headers["retry-after"]) >= 5
+
+
+def test_the_list_is_paged_newest_first(api: TestClient) -> None:
+    for name in ("one", "two", "three"):
+        api.post("/api/jobs", json={"config": plain(name=name)})
+    first = api.get("/api/jobs?limit=2").json()
+    assert ([job["name"] for job in first["items"]], first["total"]) == (["three", "two"], 3)
+    second = api.get("/api/jobs", params={"limit": 2, "cursor": first["next_cursor"]}).json()
+    assert ([job["name"] for job in second["items"]], second["next_cursor"]) == (["one"], None)
+    assert api.get("/api/jobs?cursor=elsewhere").json()["code"] == "invalid_cursor"
+
+
+def test_a_waiting_job_can_be_cancelled(api: TestClient) -> None:
+    job = api.post("/api/jobs", json={"config": plain()}).json()
+    cancelled = api.post(f"/api/jobs/{job['id']}/cancel").json()
+    assert (cancelled["state"], cancelled["place"]) == ("cancelled", None)
+    assert cancelled["finished_at"] is not None
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("POST", "/cancel"), ("GET", "/events")])
+def test_an_unknown_job_gives_404(api: TestClient, method: str, path: str) -> None:
+    answer = api.request(method, f"/api/jobs/nothing{path}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_job")
+
+
+def frames(text: str) -> list[tuple[str, dict[str, Any]]]:
+    """The events of a stream, as (name, data)."""
+    found = []
+    for block in text.strip().split("\n\n"):
+        if not block.startswith(":"):
+            name, data = block.split("\n")
+            found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+    return found
+
+
+def test_the_events_of_an_ended_job_are_its_last_state_and_the_end(api: TestClient) -> None:
+    job = api.post("/api/jobs", json={"config": plain()}).json()
+    last = api.post(f"/api/jobs/{job['id']}/cancel").json()
+    answer = api.get(f"/api/jobs/{job['id']}/events")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert frames(answer.text) == [("job", last), ("end", {"state": "cancelled"})]
+
+
+@pytest.mark.slow
+def test_the_events_of_a_running_job_follow_it_to_its_end(api: TestClient, workers: Workers) -> None:
+    job = api.post("/api/jobs", json={"config": plain(steps=60, wishes="sleep=0.05")}).json()
+    workers.start()
+    seen = frames(api.get(f"/api/jobs/{job['id']}/events").text)
+    assert [name for name, _ in seen] == ["job"] * (len(seen) - 1) + ["end"]
+    jobs = [data for name, data in seen if name == "job"]
+    states = [job["state"] for job in jobs]
+    assert sorted(set(states), key=states.index) == ["queued", "running", "done"]
+    running = [job for job in jobs if job["state"] == "running" and job["stage"] == "train"]
+    assert [job["progress"] for job in running] == sorted(job["progress"] for job in running)
+    assert running[-1]["rate"] == 10.0
+    assert running[-1]["worker"] == api.get("/api/health").json()["workers"][0]["id"]
+    assert jobs[-1]["decomposition"] == "tiny"
+    assert [point["step"] for point in jobs[-1]["curve"]][-1] == 60
+    assert "rate" in jobs[-1]
+    assert jobs[-1]["rate"] is None
+
+
+@pytest.mark.slow
+def test_health_shows_the_workers(api: TestClient, workers: Workers) -> None:
+    assert api.get("/api/health").json()["workers"] == []
+    workers.start()
+    end = time.monotonic() + 20
+    while not (found := api.get("/api/health").json()["workers"]):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    [worker] = found
+    assert (worker["state"], worker["device"], worker["job_id"]) == ("idle", "cpu", None)

@@ -1,0 +1,88 @@
+"""The worker beside the server: it is restarted when it dies and never outlives the server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.conftest import ROOT, url_of
+from workers.jobs.queue import JobQueue
+from workers.trainer.slots import claim
+from workers.trainer.supervisor import Supervisor
+
+SERVER = """
+import sys, time
+from pathlib import Path
+from workers.trainer.supervisor import Supervisor
+with Supervisor(Path(sys.argv[1]), sys.argv[2]) as supervisor:
+    print(supervisor.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def until(is_so: Callable[[], object], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def lives(pid: int) -> bool:
+    """Whether the process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_two_workers_of_one_home_have_names_of_their_own_and_a_freed_name_is_taken_again(home: Path) -> None:
+    first, second = claim(home), claim(home)
+    assert first.executor_id != second.executor_id
+    first.release()
+    third = claim(home)
+    assert third.executor_id == first.executor_id
+    second.release()
+    third.release()
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_started_again_and_a_stop_ends_it(home: Path) -> None:
+    queue = JobQueue(home, url_of(home))
+    supervisor = Supervisor(home, url_of(home), back_off=(0.1,))
+    supervisor.start()
+    until(lambda: [worker.state for worker in queue.workers()] == ["idle"])
+    first = supervisor.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    until(lambda: supervisor.restarts == 1)
+    until(lambda: [worker.pid for worker in queue.workers()] == [supervisor.pid])
+    second = supervisor.pid
+    assert second is not None
+    supervisor.stop()
+    assert not lives(second)
+    assert supervisor.pid is None
+    assert queue.workers() == []
+    queue.close()
+
+
+@pytest.mark.slow
+def test_a_worker_leaves_when_the_process_that_started_it_is_killed(home: Path) -> None:
+    queue = JobQueue(home, url_of(home))
+    parent = subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(home), url_of(home)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    until(lambda: queue.workers())
+    parent.kill()
+    parent.wait()
+    until(lambda: not lives(pid), 15)
+    assert queue.workers() == []
+    queue.close()
