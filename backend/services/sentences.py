@@ -10,6 +10,8 @@ STAYS = 0.1  # relative change below which a probability is said to stay
 
 def probability(value: float) -> str:
     """A probability as it is shown: percent, or in powers of ten under 1 %."""
+    if value == 0:
+        return "0"
     return f"{value:.1%}".replace("%", " %") if value >= 0.01 else f"{value:.1e}".replace("e-0", "e-")
 
 

@@ -198,7 +198,7 @@ class Artifact:
         return [HarvestGroup.model_validate(item) for item in self._json("harvest/groups.json")]
 
     @cached_property
-    def curves(self) -> list[dict[str, float]]:
+    def curves(self) -> list[dict[str, float | int]]:
         """The logged steps, oldest first; each has `step` and the figures logged then."""
         text = (self.path / "metrics.jsonl").read_text(encoding="utf-8")
         return [json.loads(line) for line in text.splitlines() if line.strip()]
