@@ -40,6 +40,8 @@ export interface CIGridProps {
   selected: Place
   onSelect: (place: Place) => void
   onFold: (layer: number) => void
+  /** What to do here, said while nothing is chosen. */
+  hint: string
 }
 
 export const ROW = 21
@@ -243,7 +245,14 @@ function leftEdges(widths: number[]): number[] {
 }
 
 /** The place looked at, in words: what hovering shows, focusing and selecting show too. */
-function Readout({ rows, blocks, show, place, chosen }: CIGridProps & { place: Place; chosen: boolean }) {
+function Readout({
+  rows,
+  blocks,
+  show,
+  place,
+  chosen,
+  hint,
+}: CIGridProps & { place: Place; chosen: boolean }) {
   const block = blocks[place.block]
   const row = rows.find((one) => one.id === place.row)
   const token = place.column === null ? undefined : block?.tokens[place.column]
@@ -257,7 +266,7 @@ function Readout({ rows, blocks, show, place, chosen }: CIGridProps & { place: P
   return (
     <div className="cigrid-readout">
       {!row && !token ? (
-        <span>Click a cell, a site or a token to see the components behind it.</span>
+        <span>{hint}</span>
       ) : (
         <>
           {chosen && <span className="badge accent">selected</span>}

@@ -47,6 +47,7 @@ function FindingView({ finding }: { finding: Finding }) {
     )
     return same ? { text: same.text, bos: same.bos } : { ids, bos: own.bos }
   })
+  const watched = finding.results[0]?.result.positions[0]?.watched.map((row) => row.token) ?? []
   const allGroups: Group[] = groups.data?.items ?? []
   const search: WorkbenchSearch = withoutDefaults({
     p: specs.map(encodePrompt),
@@ -54,7 +55,7 @@ function FindingView({ finding }: { finding: Finding }) {
     cond: components.length > 0 ? 'a' : 'none',
     mode: request?.mode,
     at: finding.results.map((_, i) => finding.focus[i] ?? -1),
-    w: request?.watch?.length ? request.watch.map(String) : undefined,
+    w: watched.length > 0 ? watched : undefined,
     k: request?.top_k ?? TOP_K,
   })
   const maxKl = Math.max(...finding.results.map(({ result }) => result.max_kl))

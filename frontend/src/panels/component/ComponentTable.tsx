@@ -184,7 +184,7 @@ export function ComponentTable({ decomposition }: { decomposition: Decomposition
 
 /** Stands for the rows above or below those in view. */
 function Spacer({ height }: { height: number }) {
-  return height > 0 ? <tr aria-hidden="true" style={{ height }} /> : null
+  return height > 0 ? <tr style={{ height }} /> : null
 }
 
 function Row({
@@ -211,8 +211,8 @@ function Row({
       </th>
       <td>{row.label}</td>
       <td className="mono small soft">{row.top_tokens.slice(0, 5).map(visible).join('  ')}</td>
-      <td className="right num">{figure(row.max_ci)}</td>
-      <td className="right num">{figure(row.mean_ci)}</td>
+      <td className="right num">{row.max_ci.toFixed(3)}</td>
+      <td className="right num">{row.mean_ci.toFixed(3)}</td>
       <td className="right num">{(row.density * 100).toFixed(1)} %</td>
       <td className="right num">{figure(row.write_norm)}</td>
     </tr>

@@ -25,13 +25,15 @@ export function EvidenceTable({ rows, positions }: { rows: EvidenceRow[]; positi
             {rows.map((row) => (
               <tr key={row.name}>
                 <th scope="row">
-                  <span className={`dot ${row.status}`}>
-                    <span className="hidden-visually">{row.status}: </span>
-                  </span>
-                  <span>
-                    {row.label}
-                    <small>{row.explain}</small>
-                    {row.warning && <small className="warning">{row.warning}</small>}
+                  <span className="measured">
+                    <span className={`dot ${row.status}`}>
+                      <span className="hidden-visually">{row.status}: </span>
+                    </span>
+                    <span>
+                      {row.label}
+                      <small>{row.explain}</small>
+                      {row.warning && <small className="warning">{row.warning}</small>}
+                    </span>
                   </span>
                 </th>
                 <td className="right num">

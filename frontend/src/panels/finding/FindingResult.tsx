@@ -1,10 +1,10 @@
 import { useMemo, useState } from 'react'
 import type { Ablation, Finding } from '@/api/types'
-import { nats, probability, probabilityChange, signed, visible } from '@/api/words'
+import { nats, probability, probabilityChange, shortKey, signed, unit, visible } from '@/api/words'
 import { KLStrip, PairBars } from '@/charts/Bars'
 import { CIGrid, type Place } from '@/charts/CIGrid'
 import { Legend } from '@/charts/Legend'
-import { gridRows, gridValues, indexImportances } from '@/state/importances'
+import { gridRows, gridValues, indexImportances, matchSelection } from '@/state/importances'
 import { resolvePosition } from '@/state/prompts'
 import { describeShift, shiftAt, shiftRows } from '@/state/shift'
 import { layerOpener } from '@/state/workbench'
@@ -137,6 +137,9 @@ function Heatmap({ importances, name }: { importances: NonNullable<Result['impor
   const rows = useMemo(() => gridRows(index.sites, layerOpener(open, index.sites.length)), [index, open])
   const threshold = importances.provenance.threshold
   const values = useMemo(() => gridValues(index, rows, 'max', threshold), [index, rows, threshold])
+  const chosen = selected.row !== null || selected.column !== null
+  const row = rows.find((one) => one.id === selected.row)
+  const matches = chosen ? matchSelection(index, row?.sites ?? null, selected.column, threshold) : []
   const fold = (layer: number) => {
     const next = rows
       .filter((row) => row.kind === 'layer' && row.open !== (row.layer === layer))
@@ -155,7 +158,21 @@ function Heatmap({ importances, name }: { importances: NonNullable<Result['impor
         selected={selected}
         onSelect={setSelected}
         onFold={fold}
+        hint="Click a cell, a site or a token to see the components behind it."
       />
+      {chosen && (
+        <ul className="chips pad" aria-label="Components at the selection">
+          {matches.slice(0, 12).map((match) => (
+            <li key={match.trace.key} className="badge">
+              <span className="mono">{shortKey(match.trace.key)}</span> {unit(match.ci)}
+            </li>
+          ))}
+          {matches.length > 12 && (
+            <li className="small soft">and {matches.length - 12} more; the workbench lists them all</li>
+          )}
+          {matches.length === 0 && <li className="small soft">none from {threshold}</li>}
+        </ul>
+      )}
       <div className="grid-foot">
         <Legend show="max" scale="linear" top={1} threshold={threshold} />
       </div>

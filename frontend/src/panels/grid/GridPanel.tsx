@@ -106,6 +106,7 @@ export function GridPanel({ bench }: { bench: Workbench }) {
           selected={selected}
           onSelect={select}
           onFold={fold}
+          hint="Click a cell, a site or a token: the list beside shows the components behind it."
         />
       ) : (
         prompts.some((prompt) => prompt.importances.pending) && (

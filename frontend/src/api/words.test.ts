@@ -1,0 +1,70 @@
+import { describe, expect, it } from 'vitest'
+import {
+  figure,
+  nats,
+  probability,
+  probabilityChange,
+  shortKey,
+  shortSite,
+  signed,
+  unit,
+  visible,
+} from './words'
+
+describe('numbers on screen', () => {
+  it.each([
+    [0.325, '32.5 %'],
+    [0.01, '1.0 %'],
+    [0.0012, '1.2e-3'],
+    [3.2e-9, '3.2e-9'],
+    [1, '100.0 %'],
+    [0, '0'],
+  ])('a probability of %s reads %s', (p, text) => expect(probability(p)).toBe(text))
+
+  it.each([
+    [-0.318, '−0.318'],
+    [0.0012, '+1.2e-3'],
+    [1e-12, '0'],
+  ])('a difference of %s reads %s', (d, text) => expect(probabilityChange(d)).toBe(text))
+
+  it.each([
+    [3.1e-9, '3.1e-9'],
+    [0.013, '0.013'],
+    [1.84, '1.84'],
+    [0, '0'],
+  ])('a KL of %s reads %s', (x, text) => expect(nats(x)).toBe(text))
+
+  it('a sign is a true minus, and what rounds to nothing has none', () => {
+    expect(signed(-3.94, 1)).toBe('−3.9')
+    expect(signed(0.04, 1)).toBe('0.0')
+  })
+
+  it.each([
+    [1, '1'],
+    [0.98, '.98'],
+    [0.001, '<.01'],
+  ])('a causal importance of %s reads %s in a cell', (v, text) => expect(unit(v)).toBe(text))
+
+  it('a figure that is missing is a dash, never a zero', () => {
+    expect(figure(null)).toBe('–')
+    expect(figure(0)).toBe('0')
+  })
+})
+
+describe('names on screen', () => {
+  it.each([
+    ['model.layers.0.mlp.down_proj', 'L0 mlp.down'],
+    ['model.layers.12.self_attn.q_proj', 'L12 attn.q'],
+    ['transformer.h.3.mlp.c_fc', 'L3 mlp.c_fc'],
+    ['model.embed_tokens', 'embed_tokens'],
+  ])('%s is shown as %s', (site, short) => expect(shortSite(site)).toBe(short))
+
+  it('a key is its site, short, and its index', () => {
+    expect(shortKey('model.layers.0.mlp.down_proj:11')).toBe('L0 mlp.down:11')
+  })
+
+  it('spaces and newlines of a token can be seen', () => {
+    expect(visible(' Woods\n')).toBe('␣Woods↵')
+    expect(visible('')).toBe('∅')
+  })
+})
