@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from tests.spd import tiny
-from workers.spd.ablation import AblationEngine, Edit
+from workers.spd.ablation import AblationEngine, Condition, Edit
 from workers.spd.artifact import Artifact, ArtifactError
 from workers.spd.decompose import decompose
-from workers.spd.masks import masked
 
 TEXTS = {"llama": "model.layers.*.mlp.*_proj", "gpt2": "transformer.h.*.mlp.*"}
 SITES = {
@@ -52,8 +51,9 @@ def edited(engine: AblationEngine, edits: list[Edit], keep_only: bool) -> torch.
 
 
 def logits(engine: AblationEngine, edits: list[Edit], mode: str) -> torch.Tensor:
-    with masked(engine._masks(edits, mode, len(PROMPT))), torch.no_grad():
-        return engine.target.logits(torch.tensor([PROMPT]))[0]
+    clean = engine.clean(PROMPT)
+    first, changed = engine.logits(clean, [Condition(tuple(edits), mode)])
+    return torch.cat([clean.logits[:first], changed[0]])
 
 
 def some_edits(engine: AblationEngine) -> list[Edit]:

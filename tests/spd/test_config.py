@@ -73,7 +73,7 @@ def test_every_preset_that_ships_parses_and_bears_its_files_name(name):
 
 
 def test_an_unknown_preset_is_answered_with_those_there_are():
-    with pytest.raises(ConfigError, match="There is no preset “indction”. Presets: .*induction"):
+    with pytest.raises(ConfigError, match=r"There is no preset “indction”\. Presets: .*induction"):
         load_config("indction")
 
 

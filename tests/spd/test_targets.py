@@ -161,7 +161,7 @@ def test_a_damaged_target_folder_is_told_with_the_way_out(tmp_path):
     folder = ensure_target(FolderSource(path=str(tiny.saved(tiny.llama_model(), tmp_path / "m"))), tmp_path)
     (folder / "model.safetensors").write_bytes(b"torn")
     with pytest.raises(
-        TargetError, match="cannot be loaded: .*Delete that folder and they are fetched again"
+        TargetError, match=r"cannot be loaded: .*Delete that folder and they are fetched again"
     ):
         load_target(folder)
     (folder / "target.json").write_text("{}")

@@ -58,5 +58,5 @@ def test_a_file_that_is_no_tokenizer_is_told(tmp_path, content):
     path = tmp_path / "tokenizer.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(TokenizerError, match="tokenizer.json cannot be read"):
+    with pytest.raises(TokenizerError, match=r"tokenizer\.json cannot be read"):
         PromptTokenizer.from_file(path, bos_token_id=None, context_length=8)

@@ -90,6 +90,9 @@ class AttentionCI(CIBase):
     max_distance: int = Field(
         128, ge=1, le=8192, description="relative positions further apart share one term"
     )
+    relative_gain: float = Field(
+        1.0, gt=0, le=1_000, description="r is this times its parameter: larger learns sharp positions sooner"
+    )
 
 
 class SharedMLPCI(CIBase):
@@ -153,23 +156,33 @@ class ImportanceMinimality(Frozen):
     )
 
 
-class StochasticReconstruction(Frozen):
+class Sampled(Frozen):
+    """A loss that averages over passes, each with masks of its own."""
+
+    uniform: int = Field(1, ge=0, le=64, description="samples with r ~ U(0, 1)")
+    level: int = Field(1, ge=0, le=64, description="samples with r ~ Bernoulli(λ), one λ ~ U(0, 1) a sample")
+
+    @model_validator(mode="after")
+    def _has_samples(self) -> Sampled:
+        if self.uniform + self.level == 0:
+            raise ValueError("at least one of uniform and level must be above 0.")
+        return self
+
+
+class StochasticReconstruction(Sampled):
     """KL(target ‖ masked) with m = g + (1 − g)·r at every site. Each sample draws its own masks."""
 
     kind: Literal["stochastic_reconstruction"] = "stochastic_reconstruction"
     coefficient: Coefficient = 1.0
-    uniform: int = Field(1, ge=0, le=64, description="samples with r ~ U(0, 1)")
-    level: int = Field(1, ge=0, le=64, description="samples with r ~ Bernoulli(λ), one λ ~ U(0, 1) a sample")
 
 
-class PartialReconstruction(Frozen):
+class PartialReconstruction(Sampled):
     """The same, but only a random subset of the sites (or layers, or positions) is replaced in a sample."""
 
     kind: Literal["partial_reconstruction"] = "partial_reconstruction"
     coefficient: Coefficient = 1.0
     route: Literal["site", "layer", "position"] = "layer"
-    uniform: int = Field(1, ge=0, le=64)
-    level: int = Field(0, ge=0, le=64)
+    level: int = Field(0, ge=0, le=64, description="samples with r ~ Bernoulli(λ)")
 
 
 class AdversarialReconstruction(Frozen):

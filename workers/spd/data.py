@@ -154,6 +154,12 @@ class TrainingData:
         drawn = sample_sequences(self.config.target, self.config.data.batch_size, generator)  # type: ignore[union-attr]
         return clean_batch(self.target, drawn.tokens.tolist(), self.config.reconstruction.positions)
 
+    def everything(self) -> Batch:
+        """What starts and pruning look at: all training prompts, or for induction as many sequences as a step has."""
+        if self.fixed is not None:
+            return self.fixed
+        return self.next(torch.Generator().manual_seed(self.config.seed))
+
     def split(self, name: str, positions: str, limit: int = 64) -> Batch | None:
         """Up to `limit` prompts of a split with their clean pass; None where there are none."""
         chosen = [prompt.ids for prompt in self.prompts if prompt.data.split == name][:limit]

@@ -148,7 +148,7 @@ def _train(
     stop: Callable[[], bool],
 ) -> tuple[Trainer, float, list[str]]:
     """All steps, from the checkpoint if there is one. Returns the trainer, the seconds spent and warnings."""
-    start = data.next(torch.Generator().manual_seed(config.seed))
+    start = data.everything()
     trainer = Trainer(config, target, sites, start, tokenizer)
     log_path = work / "metrics.jsonl"
     found = load_checkpoint(work, trainer)

@@ -14,7 +14,6 @@ from workers.spd import losses
 from workers.spd.ci import CIFunctions, upper
 from workers.spd.components import Components, contrasts, data_start, random_start, svd_start
 from workers.spd.config import (
-    ConfigError,
     DecomposeConfig,
     Faithfulness,
     ImportanceMinimality,
@@ -131,7 +130,6 @@ class Trainer:
 
     def warm_up_faithfulness(self, steps: int, learning_rate: float = 1e-2) -> float:
         """Steps on faithfulness alone (L-BFGS), before the run; returns where it ended."""
-        value = 0.0
         if steps:
             parameters = list(self.components.parameters())
             solver = torch.optim.LBFGS(parameters, max_iter=steps, line_search_fn="strong_wolfe")
@@ -142,8 +140,9 @@ class Trainer:
                 loss.backward()
                 return loss
 
-            value = float(solver.step(closure)) / 1e6
-        return value
+            solver.step(closure)
+        with torch.no_grad():
+            return float(losses.faithfulness(self.weights, self.components.V, self.components.U))
 
     def learning_rate(self, peak: float) -> float:
         """Linear warm-up, then a cosine to zero."""
@@ -159,10 +158,6 @@ class Trainer:
         for loss in self.config.losses:
             if isinstance(loss, StochasticReconstruction | PartialReconstruction):
                 count = loss.uniform + loss.level
-                if not count:
-                    raise ConfigError(
-                        f"losses.{loss.kind}: at least one of uniform and level must be above 0."
-                    )
                 weight = loss.coefficient / count
                 result += [Sample(loss, False, weight)] * loss.uniform + [
                     Sample(loss, True, weight)
@@ -172,6 +167,8 @@ class Trainer:
     def reconstruction(self, batch: Batch, g: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """The reconstruction losses, weighted and summed, and each by name (nats)."""
         samples = self.samples()
+        if not samples:
+            return torch.zeros((), device=batch.tokens.device), {}
         rows, seq = batch.tokens.shape
         sizes = [g[site].shape[-1] + 1 for site in self.sites]
         device = batch.tokens.device

@@ -1,0 +1,211 @@
+"""SPEC 16: whole runs. Stopped, killed or pruned, a run that goes on ends with the numbers of an undisturbed one."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.spd import tiny
+from workers.spd import checkpoint
+from workers.spd.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from workers.spd.decompose import RunProgress, Stopped, decompose
+
+FILES = ["components.safetensors", "ci.safetensors", "harvest/components.json", "metrics.jsonl"]
+PRUNED = {"prune": {"at": [0.4], "below": 0.9}, "ci": {"kind": "shared_mlp", "hidden": 8, "start": 0.9}}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    tiny.saved(tiny.llama_model(), home / "model")
+    return home
+
+
+def config(home, **changes):
+    return tiny.run_config(home / "model", **changes)
+
+
+def stop_at(step: int):
+    """A report and a stop that ask the run to end once it has done so many steps."""
+    seen = {"step": 0}
+
+    def report(progress: RunProgress) -> None:
+        seen["step"] = max(seen["step"], progress.step)
+
+    return {"report": report, "stop": lambda: seen["step"] >= step}
+
+
+def same_numbers(one, other) -> None:
+    for name in FILES:
+        if name.endswith(".safetensors"):
+            a, b = load_file(one.path / name), load_file(other.path / name)
+            assert a.keys() == b.keys()
+            assert all(torch.equal(a[key], b[key]) for key in a), name
+        else:
+            assert (one.path / name).read_text() == (other.path / name).read_text(), name
+    assert one.manifest.metrics == other.manifest.metrics
+    assert one.manifest.sites == other.manifest.sites
+
+
+@pytest.fixture(scope="module")
+def undisturbed(home):
+    return decompose(config(home), home / "undisturbed", home=home)
+
+
+@pytest.fixture(scope="module")
+def undisturbed_pruned(home):
+    return decompose(config(home, **PRUNED), home / "undisturbed-pruned", home=home)
+
+
+def test_a_run_stores_an_artefact_with_its_evidence(undisturbed):
+    manifest = undisturbed.manifest
+    figures = {metric.name: metric for metric in manifest.metrics}
+    assert {"faithfulness", "kl_everything_on", "kl_stochastic", "kl_adversarial", "l0", "alive"} <= set(
+        figures
+    )
+    assert abs(figures["kl_everything_on"].train or 0) < 1e-6
+    assert figures["kl_stochastic"].held_out is not None
+    assert [site.trained for site in manifest.sites] == [6] * 6
+    assert [line["step"] for line in undisturbed.curves] == [0, 3, 6, 9, 11]
+    assert not (undisturbed.path / "checkpoint").exists()
+    assert not (undisturbed.path.parent / "undisturbed.partial").exists()
+
+
+def test_progress_names_its_stages_in_order_and_reaches_one(home):
+    seen: list[RunProgress] = []
+    decompose(config(home), home / "progress", home=home, report=seen.append)
+    assert list(dict.fromkeys(progress.stage for progress in seen)) == [
+        "target", "train", "harvest", "evidence", "store",
+    ]  # fmt: skip
+    training = [progress for progress in seen if progress.stage == "train"]
+    assert [progress.step for progress in training] == list(range(1, 13))
+    assert training[-1].fraction == 1.0
+    assert "loss" in training[-1].figures
+
+
+@pytest.mark.parametrize("step", [1, 7, 11])
+def test_stopped_and_resumed_ends_with_the_same_numbers(home, undisturbed, step):
+    out = home / f"stopped-{step}"
+    with pytest.raises(Stopped, match=f"Stopped at step {step} of 12; the checkpoint is kept"):
+        decompose(config(home), out, home=home, **stop_at(step))
+    same_numbers(decompose(config(home), out, home=home), undisturbed)
+
+
+@pytest.mark.parametrize("step", [3, 8])
+def test_stopped_before_or_after_a_prune_and_resumed_ends_with_the_same_numbers(
+    home, undisturbed_pruned, step
+):
+    assert any(len(site.kept) < site.trained for site in undisturbed_pruned.manifest.sites)
+    out = home / f"pruned-{step}"
+    with pytest.raises(Stopped):
+        decompose(config(home, **PRUNED), out, home=home, **stop_at(step))
+    same_numbers(decompose(config(home, **PRUNED), out, home=home), undisturbed_pruned)
+
+
+def test_a_run_that_dies_between_checkpoints_goes_on_from_the_last_one(home, undisturbed):
+    class Died(Exception):
+        pass
+
+    def die(progress: RunProgress) -> None:
+        if progress.step == 8:
+            raise Died
+
+    out = home / "died"
+    with pytest.raises(Died):
+        decompose(config(home), out, home=home, report=die)
+    meta = json.loads((home / "died.partial" / "checkpoint" / "state.json").read_text())
+    assert meta["step"] == 5
+    same_numbers(decompose(config(home), out, home=home), undisturbed)
+
+
+def test_without_resume_a_run_starts_afresh(home, undisturbed):
+    out = home / "afresh"
+    with pytest.raises(Stopped):
+        decompose(config(home), out, home=home, **stop_at(6))
+    seen: list[int] = []
+    again = decompose(
+        config(home),
+        out,
+        home=home,
+        resume=False,
+        report=lambda p: seen.append(p.step) if p.stage == "train" else None,
+    )
+    assert seen[0] == 1
+    same_numbers(again, undisturbed)
+
+
+def test_a_checkpoint_of_another_config_is_not_gone_on_from(home):
+    out = home / "other-config"
+    with pytest.raises(Stopped):
+        decompose(config(home), out, home=home, **stop_at(6))
+    seen: list[int] = []
+    decompose(
+        config(home, steps=9),
+        out,
+        home=home,
+        report=lambda p: seen.append(p.step) if p.stage == "train" else None,
+    )
+    assert seen[0] == 1
+
+
+def test_a_disk_that_is_full_leaves_the_last_good_checkpoint(home, undisturbed, monkeypatch):
+    """The write at step 10 fails; the run ends with an OSError, and goes on from step 5 once there is room."""
+    real, calls = checkpoint.save_file, []
+
+    def full(tensors, path, *rest):
+        calls.append(path)
+        if len(calls) == 2:
+            path.write_bytes(b"half a file")
+            raise OSError(28, "No space left on device")
+        return real(tensors, path, *rest)
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    out = home / "full"
+    with pytest.raises(OSError, match=r"checkpoint of step 10 could not be written: .*No space left"):
+        decompose(config(home), out, home=home)
+    work = home / "full.partial"
+    assert json.loads((work / "checkpoint" / "state.json").read_text())["step"] == 5
+    assert not (work / "checkpoint.new").exists()
+    monkeypatch.setattr(checkpoint, "save_file", real)
+    same_numbers(decompose(config(home), out, home=home), undisturbed)
+
+
+def test_a_kill_between_the_two_renames_of_a_checkpoint_leaves_the_old_one(home, undisturbed):
+    out, work = home / "renames", home / "renames.partial"
+    with pytest.raises(Stopped):
+        decompose(config(home), out, home=home, **stop_at(6))
+    (work / "checkpoint").rename(work / "checkpoint.old")
+    (work / "checkpoint.new").mkdir()
+    same_numbers(decompose(config(home), out, home=home), undisturbed)
+
+
+def test_a_checkpoint_that_cannot_be_read_is_told(home):
+    out, work = home / "damaged", home / "damaged.partial"
+    with pytest.raises(Stopped):
+        decompose(config(home), out, home=home, **stop_at(6))
+    (work / "checkpoint" / "state.safetensors").write_bytes(b"torn")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        decompose(config(home), out, home=home)
+
+
+def test_a_checkpoint_is_safetensors_and_json_and_nothing_else(home):
+    out = home / "kinds"
+    with pytest.raises(Stopped):
+        decompose(config(home), out, home=home, **stop_at(6))
+    names = {path.name for path in (home / "kinds.partial" / "checkpoint").iterdir()}
+    assert names == {"state.safetensors", "state.json"}
+
+
+def test_functions_without_a_checkpoint_say_so(home, tmp_path):
+    from tests.spd.test_training import trainer_of
+
+    trainer, data = trainer_of()
+    assert load_checkpoint(tmp_path, trainer) is None
+    trainer.train_step(data.everything())
+    save_checkpoint(tmp_path, trainer, seconds=1.0, log_lines=2)
+    again, _ = trainer_of()
+    found = load_checkpoint(tmp_path, again)
+    assert found is not None
+    assert (found.step, found.seconds, found.log_lines) == (1, 1.0, 2)
+    assert torch.equal(again.generator.get_state(), trainer.generator.get_state())
