@@ -34,6 +34,7 @@ from workers.spd.config import (
 
 EVENT_SECONDS = 0.5
 HEARTBEAT_SECONDS = 15.0
+WORKER_STARTS_SECONDS = 10.0
 ENDED = ("done", "failed", "cancelled")
 
 log = logging.getLogger("unweave")
@@ -78,7 +79,7 @@ class JobService:
             raise ApiError(409, "name_taken", str(error), {"suggestion": error.suggestion}) from None
         except QueueFullError as error:
             raise ApiError(429, "queue_full", str(error), retry_after=error.retry_after) from None
-        return _job(record)
+        return self._views([record])[0]
 
     def listing(self, *, limit: int, cursor: str | None) -> Listing[Job]:
         """Jobs, the newest first, without their curves. Raises ApiError 422 for a cursor that is not one."""
@@ -94,7 +95,7 @@ class JobService:
         total = self.queue.count() if offset or len(records) == limit else len(records)
         after = offset + len(records)
         return Listing[Job](
-            items=[_job(record) for record in records],
+            items=self._views(records),
             next_cursor=str(after) if records and after < total else None,
             total=total,
         )
@@ -102,14 +103,14 @@ class JobService:
     def get(self, id: str) -> Job:
         """One job with its curve. Raises ApiError 404."""
         try:
-            return _job(self.queue.get(id), self.queue.curve(id))
+            return self._views([self.queue.get(id)], self.queue.curve(id))[0]
         except UnknownJobError as error:
             raise not_found("unknown_job", str(error), id=id) from None
 
     def cancel(self, id: str) -> Job:
         """Cancel a job; what it made so far is removed. One that has ended stays as it is. Raises ApiError 404."""
         try:
-            return _job(self.queue.cancel(id), self.queue.curve(id))
+            return self._views([self.queue.cancel(id)], self.queue.curve(id))[0]
         except UnknownJobError as error:
             raise not_found("unknown_job", str(error), id=id) from None
 
@@ -156,6 +157,11 @@ class JobService:
                 log.warning("the events of job %s end early: %s", id, error)
                 return  # the browser connects again by itself
 
+    def _views(self, records: list[JobRecord], curve: list[Point] | None = None) -> list[Job]:
+        live = any(record.state in ("queued", "running") for record in records)
+        present = {worker.id for worker in self.queue.workers() if worker.state != "lost"} if live else set()
+        return [_job(record, curve, present) for record in records]
+
     def _config(self, request: JobRequest) -> DecomposeConfig:
         if request.preset is not None:
             if request.preset not in preset_names():  # never a path
@@ -167,7 +173,11 @@ class JobService:
             data = dict(request.config or {})
             if request.name is not None:
                 data.setdefault("name", request.name)
-        return parse_config(with_overrides(data, request.overrides))
+            # Before the overrides are set: a config of megabytes is turned away before it costs more than a look.
+            self.queue.limits.check(parse_config(data), self.settings.home)
+        return (
+            parse_config(with_overrides(data, request.overrides)) if request.overrides else parse_config(data)
+        )
 
     def _minutes(self, slug: str) -> float | None:
         path = self.settings.shipped / slug / MANIFEST
@@ -180,7 +190,19 @@ class JobService:
             return None
 
 
-def _job(record: JobRecord, curve: list[Point] | None = None) -> Job:
+def _message(record: JobRecord, present: set[str]) -> str | None:
+    """What is going on this moment, or why nothing is. `present`: the workers that live."""
+    row = record.progress
+    if record.state == "running":
+        if record.executor not in present:
+            return "Its worker has gone. The job goes on from its last checkpoint when that or another worker is there."
+        return row.message or None if row is not None else None
+    if record.state == "queued" and not present and time.time() - record.created_at > WORKER_STARTS_SECONDS:
+        return "No worker is running. Start one with `unweave worker`."
+    return None
+
+
+def _job(record: JobRecord, curve: list[Point] | None, present: set[str]) -> Job:
     """A record as the wire has it."""
     row = record.progress
     running = record.state == "running"
@@ -191,7 +213,7 @@ def _job(record: JobRecord, curve: list[Point] | None = None) -> Job:
         preset=record.preset,
         state=record.state,
         stage="queued" if row is None or record.state == "queued" else row.stage,
-        message=(row.message or None) if row is not None and running else None,
+        message=_message(record, present),
         place=record.place,
         step=record.steps if done else row.step if row is not None else 0,
         steps=record.steps,

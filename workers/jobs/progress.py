@@ -63,7 +63,7 @@ class ProgressStore:
         now = time.time()
         values = {
             "job_id": job_id, "stage": STAGES[0], "step": 0, "steps": steps, "fraction": 0.0, "rate": None,
-            "remaining_seconds": None, "message": "", "furthest_stage": 0, "furthest_step": 0, "attempts": 1,
+            "remaining_seconds": None, "message": "Starting.", "furthest_stage": 0, "furthest_step": 0, "attempts": 1,
             "resumed": 0, "crashes": 0, "left_cleanly": False, "started_at": now, "updated_at": now,
         }  # fmt: skip
         with self._engine.begin() as connection:

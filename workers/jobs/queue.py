@@ -244,6 +244,13 @@ def _created(status: WorkflowStatus) -> float:
     return (status.attributes or {}).get("created_at") or (status.created_at or 0) / 1000
 
 
+def _finished(status: WorkflowStatus, row: ProgressRow | None) -> float | None:
+    """Never before the job's last sign of life, which SQLite's whole seconds would make it."""
+    if not status.completed_at:
+        return None
+    return max(status.completed_at / 1000, _created(status), row.updated_at if row is not None else 0.0)
+
+
 def _record(status: WorkflowStatus, row: ProgressRow | None, place: int | None) -> JobRecord:
     about: dict[str, Any] = status.attributes or {}
     state = _STATES[status.status]
@@ -255,7 +262,7 @@ def _record(status: WorkflowStatus, row: ProgressRow | None, place: int | None) 
         state=state,
         place=place if state == "queued" else None,
         created_at=_created(status),
-        finished_at=status.completed_at / 1000 if status.completed_at else None,
+        finished_at=_finished(status, row),
         error=str(status.error) if state == "failed" and status.error else None,
         decomposition=status.output if state == "done" else None,
         executor=status.executor_id,
