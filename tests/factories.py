@@ -156,6 +156,7 @@ def _columns(rows: list[tuple[str, int]]) -> HarvestColumns:
         top_token=[words[i % 7] for i in range(count)],
         top_tokens=[[words[i % 7], words[(i + 1) % 7]] for i in range(count)],
         write_norm=[1.0] * count,
+        effect=[0.0] * count,
         reads=[[words[i % 7]] for i in range(count)],
         writes=[[words[(i + 2) % 7]] for i in range(count)],
     )

@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from tests.spd import tiny
+from workers.spd.artifact import HarvestColumns
 from workers.spd.ci import CIFunctions
 from workers.spd.components import Components
 from workers.spd.config import PromptData
 from workers.spd.data import Prompt
 from workers.spd.decomposition import Decomposition
-from workers.spd.harvest import Harvest, harvest, visible
+from workers.spd.harvest import Harvest, groups_of, harvest, visible
 from workers.spd.tokenizer import PromptTokenizer
 
 SITE = "model.embed_tokens"
@@ -73,10 +74,18 @@ def test_top_tokens_are_ordered_by_their_mean_importance(found):
 
 
 def test_groups_are_the_alive_components_of_a_strongest_token(found):
-    assert [(group.name, group.components) for group in found.groups] == [
-        ("w1", [f"{SITE}:0"]),
-        ("w3", [f"{SITE}:4"]),
-    ]
+    assert {group.name: group.components for group in found.groups} == {"w1": [f"{SITE}:0"], "w3": [f"{SITE}:4"]}
+
+
+def test_a_group_leaves_out_components_that_fire_but_change_little():
+    columns = HarvestColumns(
+        site=["s"] * 4, index=[0, 1, 2, 3], alive=[True, True, True, False], mean_ci=[1.0] * 4, max_ci=[1.0] * 4,
+        density=[1.0] * 4, label=[""] * 4, top_token=[" Woods"] * 4, top_tokens=[[" Woods"]] * 4,
+        write_norm=[1.0] * 4, effect=[2.0, 0.21, 0.19, 5.0], reads=[[]] * 4, writes=[[]] * 4,
+    )  # fmt: skip
+    (group,) = groups_of(columns)
+    assert (group.name, group.components) == ("␣Woods", ["s:0", "s:1"])
+    assert group.why.startswith("3 components fire most on ␣Woods; these 2 matter")
 
 
 def test_stored_prompts_carry_their_importances_answer_and_split(found):

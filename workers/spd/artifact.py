@@ -144,6 +144,9 @@ class HarvestColumns(Stored):
     top_token: list[str | None]
     top_tokens: list[list[str]]
     write_norm: list[float]
+    effect: list[float] = Field(
+        description="largest KL at a training prompt's answer when it alone is suppressed, nats"
+    )
     reads: list[list[str]]
     writes: list[list[str]]
 

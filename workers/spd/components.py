@@ -99,7 +99,8 @@ def data_start(
     """The dual basis of the token inputs: one component a token, V its normalised dual, U = W x rescaled.
 
     It reproduces the target on X (and its span) exactly. Among all duals the pseudo-inverse is the shortest; with
-    `background` B the one is taken that is quietest there: shortest under the metric BᵀB/n + s·I with s = mean(B²)/ridge. float64.
+    `background` B the one is taken that is quietest there: shortest under the metric BᵀB/n + s·I with
+    s = mean(B²)/ridge. In float64.
     """
     inputs = X.double()
     if background is not None:

@@ -1,7 +1,8 @@
 """Statistics of every component over the run's prompts, and what they give: labels and named groups.
 
 A token's importance for a component is its mean CI over the token's occurrences (positions that are masked) in training
-prompts; a component's strongest token is the one with the highest.
+prompts; a component's strongest token is the one with the highest. A named group holds the components that fire on a
+token and matter: those whose suppression alone moves a training prompt's answer, not the many that fire and change little.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from workers.spd.ablation import sparse_importances
 from workers.spd.artifact import HarvestColumns, HarvestGroup, HarvestPrompt
 from workers.spd.data import Prompt, clean_batch
 from workers.spd.decomposition import Decomposition
+from workers.spd.effects import single_effects
 from workers.spd.keys import ComponentKey
 from workers.spd.tokenizer import PromptTokenizer
 
 TOP_TOKENS = 5
+EFFECT_PROMPTS = 16
+GROUP_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -101,8 +105,13 @@ def harvest(
                 inner_activation=columns.inner_activation,
             )
         )
-    columns = _columns(decomposition, tokenizer, sums, counts, peak, above, total, positions, threshold)
-    return Harvest(columns, stored, _groups(columns))
+    alive = {site: (value > threshold).nonzero().flatten().tolist() for site, value in peak.items()}
+    train = [prompt.ids for prompt in prompts if prompt.data.split == "train"][:EFFECT_PROMPTS]
+    effects = single_effects(decomposition, clean_batch(decomposition.target, train, "answer"), alive)
+    columns = _columns(
+        decomposition, tokenizer, sums, counts, peak, above, total, effects, positions, threshold
+    )
+    return Harvest(columns, stored, groups_of(columns))
 
 
 def _columns(
@@ -113,12 +122,13 @@ def _columns(
     peak: dict[str, Tensor],
     above: dict[str, Tensor],
     total: dict[str, Tensor],
+    effects: dict[str, Tensor],
     positions: int,
     threshold: float,
 ) -> HarvestColumns:
     table = HarvestColumns(
         site=[], index=[], alive=[], mean_ci=[], max_ci=[], density=[], label=[], top_token=[], top_tokens=[],
-        write_norm=[], reads=[], writes=[],
+        write_norm=[], effect=[], reads=[], writes=[],
     )  # fmt: skip
     for site in decomposition.sites:
         V, U = decomposition.components.V[site], decomposition.components.U[site]
@@ -140,6 +150,7 @@ def _columns(
             table.top_token.append(top[0] if top else None)
             table.top_tokens.append(top)
             table.write_norm.append(float(f"{float(V[:, place].norm() * U[place].norm()):.6g}"))
+            table.effect.append(float(f"{float(effects[site][place]):.4g}"))
             table.reads.append(reads[place])
             table.writes.append(writes[place])
     return table
@@ -181,20 +192,24 @@ def _reads_and_writes(
     return reads, writes
 
 
-def _groups(columns: HarvestColumns) -> list[HarvestGroup]:
-    """One group a token: the alive components whose strongest token it is."""
-    by_token: dict[str, list[str]] = {}
-    for site, index, alive, token in zip(
-        columns.site, columns.index, columns.alive, columns.top_token, strict=True
+def groups_of(columns: HarvestColumns) -> list[HarvestGroup]:
+    """One group a token: of the alive components whose strongest token it is, those that matter.
+
+    A component matters whose effect is at least GROUP_SHARE of the largest among them.
+    """
+    by_token: dict[str, list[tuple[float, str]]] = {}
+    for site, index, alive, token, effect in zip(
+        columns.site, columns.index, columns.alive, columns.top_token, columns.effect, strict=True
     ):
         if alive and token is not None:
-            by_token.setdefault(token, []).append(str(ComponentKey(site, index)))
-    return [
-        HarvestGroup(
-            name=visible(token),
-            token=token,
-            components=keys,
-            why=f"{len(keys)} components whose highest mean causal importance is on {visible(token)}",
+            by_token.setdefault(token, []).append((effect, str(ComponentKey(site, index))))
+    groups: list[tuple[float, HarvestGroup]] = []
+    for token, members in by_token.items():
+        strongest = max(effect for effect, _ in members)
+        matter = [key for effect, key in members if effect >= GROUP_SHARE * strongest]
+        why = (
+            f"{len(members)} components fire most on {visible(token)}; these {len(matter)} matter: suppressed alone, "
+            f"each moves an answer by at least a tenth of what the strongest does ({strongest:.2g} nats)."
         )
-        for token, keys in sorted(by_token.items(), key=lambda item: (-len(item[1]), item[0]))
-    ]
+        groups.append((strongest, HarvestGroup(name=visible(token), token=token, components=matter, why=why)))
+    return [group for _, group in sorted(groups, key=lambda item: (-item[0], item[1].name))]
