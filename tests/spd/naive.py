@@ -79,7 +79,7 @@ def _by_position(weights: list[Tensor]):
 
 def close(found: Tensor, wanted: Tensor, relative: float = 1e-5) -> None:
     """Every position's logits within `relative` of the largest logit there."""
-    scale = wanted.abs().amax(-1, keepdim=True)
+    scale = wanted.abs().amax(-1, keepdim=True).clamp_min(1e-6)
     off = float(((found - wanted).abs() / scale).max())
     assert off <= relative, f"off by {off:.2e}"
 

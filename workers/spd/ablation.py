@@ -3,18 +3,19 @@
 suppress   m = 1 − strength at the chosen components, 1 at all others, remainder on: y = x Wᵀ − Σ strength · (x V_c) U_c
 keep_only  m = strength at the chosen components, 0 at all others, remainder off: y = Σ strength · (x V_c) U_c + b
 
-Nothing chosen to suppress is the target model itself, bit for bit. An engine holds no state of any request but a
-cache of clean passes keyed by token ids; masks travel as arguments, so any number of threads may use it at once.
+Nothing chosen to suppress is the target model itself, bit for bit. An engine holds no state of any request but
+caches keyed by content; masks travel as arguments, so any number of threads may use it at once. docs/ablation.md says
+what each mode means.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Generic, TypeVar
 
 import torch
 from safetensors.torch import load_file
@@ -25,83 +26,77 @@ from workers.spd.artifact import Artifact, ArtifactError
 from workers.spd.ci import CIFunctions
 from workers.spd.components import Components
 from workers.spd.decomposition import Decomposition
-from workers.spd.losses import kl_divergence
-from workers.spd.masks import SiteMask, masked, recorded
+from workers.spd.decomposition import Importances as SiteImportances
+from workers.spd.edits import Condition, Edit, Editor, Mode, Remainder
+from workers.spd.importances import SparseImportances, sparse_importances, sparse_row
+from workers.spd.outputs import (
+    MOST_TOP,
+    Entropy,
+    OutputStat,
+    PositionResult,
+    Rows,
+    ShiftRow,
+    kl_rows,
+    shifts,
+)
+from workers.spd.passes import CleanPass, Passes, Touch
+from workers.spd.selfcheck import beside, everything_on
 from workers.spd.targets import Report, Target, ensure_target, load_target
 
-Mode = Literal["suppress", "keep_only"]
-CACHED_PASSES = 32
+__all__ = [
+    "AblationEngine", "AblationResult", "AnswerShift", "CleanPass", "Condition", "Edit", "Entropy", "Mode",
+    "OutputStat", "PositionResult", "Remainder", "ShiftRow", "SparseImportances", "artifact_target",
+    "load_decomposition", "sparse_importances",
+]  # fmt: skip
+
 CACHED_BYTES = 256 * 2**20
+CACHED_ROWS = 100_000
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Edit:
-    """One component of an ablation. `strength` 0–1; `positions` None means all (see `AblationEngine.ablate`)."""
+class AnswerShift:
+    """Cross-entropy −log p of a given token at the last position, nats."""
 
-    site: str
-    index: int
-    strength: float = 1.0
-    positions: tuple[int, ...] | None = None
-
-
-@dataclass(frozen=True)
-class OutputStat:
-    """One token at one position: probability 0–1, logit, rank from 1."""
-
-    probability: float
-    logit: float
-    rank: int
-
-
-@dataclass(frozen=True)
-class ShiftRow:
     token_id: int
-    baseline: OutputStat
-    ablated: OutputStat
-
-
-@dataclass(frozen=True)
-class PositionResult:
-    """kl: KL(baseline ‖ ablated), nats; top: union of the top k before and after, by baseline probability."""
-
-    position: int
-    kl: float
-    top: list[ShiftRow]
-    watched: list[ShiftRow]
+    baseline_ce: float
+    ablated_ce: float
 
 
 @dataclass(frozen=True)
 class AblationResult:
     """max_kl: over all positions of the prompt, reported or not; self_check_max_kl: everything on against the
-    target, both in nats."""
+    target; kl: a position, of all; in nats. `cached`: the answer was kept from before, not computed anew."""
 
     positions: list[PositionResult]
     max_kl: float
     self_check_max_kl: float
+    kl: tuple[float, ...] = ()
+    answer: AnswerShift | None = None
+    cached: bool = False
 
 
-@dataclass(frozen=True)
-class SparseImportances:
-    """Columns of equal length; `site` indexes the artefact's sites, `component` is the index as trained."""
+class LRU(Generic[K, T]):
+    """The most recently used values up to a total size; at least one stays. Threads may share it."""
 
-    site: list[int]
-    position: list[int]
-    component: list[int]
-    ci: list[float]
-    inner_activation: list[float]
-    below_threshold: int
+    def __init__(self, most: int) -> None:
+        self.most, self._kept = most, OrderedDict[K, tuple[T, int]]()
+        self._lock = threading.Lock()
 
+    def get(self, key: K) -> T | None:
+        with self._lock:
+            if key not in self._kept:
+                return None
+            self._kept.move_to_end(key)
+            return self._kept[key][0]
 
-@dataclass(frozen=True)
-class CleanPass:
-    """The target's logits of a prompt, [seq, vocab], what its sites read, and the self-check (nats)."""
-
-    logits: Tensor
-    inputs: dict[str, Tensor]
-    self_check: float
-
-    def nbytes(self) -> int:
-        return sum(t.numel() * t.element_size() for t in [self.logits, *self.inputs.values()])
+    def put(self, key: K, value: T, size: int) -> None:
+        with self._lock:
+            self._kept[key] = (value, size)
+            self._kept.move_to_end(key)
+            while len(self._kept) > 1 and sum(size for _, size in self._kept.values()) > self.most:
+                self._kept.popitem(last=False)
 
 
 def load_decomposition(artifact: Artifact, target: Target) -> Decomposition:
@@ -150,15 +145,22 @@ class AblationEngine:
     """Live causal importances and ablations of one decomposition."""
 
     def __init__(self, artifact: Artifact, target: Target) -> None:
-        self.artifact, self.target = artifact, target
-        self.decomposition = load_decomposition(artifact, target)
-        self._place = {
-            (site, index): place
-            for site, indices in self.decomposition.components.index.items()
-            for place, index in enumerate(indices)
-        }
-        self._passes: OrderedDict[tuple[int, ...], CleanPass] = OrderedDict()
-        self._lock = threading.Lock()
+        self._set(load_decomposition(artifact, target))
+
+    @classmethod
+    def over(cls, decomposition: Decomposition) -> AblationEngine:
+        """An engine over a decomposition in memory."""
+        engine = cls.__new__(cls)
+        engine._set(decomposition)
+        return engine
+
+    def _set(self, decomposition: Decomposition) -> None:
+        self.decomposition, self.target = decomposition, decomposition.target
+        target = decomposition.target
+        self.passes = Passes(target)
+        self.editor = Editor(self.decomposition, self.passes)
+        self._cleans: LRU[tuple[int, ...], CleanPass] = LRU(CACHED_BYTES)
+        self._answers: LRU[Hashable, AblationResult] = LRU(CACHED_ROWS)
 
     @classmethod
     def load(
@@ -185,152 +187,185 @@ class AblationEngine:
 
     def has(self, site: str, index: int) -> bool:
         """Whether the artefact holds this component."""
-        return (site, index) in self._place
+        return (site, index) in self.editor.place
+
+    # --- what is known of a prompt ----------------------------------------------------------------------------
 
     @torch.inference_mode()
     def clean(self, token_ids: Sequence[int]) -> CleanPass:
         """The target's own pass of a prompt, kept for the next question about it."""
         key = tuple(token_ids)
-        with self._lock:
-            if key in self._passes:
-                self._passes.move_to_end(key)
-                return self._passes[key]
-        tokens = torch.tensor([key], device=self.target.device)
-        with recorded() as inputs:
-            logits = self.target.logits(tokens)[0]
-        found = CleanPass(logits, inputs, self._self_check(tokens, logits))
-        with self._lock:
-            self._passes[key] = found
-            while len(self._passes) > 1 and (
-                len(self._passes) > CACHED_PASSES
-                or sum(p.nbytes() for p in self._passes.values()) > CACHED_BYTES
-            ):
-                self._passes.popitem(last=False)
+        found = self._cleans.get(key)
+        if found is None:
+            found = self.passes.clean(key)
+            self._cleans.put(key, found, found.nbytes())
         return found
 
-    def _self_check(self, tokens: Tensor, logits: Tensor) -> float:
-        """Everything on, through the components: the largest KL from the target over the positions, nats.
-
-        The remainder's output x Δᵀ = x Wᵀ − (x V) U is formed and the components are added back one mask at a time,
-        as `coefficient` −1 and then +1, so a broken V, U or hook shows.
-        """
-        V, U = self.decomposition.components.V, self.decomposition.components.U
-        masks = {
-            site: SiteMask(
-                torch.cat([V[site], V[site]], dim=1),
-                torch.cat([U[site], U[site]], dim=0),
-                torch.cat([-torch.ones(V[site].shape[1]), torch.ones(V[site].shape[1])]).to(V[site]),
-            )
-            for site in self.decomposition.sites
-        }
-        with masked(masks):
-            again = self.target.logits(tokens)[0]
-        return max(0.0, float(kl_divergence(torch.log_softmax(logits.double(), -1), again.double()).max()))
+    def baseline(self, clean: CleanPass) -> tuple[Rows, Tensor]:
+        """The clean pass's output with its top tokens, [seq, k]; worked out once."""
+        with clean.lock:
+            if "baseline" not in clean.known:
+                rows = Rows.of(clean.logits)
+                top = rows.logits.topk(min(MOST_TOP, rows.logits.shape[-1])).indices
+                clean.known["baseline"] = rows, top
+            return clean.known["baseline"]
 
     @torch.inference_mode()
+    def site_importances(self, clean: CleanPass) -> SiteImportances:
+        """Inner activations and causal importances of all sites, from the clean pass; worked out once, and then
+        what the sites read is let go."""
+        with clean.lock:
+            if "importances" not in clean.known:
+                inputs = clean.inputs or self.passes.clean(clean.token_ids).inputs
+                clean.known["importances"] = self.decomposition.importances(inputs or {})
+                clean.inputs = None
+            return clean.known["importances"]
+
     def importances(self, token_ids: Sequence[int], threshold: float = 0.0) -> SparseImportances:
         """Causal importances of a prompt above `threshold`, in site order, then position, then component."""
-        return sparse_importances(self.decomposition, self.clean(token_ids).inputs, threshold)[0]
+        return sparse_row(self.decomposition, self.site_importances(self.clean(token_ids)), 0, threshold)
 
-    def _masks(self, edits: Sequence[Edit], mode: Mode, seq: int) -> dict[str, SiteMask]:
-        decomposition = self.decomposition
-        V, U = decomposition.components.V, decomposition.components.U
-        start = 1 if decomposition.first_unmasked else 0
-        by_site: dict[str, list[Edit]] = {}
-        for edit in edits:
-            assert 0 <= edit.strength <= 1, edit
-            assert (edit.site, edit.index) in self._place, edit
-            by_site.setdefault(edit.site, []).append(edit)
-        masks: dict[str, SiteMask] = {}
-        for site in decomposition.sites if mode == "keep_only" else by_site:
-            chosen = by_site.get(site, [])
-            places = [self._place[site, edit.index] for edit in chosen]
-            amount = torch.zeros(seq, len(chosen))
-            for column, edit in enumerate(chosen):
-                rows = range(start, seq) if edit.positions is None else edit.positions
-                assert all(0 <= row < seq for row in rows), edit
-                amount[list(rows), column] = edit.strength
-            amount = amount.to(V[site])
-            if mode == "suppress":
-                masks[site] = SiteMask(V[site][:, places], U[site][places], -amount)
-            else:
-                delta = torch.zeros(seq, 1).to(V[site])
-                delta[:start] = 1
-                amount[:start] = 0
-                masks[site] = SiteMask(V[site][:, places], U[site][places], amount, delta)
-        return masks
+    # --- passes -----------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
+    def logits(
+        self, clean: CleanPass, conditions: Sequence[Condition], *, last: int | None = None
+    ) -> tuple[int, Tensor]:
+        """Logits under each condition from the first position any of them touches on: (position, [conditions,
+        positions, vocab]). With `last`, only that many positions from the end."""
+        seq = len(clean.token_ids)
+        touches = [self.editor.touch(condition, seq) for condition in conditions]
+        touch = Touch(min(t.block for t in touches), min(t.position for t in touches))
+        first = touch.position if last is None else max(touch.position, seq - last)
+        start = self.passes.start(clean, touch)
+        masks = self.editor.masks([self.editor.site_edits(c, start.position, seq) for c in conditions])
+        keep = None
+        if first > start.position:
+            keep = torch.arange(first - start.position, seq - start.position, device=self.target.device)
+        rows = len(conditions)
+        if "self_check" in clean.known:
+            return first, self.passes.resumed(clean, masks, start, batch=rows, keep=keep)
+        # The self-check of this prompt is still owed: it is one row more of this pass, which then runs whole.
+        if start.position or last is not None:
+            self.self_check(clean)
+            return first, self.passes.resumed(clean, masks, start, batch=rows, keep=keep)
+        together = beside(self.decomposition, masks, rows)
+        logits = self.passes.resumed(clean, together, Touch(0, 0), batch=rows + 1)
+        self._checked(clean, logits[rows])
+        return first, logits[:rows, first:]
+
+    @torch.inference_mode()
+    def self_check(self, clean: CleanPass) -> float:
+        """Everything on through the components against the target: the largest KL over the positions, nats. It costs
+        a pass, so it is paid once a prompt."""
+        if "self_check" not in clean.known:
+            masks = everything_on(self.decomposition)
+            self._checked(clean, self.passes.resumed(clean, masks, Touch(0, 0))[0])
+        return clean.known["self_check"]
+
+    def _checked(self, clean: CleanPass, logits: Tensor) -> None:
+        clean.known["self_check"] = float(kl_rows(self.baseline(clean)[0], Rows.of(logits)).max())
+
+    # --- answers ----------------------------------------------------------------------------------------------
+
     def ablate(
         self,
         token_ids: Sequence[int],
         edits: Sequence[Edit],
         *,
         mode: Mode = "suppress",
+        remainder: Remainder | None = None,
         top_k: int = 10,
         watch: Sequence[int] = (),
         positions: Sequence[int] | None = None,
+        answer: int | None = None,
+        recompute: bool = False,
     ) -> AblationResult:
         """Run one ablation and compare it with the target, position by position.
 
         Where the decomposition leaves the first position to the target (an attention sink), an edit with `positions`
         None means all but the first; naming position 0 reaches it.
         """
-        clean = self.clean(token_ids)
-        seq = len(token_ids)
-        tokens = torch.tensor([list(token_ids)], device=self.target.device)
-        with masked(self._masks(edits, mode, seq)):
-            logits = self.target.logits(tokens)[0]
-        before = torch.log_softmax(clean.logits.double(), dim=-1)
-        kl = kl_divergence(before, logits.double()).clamp_min(0)
-        results = [
-            _position(position, float(kl[position]), clean.logits[position], logits[position], top_k, watch)
-            for position in (range(seq) if positions is None else positions)
+        return self.conditions(
+            token_ids, [Condition(tuple(edits), mode, remainder)], top_k=top_k, watch=watch, positions=positions,
+            answer=answer, recompute=recompute,
+        )[0]  # fmt: skip
+
+    @torch.inference_mode()
+    def conditions(
+        self,
+        token_ids: Sequence[int],
+        conditions: Sequence[Condition],
+        *,
+        top_k: int = 10,
+        watch: Sequence[int] = (),
+        positions: Sequence[int] | None = None,
+        answer: int | None = None,
+        recompute: bool = False,
+    ) -> list[AblationResult]:
+        """Several ablations of one prompt, in one pass where they are not known already."""
+        asked = (top_k, tuple(watch), None if positions is None else tuple(positions), answer)
+        keys = [(tuple(token_ids), condition, *asked) for condition in conditions]
+        kept = [None if recompute else self._answers.get(key) for key in keys]
+        missing = [place for place, found in enumerate(kept) if found is None]
+        if missing:
+            clean = self.clean(token_ids)
+            acting = [place for place in missing if self.acts(conditions[place], len(token_ids))]
+            logits: dict[int, Tensor] = {}
+            first = len(token_ids)
+            if acting:
+                first, stacked = self.logits(clean, [conditions[place] for place in acting])
+                logits = dict(zip(acting, stacked, strict=True))
+            self.self_check(clean)
+            for place in missing:
+                result = self._result(clean, first, logits.get(place), top_k, watch, positions, answer)
+                size = sum(len(p.top) + len(p.watched) for p in result.positions) + len(result.kl)
+                self._answers.put(keys[place], result, size)
+                kept[place] = result
+        new = set(missing)
+        return [
+            found if place in new else replace(found, cached=True)
+            for place, found in enumerate(kept)
+            if found is not None
         ]
-        return AblationResult(results, float(kl.max()), clean.self_check)
+
+    def acts(self, condition: Condition, seq: int) -> bool:
+        """Whether a condition changes anything at all."""
+        if condition.mode == "keep_only" or not condition.keeps_remainder:
+            return True
+        return any(edit.strength > 0 and self.editor.rows(edit, seq) for edit in condition.edits)
+
+    def _result(
+        self,
+        clean: CleanPass,
+        first: int,
+        logits: Tensor | None,
+        top_k: int,
+        watch: Sequence[int],
+        positions: Sequence[int] | None,
+        answer: int | None,
+    ) -> AblationResult:
+        """Compare [positions from `first` on, vocab] with the clean pass; None means that nothing changed."""
+        before, top = self.baseline(clean)
+        seq = len(clean.token_ids)
+        after, kl = before, before.total.new_zeros(seq)
+        if logits is not None:
+            changed = Rows.of(logits)
+            kl[first:] = kl_rows(before.pick(slice(first, None)), changed)
+            after = changed if first == 0 else _joined(before, changed, first)
+        asked = list(range(seq) if positions is None else positions)
+        at = slice(None) if positions is None else torch.tensor(asked, device=kl.device)
+        answered = None
+        if answer is not None:
+            ces = [-rows.log_probability(seq - 1, answer) for rows in (before, after)]
+            answered = AnswerShift(answer, *ces)
+        results = shifts(asked, before.pick(at), after.pick(at), kl[at], top_k, watch, before_top=top[at])
+        nats = tuple(kl.tolist())
+        return AblationResult(results, max(nats), clean.known["self_check"], nats, answered)
 
 
-def _position(
-    position: int, kl: float, before: Tensor, after: Tensor, top_k: int, watch: Sequence[int]
-) -> PositionResult:
-    before, after = before.float(), after.float()
-    p, q = before.softmax(-1), after.softmax(-1)
-    k = min(top_k, before.numel())
-    union = dict.fromkeys([*before.topk(k).indices.tolist(), *after.topk(k).indices.tolist()])
-    order = sorted(union, key=lambda token: -float(p[token]))
-
-    def stat(token: int, logits: Tensor, probabilities: Tensor) -> OutputStat:
-        rank = int((logits > logits[token]).sum()) + 1
-        return OutputStat(float(probabilities[token]), float(logits[token]), rank)
-
-    def row(token: int) -> ShiftRow:
-        return ShiftRow(token, stat(token, before, p), stat(token, after, q))
-
-    return PositionResult(position, kl, [row(t) for t in order], [row(t) for t in watch])
-
-
-def sparse_importances(
-    decomposition: Decomposition, inputs: dict[str, Tensor], threshold: float
-) -> list[SparseImportances]:
-    """Sparse causal importances of each prompt of a clean pass, rounded to six digits."""
-    found = decomposition.importances(inputs)
-    batch = next(iter(found.g.values())).shape[0]
-    results = [SparseImportances([], [], [], [], [], 0) for _ in range(batch)]
-    below = [0] * batch
-    for number, site in enumerate(decomposition.sites):
-        g, inner, index = found.g[site], found.inner[site], decomposition.components.index[site]
-        for row in range(batch):
-            above = (g[row] > max(threshold, 0.0)).nonzero()
-            below[row] += int((g[row] > 0).sum()) - above.shape[0]
-            columns = results[row]
-            columns.site.extend([number] * above.shape[0])
-            columns.position.extend(above[:, 0].tolist())
-            columns.component.extend(index[place] for place in above[:, 1].tolist())
-            columns.ci.extend(round(v, 6) for v in g[row][above[:, 0], above[:, 1]].tolist())
-            columns.inner_activation.extend(
-                float(f"{v:.6g}") for v in inner[row][above[:, 0], above[:, 1]].tolist()
-            )
-    return [
-        SparseImportances(c.site, c.position, c.component, c.ci, c.inner_activation, b)
-        for c, b in zip(results, below, strict=True)
-    ]
+def _joined(before: Rows, changed: Rows, first: int) -> Rows:
+    return Rows(
+        *(torch.cat([getattr(before, name)[:first], getattr(changed, name)])
+          for name in ("logits", "most", "total", "entropy"))
+    )  # fmt: skip
