@@ -206,6 +206,7 @@ def _job(record: JobRecord, curve: list[Point] | None, present: set[str]) -> Job
     """A record as the wire has it."""
     row = record.progress
     running = record.state == "running"
+    trains = running and record.executor in present
     done = record.state == "done"
     return Job(
         id=record.id,
@@ -218,8 +219,8 @@ def _job(record: JobRecord, curve: list[Point] | None, present: set[str]) -> Job
         step=record.steps if done else row.step if row is not None else 0,
         steps=record.steps,
         progress=1.0 if done else row.fraction if row is not None else 0.0,
-        rate=row.rate if row is not None and running else None,
-        remaining_seconds=row.remaining_seconds if row is not None and running else None,
+        rate=row.rate if row is not None and trains else None,
+        remaining_seconds=row.remaining_seconds if row is not None and trains else None,
         created_at=_when(record.created_at),
         started_at=_when(row.started_at) if row is not None else None,
         finished_at=_when(record.finished_at) if record.finished_at is not None else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,36 @@ def test_a_waiting_job_can_be_cancelled(api: TestClient) -> None:
     cancelled = api.post(f"/api/jobs/{job['id']}/cancel").json()
     assert (cancelled["state"], cancelled["place"]) == ("cancelled", None)
     assert cancelled["finished_at"] is not None
+
+
+def test_a_job_that_waits_for_a_worker_that_is_not_there_says_so(
+    api: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = api.post("/api/jobs", json={"config": plain()}).json()
+    assert job["message"] is None, "a worker that starts with the server needs a moment"
+    monkeypatch.setattr("backend.services.jobs.WORKER_STARTS_SECONDS", 0.0)
+    assert api.get(f"/api/jobs/{job['id']}").json()["message"].startswith("No worker is running.")
+
+
+@pytest.mark.slow
+def test_a_job_whose_worker_has_gone_says_so_and_shows_no_rate(
+    api: TestClient, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.jobs.heartbeat.LOST_SECONDS", 5.0)
+    job = api.post("/api/jobs", json={"config": plain(steps=2_000, wishes="sleep=0.05")}).json()
+    child = workers.start()
+    follow(api, job["id"], lambda now: now["step"] > 5)
+    child.kill()
+    gone = follow(api, job["id"], lambda now: "Its worker has gone." in (now["message"] or ""))
+    assert (gone["state"], gone["rate"], gone["remaining_seconds"]) == ("running", None, None)
+
+
+def follow(api: TestClient, id: str, is_there: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    end = time.monotonic() + 60
+    while not is_there(job := api.get(f"/api/jobs/{id}").json()):
+        assert time.monotonic() < end, job
+        time.sleep(0.1)
+    return job
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", ""), ("POST", "/cancel"), ("GET", "/events")])

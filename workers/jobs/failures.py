@@ -7,6 +7,7 @@ import errno
 from workers.spd.artifact import ArtifactError
 from workers.spd.config import ConfigError
 
+LONGEST = 600
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -48,7 +49,7 @@ def sentence(error: BaseException, *, job_id: str, device: str) -> str:
                 "or a smaller batch."
             )
     if type(error).__name__ == "TargetError" or isinstance(error, ConfigError | ArtifactError | JobError):
-        return str(error)
+        return " ".join(str(error).split())[:LONGEST]
     if type(error).__name__ == "CheckpointError":
         return "The job's checkpoint is damaged, so it cannot go on. Start the job again."
     if isinstance(error, FloatingPointError):
