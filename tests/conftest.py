@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from tests import factories
 
-for name in [name for name in os.environ if name.startswith("UNWEAVE_") and name != "UNWEAVE_HOME"]:
+for name in [name for name in os.environ if name.startswith("UNWEAVE_")]:
     del os.environ[name]  # a developer's own settings change nothing here
 
 Open = Callable[..., TestClient]

@@ -12,7 +12,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 from sqlalchemy import Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -71,7 +71,7 @@ class Database:
                 f"The database {self.shown} was made by a newer version of Unweave. Upgrade Unweave, or choose "
                 "another home folder with --home."
             ) from None
-        except OperationalError as error:
+        except DBAPIError as error:
             raise DatabaseError(f"The database {self.shown} cannot be opened: {error.orig}.") from None
 
     def revision(self) -> str | None:

@@ -343,7 +343,7 @@ export interface paths {
         put?: never;
         /**
          * Cancel Job
-         * @description Stop a job; its checkpoint is kept until the job is removed.
+         * @description Cancel a job that waits or runs; what it made so far is removed. A job that has ended stays as it is.
          */
         post: operations["cancel_job"];
         delete?: never;
@@ -361,7 +361,8 @@ export interface paths {
         };
         /**
          * Stream Job Events
-         * @description Server-sent events: each `job` event's data is a Job; the stream ends when the job does.
+         * @description Server-sent events: a `job` event, its data a whole Job, whenever something changed (at most twice a second);
+         *     `end` when the job has ended, after which the stream closes and a client should not connect again.
          */
         get: operations["stream_job_events"];
         put?: never;
@@ -588,7 +589,10 @@ export interface components {
             /** Values */
             values: (number | null)[];
         };
-        /** CurvePoint */
+        /**
+         * CurvePoint
+         * @description What a training step measured: the losses by name.
+         */
         CurvePoint: {
             /** Step */
             step: number;
@@ -1033,7 +1037,10 @@ export interface components {
         Job: {
             /** Id */
             id: string;
-            /** Name */
+            /**
+             * Name
+             * @description slug the result will have
+             */
             name: string;
             /** Preset */
             preset: string | null;
@@ -1044,29 +1051,40 @@ export interface components {
             state: "queued" | "running" | "done" | "failed" | "cancelled";
             /**
              * Stage
-             * @description queued, target, train, harvest, evidence, store
+             * @description queued, target, train, harvest, evidence, store; of an ended job the last it reached
              */
             stage: string;
             /**
+             * Message
+             * @description what is being done this moment, a plain sentence
+             */
+            message?: string | null;
+            /**
              * Place
-             * @description jobs ahead in the queue, while queued
+             * @description queued jobs that start before this one; 0 is the next
              */
             place?: number | null;
-            /** Step */
+            /**
+             * Step
+             * @description training steps done
+             */
             step: number;
             /** Steps */
             steps: number;
             /**
              * Progress
-             * @description 0–1
+             * @description 0–1, over all stages
              */
             progress: number;
             /**
              * Rate
-             * @description steps a second
+             * @description training steps a second, while running
              */
             rate?: number | null;
-            /** Remaining Seconds */
+            /**
+             * Remaining Seconds
+             * @description of the training, while running
+             */
             remaining_seconds: number | null;
             /**
              * Created At
@@ -1077,7 +1095,10 @@ export interface components {
             started_at: string | null;
             /** Finished At */
             finished_at: string | null;
-            /** Error */
+            /**
+             * Error
+             * @description why it failed and what to do, a plain sentence
+             */
             error: string | null;
             /**
              * Decomposition
@@ -1085,20 +1106,29 @@ export interface components {
              */
             decomposition: string | null;
             /**
+             * Worker
+             * @description the worker that runs it, as in GET /api/health
+             */
+            worker?: string | null;
+            /**
              * Resumed
-             * @description how often it went on from a checkpoint after a crash
+             * @description how often it went on from a checkpoint after its worker went away
              * @default 0
              */
             resumed: number;
             /**
              * Curve
+             * @description left out in lists
              * @default []
              */
             curve: components["schemas"]["CurvePoint"][];
         };
         /**
          * JobRequest
-         * @description A preset by name, or a whole config; `overrides` are dotted keys set on top ({"steps": 200}).
+         * @description A preset by name or a whole config (exactly one); `overrides` are dotted keys set on top ({"steps": 200}).
+         *
+         *     With `name`, the result gets exactly that name, or the answer is 409 with a free one in `details.suggestion`.
+         *     Without, it gets the config's name, with -2, -3, … where that is taken.
          */
         JobRequest: {
             /** Preset */
