@@ -17,9 +17,10 @@ import { followSystemTheme } from './state/theme'
 const queryClient = new QueryClient({
   defaultOptions: {
     queries: {
-      // What the server has understood and refused will be refused again; only a lost connection is worth another try.
+      // What the server has refused in words will be refused again; only a lost connection is worth another try.
       retry: (failures, error) =>
-        failures < 2 && !(error instanceof ApiError && error.status >= 400 && error.status < 500),
+        failures < 2 &&
+        !(error instanceof ApiError && error.code !== 'offline' && error.code !== 'unreadable'),
       retryDelay: 400,
       refetchOnWindowFocus: false,
       networkMode: 'always',

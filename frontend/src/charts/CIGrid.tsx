@@ -91,15 +91,16 @@ export function CIGrid(props: CIGridProps) {
                     className="cigrid-column"
                     style={{ width: widths[b]?.[c] }}
                     aria-pressed={selected.block === b && selected.column === c}
-                    aria-label={`${block.name}, position ${c}, ${visible(token.piece)}, id ${token.id}`}
                     onClick={() => toggleColumn(b, c)}
                     onFocus={() => setHover({ block: b, row: null, column: c })}
                     onBlur={() => setHover(null)}
                     onMouseEnter={() => setHover({ block: b, row: null, column: c })}
                     onMouseLeave={() => setHover(null)}
                   >
+                    <span className="hidden-visually">{block.name}, position </span>
                     <small>{c}</small>
-                    <span>{visible(token.piece)}</span>
+                    <span className="cigrid-token">{visible(token.piece)}</span>
+                    <span className="hidden-visually">, id {token.id}</span>
                   </button>
                 ))}
               </div>
@@ -125,7 +126,7 @@ export function CIGrid(props: CIGridProps) {
                   aria-pressed={selected.row === row.id}
                   aria-label={
                     row.kind === 'layer'
-                      ? `Layer ${row.layer}`
+                      ? `L${row.layer}, the whole layer`
                       : row.layer === null
                         ? row.id
                         : `L${row.layer} ${rowName(row)}`

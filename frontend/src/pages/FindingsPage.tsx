@@ -5,6 +5,7 @@ import { queries } from '@/api/queries'
 import { count } from '@/api/words'
 import { FindingCard } from '@/panels/finding/FindingCard'
 import { useDebounced, useTitle } from '@/state/hooks'
+import { forgetProblems, useProblems } from '@/state/problems'
 import { Button } from '@/ui/controls'
 import { AddressProblems, Empty, ErrorNotice, Skeleton } from '@/ui/surfaces'
 
@@ -18,7 +19,7 @@ export function FindingsPage() {
   useEffect(() => {
     if (settled !== (search.q ?? ''))
       void navigate({
-        search: { ...search, problems: undefined, q: settled === '' ? undefined : settled },
+        search: { ...search, q: settled === '' ? undefined : settled },
         replace: true,
       })
   }, [settled])
@@ -43,7 +44,7 @@ export function FindingsPage() {
           onChange={(event) => setText(event.target.value)}
         />
       </div>
-      <AddressProblems problems={search.problems} />
+      <AddressProblems problems={useProblems('findings')} onDismiss={() => forgetProblems('findings')} />
       <ErrorNotice error={query.error} onRetry={() => query.refetch()} />
       {query.isPending && <Skeleton height={180} label="Loading the findings" />}
       <div className={`finding-grid ${query.isPlaceholderData ? 'stale' : ''}`}>

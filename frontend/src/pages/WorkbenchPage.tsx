@@ -11,6 +11,7 @@ import { ShareDialog } from '@/panels/share/ShareDialog'
 import { ShiftPanel } from '@/panels/shift/ShiftPanel'
 import { TargetNotice } from '@/panels/target/TargetNotice'
 import { useTitle } from '@/state/hooks'
+import { forgetProblems, useProblems } from '@/state/problems'
 import { useWorkbench } from '@/state/useWorkbench'
 import { AddressProblems, ErrorNotice, Skeleton } from '@/ui/surfaces'
 import { LoadFailed } from './Root'
@@ -42,7 +43,7 @@ function Bench({ decomposition }: { decomposition: Decomposition }) {
         <ShareDialog bench={bench} />
       </div>
       <div className="bench-notices">
-        <AddressProblems problems={bench.search.problems} />
+        <AddressProblems problems={useProblems('workbench')} onDismiss={() => forgetProblems('workbench')} />
         <TargetNotice decomposition={decomposition} />
         <ErrorNotice error={bench.groupsError} />
       </div>

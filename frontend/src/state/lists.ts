@@ -1,6 +1,7 @@
 /** The addresses of the lists: what is searched, sorted and filtered. */
 import type { ComponentSort } from '@/api/types'
-import { SearchReader, tidy, type WithProblems } from './search'
+import { noteProblems } from './problems'
+import { SearchReader } from './search'
 
 export const COMPONENT_SORTS = [
   'key',
@@ -10,7 +11,7 @@ export const COMPONENT_SORTS = [
   'label',
 ] as const satisfies readonly ComponentSort[]
 
-export interface ComponentsSearch extends WithProblems {
+export interface ComponentsSearch {
   q?: string
   site?: string
   sort?: ComponentSort
@@ -27,15 +28,18 @@ export function validateComponents(raw: Record<string, unknown>): ComponentsSear
     order: read.choice('order', ['asc', 'desc']),
     alive: read.choice('alive', ['all', 'dead']),
   }
-  return tidy(search, read.problems)
+  noteProblems('components', read.problems)
+  return search
 }
 
-export interface FindingsSearch extends WithProblems {
+export interface FindingsSearch {
   q?: string
   decomposition?: string
 }
 
 export function validateFindings(raw: Record<string, unknown>): FindingsSearch {
   const read = new SearchReader(raw)
-  return tidy({ q: read.text('q', 200), decomposition: read.text('decomposition', 200) }, read.problems)
+  const search = { q: read.text('q', 200), decomposition: read.text('decomposition', 200) }
+  noteProblems('findings', read.problems)
+  return search
 }

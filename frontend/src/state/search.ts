@@ -2,11 +2,6 @@
 
 export type RawSearch = Record<string, string[]>
 
-/** Every search type may carry what was wrong with the address it was read from; it never goes back into one. */
-export interface WithProblems {
-  problems?: string[]
-}
-
 export function parseSearch(text: string): RawSearch {
   const raw: RawSearch = {}
   for (const [name, value] of new URLSearchParams(text)) {
@@ -18,7 +13,7 @@ export function parseSearch(text: string): RawSearch {
 export function stringifySearch(search: Record<string, unknown>): string {
   const out = new URLSearchParams()
   for (const [name, value] of Object.entries(search)) {
-    if (name === 'problems' || value === undefined || value === null) continue
+    if (value === undefined || value === null) continue
     for (const one of Array.isArray(value) ? value : [value]) out.append(name, String(one))
   }
   const text = out
@@ -88,10 +83,3 @@ export class SearchReader {
 }
 
 export const clip = (text: string, max = 60) => (text.length > max ? `${text.slice(0, max)}…` : text)
-
-/** A search without its empty values, with the problems if there are any. */
-export function tidy<T extends object>(search: T, problems: string[]): T & WithProblems {
-  const entries = Object.entries(search).filter(([, value]) => value !== undefined)
-  if (problems.length > 0) entries.push(['problems', problems])
-  return Object.fromEntries(entries) as T & WithProblems
-}

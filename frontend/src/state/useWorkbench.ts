@@ -90,7 +90,7 @@ export function useWorkbench(decomposition: Decomposition) {
   const set = useCallback<SetSearch>(
     (patch, options) =>
       void navigate({
-        search: (old) => withoutDefaults({ ...old, problems: undefined, ...patch }),
+        search: (old) => withoutDefaults({ ...old, ...patch }),
         replace: options?.replace,
         resetScroll: false,
       }),

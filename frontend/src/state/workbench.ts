@@ -8,8 +8,9 @@
  */
 import type { BasketEntry } from './basket'
 import { decodeEntry, MAX_ENTRIES } from './basket'
+import { noteProblems } from './problems'
 import { decodePrompt, MAX_PROMPTS, type PromptSpec } from './prompts'
-import { clip, SearchReader, tidy, type WithProblems } from './search'
+import { clip, SearchReader } from './search'
 
 export const CONDITIONS = ['none', 'a', 'b', 'ab'] as const
 export const SHIFT_SORTS = ['token', 'before', 'after', 'dp', 'dlogit', 'rank', 'interaction'] as const
@@ -17,7 +18,7 @@ export type Condition = (typeof CONDITIONS)[number]
 export type ShiftSort = (typeof SHIFT_SORTS)[number]
 export const TOP_K = 10
 
-export interface WorkbenchSearch extends WithProblems {
+export interface WorkbenchSearch {
   p?: string[]
   n?: number
   row?: string
@@ -46,7 +47,11 @@ const DEFAULTS: Partial<WorkbenchSearch> = {
   k: TOP_K,
 }
 
-export function validateWorkbench(raw: Record<string, unknown>): WorkbenchSearch {
+/**
+ * Every name is in the answer, empty or not: the router lays it over the raw address, where whatever it does not name
+ * would shine through.
+ */
+export function readWorkbench(raw: Record<string, unknown>): { search: WorkbenchSearch; problems: string[] } {
   const read = new SearchReader(raw)
   const prompts = read.all('p')
   if (prompts.length > MAX_PROMPTS)
@@ -78,16 +83,24 @@ export function validateWorkbench(raw: Record<string, unknown>): WorkbenchSearch
     sort: read.choice('sort', SHIFT_SORTS),
     dir: read.choice('dir', ['asc', 'desc']),
   }
-  return tidy(withoutDefaults(search), read.problems)
+  return { search: withoutDefaults(search), problems: read.problems }
 }
 
+export function validateWorkbench(raw: Record<string, unknown>): WorkbenchSearch {
+  const { search, problems } = readWorkbench(raw)
+  noteProblems('workbench', problems)
+  return search
+}
+
+/** The search with every value that is the usual one left empty, so that it stays out of the address. */
 export function withoutDefaults(search: WorkbenchSearch): WorkbenchSearch {
-  const entries = Object.entries(search).filter(([name, value]) => {
-    if (value === undefined || value === DEFAULTS[name as keyof WorkbenchSearch]) return false
-    if ((name === 'a' || name === 'b') && Array.isArray(value)) return value.length > 0
-    return !(name === 'at' && Array.isArray(value) && value.every((position) => position === -1))
-  })
-  return Object.fromEntries(entries)
+  const usual = (name: string, value: unknown) =>
+    value === DEFAULTS[name as keyof WorkbenchSearch] ||
+    ((name === 'a' || name === 'b') && Array.isArray(value) && value.length === 0) ||
+    (name === 'at' && Array.isArray(value) && value.every((position) => position === -1))
+  return Object.fromEntries(
+    Object.entries(search).map(([name, value]) => [name, usual(name, value) ? undefined : value]),
+  )
 }
 
 function readBasket(read: SearchReader, name: 'a' | 'b'): string[] | undefined {

@@ -1,6 +1,6 @@
 /** Surfaces: panels, notices, dialogs, popovers, and the states in which there is nothing to show yet. */
 import { Dialog as RDialog, Popover as RPopover } from 'radix-ui'
-import { type ReactNode, useEffect, useId, useState } from 'react'
+import { type ReactNode, useId, useState } from 'react'
 import { sentenceOf } from '@/api/client'
 import { Button } from './controls'
 import { Icon } from './Icon'
@@ -86,16 +86,11 @@ export function ErrorNotice({
 }
 
 /** What was wrong with the address: kept until dismissed, though the address itself has been put right. */
-export function AddressProblems({ problems }: { problems: string[] | undefined }) {
-  const [kept, setKept] = useState<string[]>([])
-  const now = problems?.join('\n') ?? ''
-  useEffect(() => {
-    if (now) setKept(now.split('\n'))
-  }, [now])
-  if (kept.length === 0) return null
+export function AddressProblems({ problems, onDismiss }: { problems: string[]; onDismiss: () => void }) {
+  if (problems.length === 0) return null
   return (
-    <Notice tone="warn" onDismiss={() => setKept([])}>
-      {kept.map((problem) => (
+    <Notice tone="warn" onDismiss={onDismiss}>
+      {problems.map((problem) => (
         <div key={problem}>{problem}</div>
       ))}
     </Notice>

@@ -8,6 +8,7 @@ import type { ComponentRow, ComponentSort, Decomposition } from '@/api/types'
 import { count, figure, shortKey, visible } from '@/api/words'
 import { useDebounced, useSlow } from '@/state/hooks'
 import type { ComponentsSearch } from '@/state/lists'
+import { forgetProblems, useProblems } from '@/state/problems'
 import { useShortcuts } from '@/state/shortcuts'
 import { Seg } from '@/ui/controls'
 import { AddressProblems, Empty, ErrorNotice, Recomputing } from '@/ui/surfaces'
@@ -29,7 +30,7 @@ export function ComponentTable({ decomposition }: { decomposition: Decomposition
   const navigate = useNavigate({ from: '/d/$id/components' })
   const set = (patch: Partial<ComponentsSearch>, replace = false) =>
     void navigate({
-      search: (old) => ({ ...old, problems: undefined, ...patch }),
+      search: (old) => ({ ...old, ...patch }),
       replace,
       resetScroll: false,
     })
@@ -130,7 +131,7 @@ export function ComponentTable({ decomposition }: { decomposition: Decomposition
           {query.data ? `${count(total)} found` : ''}
         </span>
       </div>
-      <AddressProblems problems={search.problems} />
+      <AddressProblems problems={useProblems('components')} onDismiss={() => forgetProblems('components')} />
       <ErrorNotice error={query.error} onRetry={() => query.refetch()} />
       <section className={`vtable ${slow ? 'stale' : ''}`} ref={box} aria-label="Component rows">
         <table aria-label="Components" aria-rowcount={total + 1}>

@@ -5,6 +5,7 @@ import { encodeEntry } from '@/state/basket'
 import { encodePrompt } from '@/state/prompts'
 import { Piece } from '@/ui/Piece'
 import { Panel } from '@/ui/surfaces'
+import { TableScroll } from '@/ui/TableScroll'
 
 /** The run's own test of selectivity: each line can be opened in the workbench and seen again. */
 export function AblationChecks({ checks, id }: { checks: AblationCheck[]; id: string }) {
@@ -12,7 +13,7 @@ export function AblationChecks({ checks, id }: { checks: AblationCheck[]; id: st
   const passed = checks.filter((check) => check.ok).length
   return (
     <Panel title="What suppressing a group does" aside={`${passed} of ${checks.length} as wanted`}>
-      <div className="table-scroll">
+      <TableScroll label="What suppressing a group does">
         <table className="data">
           <thead>
             <tr>
@@ -82,7 +83,7 @@ export function AblationChecks({ checks, id }: { checks: AblationCheck[]; id: st
             ))}
           </tbody>
         </table>
-      </div>
+      </TableScroll>
     </Panel>
   )
 }

@@ -40,7 +40,7 @@ function CurvePlot({ curve }: { curve: Curve }) {
             ...(layout.yaxis as object),
             type: positive ? 'log' : 'linear',
             exponentformat: 'power',
-            nticks: 5,
+            ...(positive ? { dtick: everyDecade(curve) } : { nticks: 5 }),
           },
         },
       }
@@ -62,4 +62,11 @@ function CurvePlot({ curve }: { curve: Curve }) {
       />
     </figure>
   )
+}
+
+/** Ticks at whole powers of ten, few enough to be read; finer ones where the curve stays within one. */
+function everyDecade(curve: Curve): number | string {
+  const known = curve.values.filter((value) => value !== null)
+  const decades = Math.log10(Math.max(...known) / Math.min(...known))
+  return decades < 1 ? 'D2' : Math.max(1, Math.ceil(decades / 4))
 }

@@ -1,13 +1,14 @@
 import type { EvidenceRow } from '@/api/types'
 import { figure } from '@/api/words'
 import { Panel } from '@/ui/surfaces'
+import { TableScroll } from '@/ui/TableScroll'
 
 /** How well the run holds up: every figure with what it means, and a warning where it is weak. */
 export function EvidenceTable({ rows, positions }: { rows: EvidenceRow[]; positions: string }) {
   if (rows.length === 0) return null
   return (
     <Panel title="Evidence" aside={`counted over ${positions}`}>
-      <div className="table-scroll">
+      <TableScroll label="Evidence">
         <table className="data">
           <thead>
             <tr>
@@ -46,7 +47,7 @@ export function EvidenceTable({ rows, positions }: { rows: EvidenceRow[]; positi
             ))}
           </tbody>
         </table>
-      </div>
+      </TableScroll>
     </Panel>
   )
 }

@@ -1,11 +1,12 @@
 import type { PaperTable } from '@/api/types'
 import { Panel } from '@/ui/surfaces'
+import { TableScroll } from '@/ui/TableScroll'
 
 /** A table a paper printed, ours beside it, differences not hidden. */
 export function PaperTablePanel({ table }: { table: PaperTable }) {
   return (
     <Panel title={table.title} aside={table.source}>
-      <div className="table-scroll">
+      <TableScroll label={table.title}>
         <table className="data" aria-label={table.title}>
           <thead>
             <tr>
@@ -40,7 +41,7 @@ export function PaperTablePanel({ table }: { table: PaperTable }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </TableScroll>
       {table.notes.length > 0 && (
         <div className="pad small soft">
           {table.notes.map((note) => (

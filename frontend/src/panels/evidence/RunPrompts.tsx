@@ -4,13 +4,14 @@ import { probability, SPLIT_WORDS } from '@/api/words'
 import { encodePrompt } from '@/state/prompts'
 import { Piece } from '@/ui/Piece'
 import { Panel } from '@/ui/surfaces'
+import { TableScroll } from '@/ui/TableScroll'
 
 const SHOWN = 12
 
 export function RunPrompts({ prompts, id }: { prompts: RunPrompt[]; id: string }) {
   if (prompts.length === 0) return null
   const table = (list: RunPrompt[]) => (
-    <div className="table-scroll">
+    <TableScroll label="Prompts of the run">
       <table className="data">
         <thead>
           <tr>
@@ -49,7 +50,7 @@ export function RunPrompts({ prompts, id }: { prompts: RunPrompt[]; id: string }
           ))}
         </tbody>
       </table>
-    </div>
+    </TableScroll>
   )
   return (
     <Panel title="Prompts" aside={`${prompts.length} in all`}>

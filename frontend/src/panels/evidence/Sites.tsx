@@ -3,6 +3,7 @@ import type { SiteSummary } from '@/api/types'
 import { figure, siteTail } from '@/api/words'
 import { baseLayout, type FigureOf, Plot } from '@/charts/Plot'
 import { Panel } from '@/ui/surfaces'
+import { TableScroll } from '@/ui/TableScroll'
 
 /** Where the components live: alive ones and L0 by layer, a colour a kind of matrix; the table below has each site. */
 export function Sites({ sites, threshold }: { sites: SiteSummary[]; threshold: number }) {
@@ -15,7 +16,7 @@ export function Sites({ sites, threshold }: { sites: SiteSummary[]; threshold: n
       </div>
       <details className="more">
         <summary>All {sites.length} sites as a table</summary>
-        <div className="table-scroll tall">
+        <TableScroll label="All sites" tall>
           <table className="data">
             <thead>
               <tr>
@@ -52,7 +53,7 @@ export function Sites({ sites, threshold }: { sites: SiteSummary[]; threshold: n
               ))}
             </tbody>
           </table>
-        </div>
+        </TableScroll>
       </details>
     </Panel>
   )

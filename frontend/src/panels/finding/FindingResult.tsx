@@ -10,6 +10,7 @@ import { describeShift, shiftAt, shiftRows } from '@/state/shift'
 import { layerOpener } from '@/state/workbench'
 import { Piece } from '@/ui/Piece'
 import { Panel } from '@/ui/surfaces'
+import { TableScroll } from '@/ui/TableScroll'
 
 type Result = Finding['results'][number]
 
@@ -65,7 +66,7 @@ export function FindingResult(props: {
                 </>
               )}
         </p>
-        <div className="table-scroll">
+        <TableScroll label={`Output shift table, ${name}`}>
           <table className="shift-table" aria-label={`Tokens of ${name}, before and after`}>
             <thead>
               <tr>
@@ -111,7 +112,7 @@ export function FindingResult(props: {
               })}
             </tbody>
           </table>
-        </div>
+        </TableScroll>
         <div className="kl-line small soft">
           <span>KL by position, nats; choose a token to look there</span>
           <span className="num">max {nats(ablation.max_kl)}</span>

@@ -18,7 +18,8 @@ export function DecompositionCard({
           to="/d/$id/workbench"
           params={{ id: d.id }}
           className="card-thumb"
-          aria-label={`Open the workbench of ${d.title}`}
+          tabIndex={-1}
+          aria-hidden="true"
         >
           <Thumb thumbnail={d.thumbnail} />
         </Link>

@@ -167,8 +167,8 @@ function Threshold({
     <Popover
       label="Threshold"
       trigger={
-        <Button size="small" aria-label={`Threshold ${value}`}>
-          from <span className="num">{value}</span> <Icon name="down" />
+        <Button size="small">
+          threshold <span className="num">{value}</span> <Icon name="down" />
         </Button>
       }
     >

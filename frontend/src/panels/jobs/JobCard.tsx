@@ -54,6 +54,7 @@ export function JobCard({ job }: { job: Job }) {
           {job.remaining_seconds !== null && active && ` · ${duration(job.remaining_seconds)} left`}
           {job.preset && ` · preset ${job.preset}`}
         </p>
+        {active && job.message && <p className="small soft">{job.message}</p>}
         {job.error && <p className="job-error">{job.error}</p>}
         <ErrorNotice error={cancel.error} />
       </div>

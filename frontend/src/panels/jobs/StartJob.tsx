@@ -54,10 +54,10 @@ export function StartJob() {
                 onChange={() => setChosen(one.name)}
               />
               <span>
-                <b>{one.title}</b> <span className="mono small faint">{one.name}</span>
+                <b>{one.title}</b> <span className="mono small soft">{one.name}</span>
                 <span className="small soft block">{one.description}</span>
                 {one.minutes !== null && one.minutes !== undefined && (
-                  <span className="small faint block">
+                  <span className="small soft block">
                     about {duration(one.minutes * 60)} on two CPU cores
                   </span>
                 )}

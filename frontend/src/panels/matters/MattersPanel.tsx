@@ -177,6 +177,13 @@ export function MattersPanel({ bench }: { bench: Workbench }) {
           </li>
         ))}
       </ul>
+      {!index && (
+        <p className="pad soft">
+          {prompt?.importances.error
+            ? 'There are no importances for this prompt; the grid says why.'
+            : 'Importances are on their way.'}
+        </p>
+      )}
       {index && items.length === 0 && (
         <p className="pad soft">
           No component reaches a CI of {threshold} here. Choose another place, or{' '}

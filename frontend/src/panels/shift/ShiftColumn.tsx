@@ -24,6 +24,7 @@ export function ShiftColumn({
   const ablated = (result?.components ?? 0) > 0
   const said = shift && describeShift(shift, prompt.answer, ablated)
   const token = result?.tokens[prompt.position]
+  if (!bench.ready && !result && !shown.error) return null
   return (
     <article className="column" aria-label={`Output shift, ${prompt.name}`}>
       <div className="column-head">

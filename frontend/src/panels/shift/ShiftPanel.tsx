@@ -1,5 +1,8 @@
 /** Output shift: all prompts side by side under one condition, because selectivity is the claim. */
+import { useInfiniteQuery } from '@tanstack/react-query'
+import { Link } from '@tanstack/react-router'
 import { useState } from 'react'
+import { queries } from '@/api/queries'
 import { visible } from '@/api/words'
 import { DifferenceLegend } from '@/charts/Bars'
 import type { Workbench } from '@/state/useWorkbench'
@@ -41,6 +44,7 @@ export function ShiftPanel({ bench }: { bench: Workbench }) {
         </>
       }
     >
+      {!bench.ready && bench.prompts.every((prompt) => !prompt.shown.data) && <Waiting id={bench.id} />}
       <div className={`columns n${Math.min(bench.prompts.length, 2)}`}>
         {bench.prompts.map((prompt, i) => (
           <ShiftColumn key={i} bench={bench} prompt={prompt} index={i} maxKl={maxKl} />
@@ -116,5 +120,31 @@ function Watch({ bench }: { bench: Workbench }) {
         )}
       </div>
     </Popover>
+  )
+}
+
+/** While the weights are on their way: what was recorded before can be read already. */
+function Waiting({ id }: { id: string }) {
+  const findings = useInfiniteQuery(queries.findings({ decomposition: id }))
+  const items = findings.data?.pages[0]?.items ?? []
+  return (
+    <div className="pad waiting">
+      <p>Probabilities before and after come as soon as the weights are ready.</p>
+      {items.length > 0 && (
+        <>
+          <p className="soft">Recorded already, with all their numbers:</p>
+          <ul>
+            {items.slice(0, 6).map((finding) => (
+              <li key={finding.slug}>
+                <Link to="/f/$slug" params={{ slug: finding.slug }}>
+                  {finding.title}
+                </Link>{' '}
+                <span className="soft small">{finding.summary[0]}</span>
+              </li>
+            ))}
+          </ul>
+        </>
+      )}
+    </div>
   )
 }

@@ -12,6 +12,7 @@ import type { ShiftRow } from '@/state/shift'
 import type { ShiftSort } from '@/state/workbench'
 import { Icon } from '@/ui/Icon'
 import { Piece } from '@/ui/Piece'
+import { TableScroll } from '@/ui/TableScroll'
 
 export interface TableRow extends ShiftRow {
   interaction: number | null
@@ -67,7 +68,7 @@ export function ShiftTable(props: {
     props.onSort(id === 'before' ? undefined : id, next === defaultDirection(id) ? undefined : next)
   }
   return (
-    <div className="table-scroll">
+    <TableScroll label={`Output shift table, ${props.name}`}>
       <table className="shift-table" aria-label={`Tokens of ${props.name}, before and after`}>
         <thead>
           <tr>
@@ -75,7 +76,7 @@ export function ShiftTable(props: {
               <th
                 key={id}
                 scope="col"
-                colSpan={id === 'token' ? 2 : 1}
+                colSpan={id === 'token' && !props.interaction ? 2 : 1}
                 className={id === 'token' ? 'left' : undefined}
                 aria-sort={id === sort ? (dir === 'desc' ? 'descending' : 'ascending') : undefined}
               >
@@ -108,9 +109,11 @@ export function ShiftTable(props: {
                     </span>
                   )}
                 </th>
-                <td className="bars">
-                  <PairBars before={row.baseline.probability} after={row.ablated.probability} max={max} />
-                </td>
+                {!props.interaction && (
+                  <td className="bars">
+                    <PairBars before={row.baseline.probability} after={row.ablated.probability} max={max} />
+                  </td>
+                )}
                 <td>{probability(row.baseline.probability)}</td>
                 <td className="strong">{probability(row.ablated.probability)}</td>
                 <td className={moved ? (dp < 0 ? 'down' : 'up') : 'faint'}>{probabilityChange(dp)}</td>
@@ -130,7 +133,7 @@ export function ShiftTable(props: {
           })}
         </tbody>
       </table>
-    </div>
+    </TableScroll>
   )
 }
 
