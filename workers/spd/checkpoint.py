@@ -1,6 +1,6 @@
 """Where a run stands, on disk: safetensors and JSON, written aside and renamed, so a kill leaves a whole one.
 
-checkpoint/state.safetensors   components, CI functions, Adam moments, generator state
+checkpoint/state.safetensors   components, CI functions, Adam moments, adversarial sources, generator state
 checkpoint/state.json          step, kept indices, the config's hash, seconds spent
 """
 
@@ -22,6 +22,7 @@ from torch import Tensor
 from workers.spd.ci import CIFunctions
 from workers.spd.components import Components
 from workers.spd.config import DecomposeConfig
+from workers.spd.reconstruction import Adversary
 from workers.spd.training import Trainer
 
 FOLDER = "checkpoint"
@@ -53,6 +54,8 @@ def save_checkpoint(work: Path, trainer: Trainer, *, seconds: float, log_lines: 
     tensors |= {f"ci.{name}": value for name, value in trainer.ci.state_dict().items()}
     for number, state in trainer.optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{number}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    if trainer.adversary is not None:
+        tensors |= {f"adversary.{site}": value for site, value in trainer.adversary.sources.items()}
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     meta = {
         "step": trainer.step, "seconds": seconds, "log_lines": log_lines, "config": config_hash(trainer.config),
@@ -97,6 +100,10 @@ def load_checkpoint(work: Path, trainer: Trainer) -> Checkpoint | None:
         number, field = name.split(".", 1)
         state["state"].setdefault(int(number), {})[field] = value
     trainer.optimizer.load_state_dict(state)
+    adversary = _under("adversary.", tensors)
+    if adversary:
+        device = trainer.target.device
+        trainer.adversary = Adversary({site: value.to(device) for site, value in adversary.items()})
     trainer.generator.set_state(tensors["generator"])
     trainer.step = int(meta["step"])
     return Checkpoint(trainer.step, float(meta["seconds"]), int(meta["log_lines"]))

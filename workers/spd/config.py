@@ -90,6 +90,9 @@ class AttentionCI(CIBase):
     max_distance: int = Field(
         128, ge=1, le=8192, description="relative positions further apart share one term"
     )
+    relative_start: Literal["flat", "near"] = Field(
+        "flat", description="r at step 0: flat, or near (weights 1/distance^1.5, so what came just before shows)"
+    )
     relative_gain: float = Field(
         1.0, gt=0, le=1_000, description="r is this times its parameter: larger learns sharp positions sooner"
     )
@@ -151,6 +154,9 @@ class ImportanceMinimality(Frozen):
     p_start: float = Field(1.0, gt=0, le=4)
     p_end: float = Field(0.5, gt=0, le=4)
     warmup: float = Field(0.25, ge=0, le=1, description="share of the steps over which it grows from 0")
+    end: float = Field(
+        1.0, gt=0, le=1, description="share of the coefficient left at the last step; it falls geometrically"
+    )
     slope_above: float = Field(
         0.01, ge=0, le=1, description="slope of the upper sigmoid past 1; 1 frees importances that overshot"
     )
@@ -295,6 +301,16 @@ class PruneConfig(Frozen):
     below: float = Field(0.02, ge=0, le=1, description="dead: CI never above this on the data")
 
 
+class EliminateConfig(Frozen):
+    """Take components out that the output does not need, at these shares of the steps (backward elimination)."""
+
+    at: tuple[float, ...] = (0.5, 0.7)
+    budget: float = Field(
+        0.05, gt=0, description="KL under CI-as-masks that may be spent, nats at the counted positions"
+    )
+    rounds: int = Field(2, ge=1, le=20)
+
+
 class DecomposeConfig(Frozen):
     """Everything that decides what a run computes. The same config, seed and device give the same numbers."""
 
@@ -316,11 +332,15 @@ class DecomposeConfig(Frozen):
     steps: int = Field(1_000, ge=1, le=10_000_000)
     faithfulness_steps: int = Field(0, ge=0, description="steps on faithfulness alone, before the run")
     prune: PruneConfig | None = None
+    eliminate: EliminateConfig | None = None
     threshold: float = Field(0.1, gt=0, lt=1, description="CI above which a component counts as used")
     checkpoint_every: int = Field(200, ge=1)
     log_every: int = Field(20, ge=1)
     checks: tuple[CheckConfig, ...] = ()
     stored_dtype: Literal["float32", "float16"] = "float32"
+    precision: Literal["float32", "bf16"] = Field(
+        "float32", description="bf16: training's masked passes run under autocast; losses stay float32"
+    )
 
     @model_validator(mode="after")
     def _components_are_positive(self) -> DecomposeConfig:

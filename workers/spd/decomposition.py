@@ -12,7 +12,7 @@ from torch import Tensor
 from workers.spd.ci import CIFunctions, lower
 from workers.spd.components import Components
 from workers.spd.data import Batch
-from workers.spd.losses import kl_divergence
+from workers.spd.losses import Distance, kl_divergence, mean_squared_error
 from workers.spd.masks import SiteMask, inner_activation, masked
 from workers.spd.sources import site_mask
 from workers.spd.targets import Target
@@ -67,15 +67,22 @@ class Decomposition:
             result[site] = site_mask(V[site], U[site], mask[site], delta[site], here)
         return result
 
-    def kl(
-        self, batch: Batch, masks: Mapping[str, SiteMask], samples: int = 1
+    def distance(
+        self, batch: Batch, masks: Mapping[str, SiteMask], samples: int = 1, distance: Distance = "kl"
     ) -> Float[Tensor, "samples batch kept"]:
-        """KL(target ‖ masked), nats, at the kept positions. Masks hold `samples` · batch rows, samples first."""
+        """KL(target ‖ masked) in nats, or the mean squared difference of log-probabilities, at the kept positions.
+        Masks hold `samples` · batch rows, samples first."""
         tokens = batch.tokens.repeat(samples, 1)
         with masked(masks):
             logits = self.target.logits(tokens, batch.keep)
         logits = logits.unflatten(0, (samples, batch.tokens.shape[0]))
-        return kl_divergence(batch.log_probs, logits)
+        return {"kl": kl_divergence, "mse": mean_squared_error}[distance](batch.log_probs, logits)
+
+    def kl(
+        self, batch: Batch, masks: Mapping[str, SiteMask], samples: int = 1
+    ) -> Float[Tensor, "samples batch kept"]:
+        """KL(target ‖ masked), nats, at the kept positions."""
+        return self.distance(batch, masks, samples)
 
 
 def mean_counted(

@@ -7,32 +7,43 @@ reconstruction); SPEC 5 to 9 and 15 restate them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+Distance = Literal["kl", "mse"]
+
 
 def squared_residual(
-    W: Float[Tensor, "d_out d_in"], V: Float[Tensor, "d_in C"], U: Float[Tensor, "C d_out"]
+    W: Float[Tensor, "d_out d_in"],
+    V: Float[Tensor, "d_in C"],
+    U: Float[Tensor, "C d_out"],
+    W_squared: Float[Tensor, ""] | None = None,
 ) -> Float[Tensor, ""]:
     """‖W − (V U)ᵀ‖² in squared weight units.
 
     Where the components could span the whole matrix the difference is formed and squared. Where they are too few
-    the remainder cannot be small, and ‖W‖² − 2·tr + ‖VU‖² loses no digit that matters, nor builds a dense matrix.
+    the remainder cannot be small, and ‖W‖² − 2·tr + ‖VU‖² loses no digit that matters, nor builds a dense matrix;
+    ‖W‖² may be given where it is known.
     """
     if V.shape[1] * 2 > min(W.shape):
         return (W - (V @ U).T).pow(2).sum()
     cross = ((W @ V) * U.T).sum()
     size = ((V.T @ V) * (U @ U.T)).sum()
-    return W.pow(2).sum() - 2 * cross + size
+    return (W.pow(2).sum() if W_squared is None else W_squared) - 2 * cross + size
 
 
 def faithfulness(
-    W: Mapping[str, Tensor], V: Mapping[str, Tensor], U: Mapping[str, Tensor]
+    W: Mapping[str, Tensor],
+    V: Mapping[str, Tensor],
+    U: Mapping[str, Tensor],
+    W_squared: Mapping[str, Tensor] | None = None,
 ) -> Float[Tensor, ""]:
     """Mean squared difference of components and weights over all weight entries of the sites (SPEC 5)."""
-    total = torch.stack([squared_residual(W[site], V[site], U[site]) for site in W]).sum()
+    known = W_squared or {}
+    total = torch.stack([squared_residual(W[site], V[site], U[site], known.get(site)) for site in W]).sum()
     return total / sum(weight.numel() for weight in W.values())
 
 
@@ -44,7 +55,7 @@ def importance_minimality(
 ) -> Float[Tensor, ""]:
     """Σ over sites and components of |g|^p, mean over the valid positions (SPEC 6). `g` is the upper one."""
     total = torch.stack([(value[valid] + eps).pow(p).sum() for value in g.values()]).sum()
-    return total / valid.sum()
+    return total / valid.sum().clamp_min(1)
 
 
 def kl_divergence(
@@ -68,6 +79,9 @@ def exponent(step: int, steps: int, start: float, end: float) -> float:
     return start + (end - start) * min(1.0, step / max(1, steps - 1))
 
 
-def warmed(step: int, steps: int, share: float) -> float:
-    """0 to 1 over the first `share` of the steps, then 1."""
-    return 1.0 if share == 0 else min(1.0, step / (share * steps))
+def warmed(step: int, steps: int, share: float, end: float = 1.0) -> float:
+    """0 to 1 over the first `share` of the steps, then geometrically to `end` at the last one."""
+    done = step / max(1, steps - 1)
+    if share > 0 and step < share * steps:
+        return step / (share * steps)
+    return 1.0 if end == 1 or share >= 1 else end ** min(1.0, (done - share) / (1 - share))

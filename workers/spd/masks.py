@@ -95,12 +95,13 @@ def _hook(name: str):
         mask = None if masks is None else masks.get(name)
         if mask is None:
             return None
-        change = (inner_activation(x, mask.V) * mask.coefficient) @ mask.U
+        change = ((inner_activation(x, mask.V) * mask.coefficient) @ mask.U).to(output.dtype)
         if mask.delta is None:
             return output + change
         bias = getattr(module, "bias", None)
         if bias is None:
-            return torch.addcmul(change, output, mask.delta)
-        return torch.addcmul(change + bias, output - bias, mask.delta)
+            return torch.addcmul(change, output, mask.delta.to(output.dtype))
+        bias = bias.to(output.dtype)
+        return torch.addcmul(change + bias, output - bias, mask.delta.to(output.dtype))
 
     return apply

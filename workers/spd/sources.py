@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -11,19 +11,22 @@ from torch import Tensor
 
 from workers.spd.masks import SiteMask
 
-SourceKind = Literal["uniform", "level"]
+SourceKind = Literal["uniform", "level", "adversarial"]
 Route = Literal["site", "layer", "position"]
 
 
 def draw(
-    shape: tuple[int, ...], kind: SourceKind, level: float, generator: torch.Generator, device: torch.device
-) -> Tensor:
-    """Sources r in [0, 1]: `uniform`, or `level`: Bernoulli(λ) with one λ a pass. Drawn on the generator's device
-    (SPEC 7)."""
-    r = torch.rand(shape, generator=generator, device=generator.device)
-    if kind == "level":
-        r = (r < level).to(r.dtype)
-    return r.to(device)
+    kinds: Sequence[SourceKind], shape: tuple[int, ...], generator: torch.Generator
+) -> Float[Tensor, "passes ..."]:
+    """Sources r in [0, 1] for several passes, on the CPU (SPEC 7). `uniform`: r ~ U(0, 1); `level`: one λ ~ U(0, 1)
+    a pass, each r ~ Bernoulli(λ)."""
+    r = torch.rand(len(kinds), *shape, generator=generator)
+    levels = torch.rand(len(kinds), generator=generator)
+    for place, kind in enumerate(kinds):
+        assert kind != "adversarial", "adversarial sources are kept, not drawn"
+        if kind == "level":
+            r[place] = (r[place] < levels[place]).float()
+    return r
 
 
 def site_mask(

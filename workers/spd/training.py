@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,18 +13,19 @@ from workers.spd import losses
 from workers.spd.ci import CIFunctions, upper
 from workers.spd.components import Components, contrasts, data_start, random_start, svd_start
 from workers.spd.config import (
+    AdversarialReconstruction,
     DecomposeConfig,
     Faithfulness,
     ImportanceMinimality,
-    PartialReconstruction,
-    StochasticReconstruction,
 )
 from workers.spd.data import Batch, clean_batch
-from workers.spd.decomposition import Decomposition, mean_counted
+from workers.spd.decomposition import Decomposition
+from workers.spd.elimination import Elimination, eliminate
 from workers.spd.masks import inner_activation
-from workers.spd.sources import routed
+from workers.spd.reconstruction import Adversary, passes_of, reconstruction
 from workers.spd.targets import Target
 from workers.spd.tokenizer import PromptTokenizer
+from workers.spd.world import World
 
 
 def initial_components(
@@ -71,15 +71,6 @@ def background_inputs(
     return {site: torch.cat(parts) for site, parts in read.items()}
 
 
-@dataclass
-class Sample:
-    """One masked pass within a step: which loss it belongs to, how its sources are drawn, what it replaces."""
-
-    loss: StochasticReconstruction | PartialReconstruction
-    level: bool
-    weight: float
-
-
 class Trainer:
     """A run in progress. All randomness comes from `generator`, on the CPU, so a checkpoint resumes exactly."""
 
@@ -94,6 +85,8 @@ class Trainer:
         self.config, self.target, self.sites = config, target, sites
         self.generator = torch.Generator().manual_seed(config.seed)
         self.step = 0
+        self.world = World.current()
+        self.adversary: Adversary | None = None
         components = initial_components(config, target, sites, batch, tokenizer, self.generator)
         shapes = {site: (V.shape[0], V.shape[1]) for site, V in components.V.items()}
         ci = CIFunctions(shapes, config.ci, self.generator)
@@ -101,6 +94,7 @@ class Trainer:
         inner = {site: inner_activation(batch.inputs[site], V) for site, V in components.V.items()}
         ci.set_scale(inner, batch.inputs, batch.valid)
         self.weights = {site: target.weight(site).float() for site in sites}
+        self.squares = {site: weight.pow(2).sum() for site, weight in self.weights.items()}
         self.trained = {site: V.shape[1] for site, V in components.V.items()}
 
     def adopt(self, components: Components, ci: CIFunctions) -> None:
@@ -152,92 +146,62 @@ class Trainer:
             return peak * done / warm
         return peak * 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm)))
 
-    def samples(self) -> list[Sample]:
-        """The masked passes of a step; they run as one batch."""
-        result: list[Sample] = []
-        for loss in self.config.losses:
-            if isinstance(loss, StochasticReconstruction | PartialReconstruction):
-                count = loss.uniform + loss.level
-                weight = loss.coefficient / count
-                result += [Sample(loss, False, weight)] * loss.uniform + [
-                    Sample(loss, True, weight)
-                ] * loss.level
-        return result
-
     def reconstruction(self, batch: Batch, g: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-        """The reconstruction losses, weighted and summed, and each by name (nats)."""
-        samples = self.samples()
-        if not samples:
-            return torch.zeros((), device=batch.tokens.device), {}
-        rows, seq = batch.tokens.shape
-        sizes = [g[site].shape[-1] + 1 for site in self.sites]
-        device = batch.tokens.device
-        r = torch.rand(len(samples), rows, seq, sum(sizes), generator=self.generator).to(device)
-        levels = torch.rand(len(samples), generator=self.generator)
-        for place, sample in enumerate(samples):
-            if sample.level:
-                r[place] = (r[place] < float(levels[place])).float()
-        replaced: dict[str, Tensor] | None = None
-        if any(isinstance(sample.loss, PartialReconstruction) for sample in samples):
-            layers = {site: self.target.layer(site) for site in self.sites}
-            everything = torch.ones(rows, seq, 1, dtype=torch.bool)
-            here = batch.masked(self.decomposition.first_unmasked).cpu()
-            parts = [
-                routed(self.sites, layers, sample.loss.route, here, self.generator)
-                if isinstance(sample.loss, PartialReconstruction)
-                else dict.fromkeys(self.sites, everything)
-                for sample in samples
-            ]
-            replaced = {
-                site: torch.stack([part[site] for part in parts]).flatten(0, 1).to(device)
-                for site in self.sites
-            }
-        mask: dict[str, Tensor] = {}
-        delta: dict[str, Tensor] = {}
-        for site, source in zip(self.sites, r.split(sizes, dim=-1), strict=True):
-            own = source[..., :-1]
-            mask[site] = (g[site] + (1 - g[site]) * own).flatten(0, 1)
-            delta[site] = source[..., -1:].flatten(0, 1)
-        masks = self.decomposition.site_masks(mask, delta, replaced)
-        each = mean_counted(self.decomposition.kl(batch, masks, len(samples)), batch.counted)
-        total = torch.stack(
-            [value * sample.weight for value, sample in zip(each, samples, strict=True)]
-        ).sum()
-        named: dict[str, list[float]] = {}
-        for value, sample in zip(each.tolist(), samples, strict=True):
-            named.setdefault(f"{sample.loss.kind}_{'level' if sample.level else 'uniform'}", []).append(value)
-        return total, {name: sum(values) / len(values) for name, values in named.items()}
+        """The reconstruction losses of this step, weighted and summed, and each by name."""
+        passes = passes_of(self.config.losses, self.step / self.config.steps)
+        if self.adversary is None and any(item.sources == "adversarial" for item in passes):
+            self.adversary = Adversary.drawn(g, self.generator)
+        return reconstruction(
+            self.decomposition, batch, g, passes, self.generator,
+            distance=self.config.reconstruction.distance, adversary=self.adversary, world=self.world,
+            precision=self.config.precision,
+        )  # fmt: skip
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """One step; returns what it measured before the update."""
-        config = self.config
-        found = self.decomposition.importances(batch.inputs)
+        """One step; returns what it measured before the update. `batch` holds the prompts of all processes."""
+        config, world = self.config, self.world
+        own = batch if world.size == 1 else batch.rows(world.rows(len(batch.tokens)).to(batch.tokens.device))
+        found = self.decomposition.importances(own.inputs)
         total, figures = self.reconstruction(batch, found.g)
         for loss in config.losses:
             if isinstance(loss, Faithfulness):
-                value = losses.faithfulness(self.weights, self.components.V, self.components.U)
-                total = total + loss.coefficient * value
+                value = losses.faithfulness(self.weights, self.components.V, self.components.U, self.squares)
+                total = total + loss.coefficient * value / world.size
                 figures["faithfulness"] = float(value.detach())
             elif isinstance(loss, ImportanceMinimality):
                 p = losses.exponent(self.step, config.steps, loss.p_start, loss.p_end)
-                valid = batch.masked(self.decomposition.first_unmasked)
+                valid = own.masked(self.decomposition.first_unmasked)
+                positions = batch.masked(self.decomposition.first_unmasked).sum().clamp_min(1)
                 importance = {site: upper(value, loss.slope_above) for site, value in found.gamma.items()}
-                value = losses.importance_minimality(importance, valid, p)
-                total = total + loss.coefficient * losses.warmed(self.step, config.steps, loss.warmup) * value
-                figures["importance_minimality"] = float(value.detach())
+                value = losses.importance_minimality(importance, valid, p) * (valid.sum() / positions)
+                warm = losses.warmed(self.step, config.steps, loss.warmup, loss.end)
+                total = total + loss.coefficient * warm * value
+                figures["importance_minimality"] = float(world.summed(value.detach()))
                 used = torch.stack([(v[valid] > config.threshold).sum() for v in found.g.values()]).sum()
-                figures["l0"] = float(used) / float(valid.sum())
+                figures["l0"] = float(world.summed(used)) / float(positions)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
+        world.add_up(parameter.grad for parameter in self._optimized())
         if config.optimizer.grad_clip is not None:
-            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(parameters, config.optimizer.grad_clip)
+            torch.nn.utils.clip_grad_norm_(self._optimized(), config.optimizer.grad_clip)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(group["peak"])
         self.optimizer.step()
+        for loss in config.losses:
+            if isinstance(loss, AdversarialReconstruction) and self.adversary is not None:
+                self.adversary.ascend(loss.step_size, world)
         self.step += 1
-        figures["loss"] = float(total.detach())
+        figures["loss"] = float(world.summed(total.detach()))
         return figures
+
+    def eliminate(self, batch: Batch) -> Elimination:
+        """Close the components that this batch's output does not need (see `elimination`)."""
+        assert self.config.eliminate is not None
+        settings = self.config.eliminate
+        found = eliminate(self.decomposition, batch, budget=settings.budget, rounds=settings.rounds)
+        for site, place in found.dropped:
+            self.ci.close(site, place)
+        return found
 
     @torch.no_grad()
     def prune(self, batch: Batch, below: float) -> int:
@@ -251,6 +215,7 @@ class Trainer:
         components = self.components.pruned(keep)
         self.ci.keep(keep)
         self.adopt(components, self.ci)
+        self.adversary = self.adversary and self.adversary.kept(keep)
         for place, parameter in enumerate(self._optimized() if steps else []):
             state = {name: moment[place].clone() for name, moment in moments.items()}
             self.optimizer.state[parameter] = {"step": steps[0].clone(), **state}
