@@ -62,5 +62,5 @@ class TargetStatus(Wire):
     state: EngineState
     progress: float | None = None
     message: str | None = Field(
-        None, description="a plain sentence: what is happening, or what failed and what to do"
+        default=None, description="a plain sentence: what is happening, or what failed and what to do"
     )

@@ -202,10 +202,10 @@ class ComponentDetail(ComponentRow):
     groups: list[str]
     examples: list[ComponentExample]
     reads: list[str] = Field(
-        [], description="tokens whose embedding it reads most strongly, where this can be told"
+        default=[], description="tokens whose embedding it reads most strongly, where this can be told"
     )
     writes: list[str] = Field(
-        [], description="tokens its write direction promotes most, where this can be told"
+        default=[], description="tokens its write direction promotes most, where this can be told"
     )
     previous: str | None = None
     next: str | None = None

@@ -20,10 +20,10 @@ class FindingRequest(Wire):
     notes: str = Field(default="", max_length=20_000, description="Markdown")
     ablations: list[AblationRequest] = Field(min_length=1, max_length=8, description="one a prompt")
     groups: list[str] = Field(
-        [], max_length=64, description="names of the groups in the basket, for the reader"
+        default=[], max_length=64, description="names of the groups in the basket, for the reader"
     )
     focus: list[int] = Field(
-        [], max_length=8, description="the position to look at, one a prompt; -1 the last"
+        default=[], max_length=8, description="the position to look at, one a prompt; -1 the last"
     )
 
 

@@ -31,7 +31,7 @@ class JobRequest(Wire):
     config: dict[str, Any] | None = None
     overrides: dict[str, Any] = Field(default={}, max_length=100)
     name: str | None = Field(
-        None, max_length=100, pattern=r"^[a-z0-9][a-z0-9-]*$", description="slug of the result"
+        default=None, max_length=100, pattern=r"^[a-z0-9][a-z0-9-]*$", description="slug of the result"
     )
 
     @model_validator(mode="after")

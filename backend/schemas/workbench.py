@@ -82,7 +82,7 @@ class AblationRequest(Prompt):
     top_k: Annotated[int, Field(ge=1, le=MAX_TOP_K)] = 10
     watch: list[str | Annotated[int, Field(ge=0)]] = Field(default=[], max_length=MAX_WATCH)
     positions: list[Annotated[int, Field(ge=0)]] | None = Field(
-        None, max_length=8_192, description="positions to report; null means all"
+        default=None, max_length=8_192, description="positions to report; null means all"
     )
 
 
