@@ -178,17 +178,17 @@ def test_two_workers_never_take_the_same_job(queue: JobQueue, workers: Workers) 
 def test_the_job_of_a_worker_that_never_comes_back_is_finished_by_another(
     queue: JobQueue, workers: Workers
 ) -> None:
-    job = queue.enqueue(config_of(steps=60, wishes="sleep=0.05"), preset=None, name=None)
-    gone = workers.start()
-    wait_for(queue, job.id, has_trained(12))
-    workers.start(silent_seconds=2)
-    other = {worker.id for worker in queue.workers()}
-    while len(other) < 2:
+    children = {child.pid: child for child in [workers.start(silent_seconds=8) for _ in range(2)]}
+    while len(queue.workers()) < 2:
         time.sleep(0.05)
-        other = {worker.id for worker in queue.workers()}
-    gone.send_signal(signal.SIGKILL)
+    job = queue.enqueue(config_of(steps=80, wishes="sleep=0.1"), preset=None, name=None)
+    running = wait_for(queue, job.id, has_trained(12))
+    [owner] = [worker for worker in queue.workers() if worker.id == running.executor]
+    children[owner.pid].send_signal(signal.SIGKILL)
     done = wait_for(queue, job.id, has_ended)
-    assert (done.state, done.progress and done.progress.attempts) == ("done", 2)
+    assert done.progress is not None
+    assert (done.state, done.progress.attempts, done.progress.resumed) == ("done", 2, 1)
+    assert done.executor != owner.id
 
 
 def test_what_a_cancelled_job_left_behind_is_swept_by_the_next_worker(
