@@ -13,6 +13,9 @@ from fastapi.testclient import TestClient
 
 from tests import factories
 
+# Real weights are fetched once and kept between runs of the tests.
+WEIGHTS_HOME = Path(os.environ.get("UNWEAVE_TEST_HOME", Path(__file__).parents[1] / ".make" / "weights"))
+
 for name in [name for name in os.environ if name.startswith("UNWEAVE_")]:
     del os.environ[name]  # a developer's own settings change nothing here
 
@@ -23,6 +26,13 @@ Open = Callable[..., TestClient]
 def home(tmp_path: Path) -> Path:
     """An empty home folder."""
     return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def weights_home() -> Path:
+    """A home folder kept between runs, where real weights are fetched once."""
+    WEIGHTS_HOME.mkdir(parents=True, exist_ok=True)
+    return WEIGHTS_HOME
 
 
 @pytest.fixture

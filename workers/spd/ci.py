@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from workers.spd.config import MLPCI, AttentionCI, CIConfig, SharedMLPCI, TransformerCI, VectorMLPCI
 
 LEAK = 0.01
+CLOSED = -1.0
 
 
 class _Lower(torch.autograd.Function):
@@ -40,7 +41,9 @@ def lower(x: Float[Tensor, ...]) -> Float[Tensor, ...]:
 
 def upper(x: Float[Tensor, ...], slope_above: float = LEAK) -> Float[Tensor, ...]:
     """The upper leaky hard sigmoid: feeds the sparsity loss (SPEC 4)."""
-    return torch.where(x > 1, 1 + slope_above * (x - 1), x.relu())  # relu: gradient 0 at 0, as the table has it
+    return torch.where(
+        x > 1, 1 + slope_above * (x - 1), x.relu()
+    )  # relu: gradient 0 at 0, as the table has it
 
 
 class Linears(nn.Module):
@@ -82,18 +85,27 @@ class SiteAttention(nn.Module):
     def __init__(self, n: int, a: int, config: AttentionCI, generator: torch.Generator) -> None:
         super().__init__()
         self.causal, self.max_distance = config.causal, config.max_distance
+        self.gain = config.relative_gain
         self.qkv = nn.Parameter(torch.randn(3, n, a, config.d_k, generator=generator) / math.sqrt(a))
         self.relative = nn.Parameter(torch.zeros(n, 2 * config.max_distance + 1))
+        if config.relative_start == "near":
+            # γ reads the position's own x beside the attention's output, so attention starts by leaving it out.
+            distance = torch.arange(-config.max_distance, config.max_distance + 1).abs().float()
+            distance[config.max_distance] = 1_000.0
+            with torch.no_grad():
+                self.relative -= distance.log() * (math.sqrt(config.d_k) / self.gain)
+                self.qkv[1] = self.qkv[0]
 
     def forward(self, x: Float[Tensor, "batch seq a"]) -> Float[Tensor, "batch seq n d_k"]:
         q, k, v = torch.einsum("bsa,tnak->tbnsk", x, self.qkv)
         seq = x.shape[1]
         at = torch.arange(seq, device=x.device)
         distance = (at[None, :] - at[:, None]).clamp(-self.max_distance, self.max_distance)
-        scores = q @ k.transpose(-1, -2) + self.relative[:, distance + self.max_distance]
-        scores = scores / math.sqrt(q.shape[-1])
+        root = math.sqrt(q.shape[-1])
+        bias = self.relative[:, distance + self.max_distance] * (self.gain / root)
         if self.causal:
-            scores = scores.masked_fill(at[None, :] > at[:, None], float("-inf"))
+            bias = bias.masked_fill(at[None, :] > at[:, None], float("-inf"))
+        scores = (q / root) @ k.transpose(-1, -2) + bias
         return (scores.softmax(-1) @ v).transpose(1, 2)
 
 
@@ -218,7 +230,7 @@ class CIFunctions(nn.Module):
     """The causal importance functions of all sites behind one door.
 
     sites: {site: (d_in, C)} in model order. `scale` holds what inner activations are divided by (their data RMS),
-    or, for functions that read the site's input, what that is divided by.
+    or, for functions that read the site's input, what that is divided by; `gates` are 0 for components that are closed.
     """
 
     def __init__(
@@ -232,6 +244,9 @@ class CIFunctions(nn.Module):
                 nn.Parameter(torch.ones(C if config.reads == "inner" else 1), requires_grad=False)
                 for _, C in sites.values()
             ]
+        )
+        self.gates = nn.ParameterList(
+            [nn.Parameter(torch.ones(C), requires_grad=False) for _, C in sites.values()]
         )
         reads = [C if config.reads == "inner" else d_in for d_in, C in sites.values()]
         counts = [C for _, C in sites.values()]
@@ -262,8 +277,18 @@ class CIFunctions(nn.Module):
         if isinstance(self.config, TransformerCI):
             sizes = [inner[site].shape[-1] for site in self.sites]
             joined = self.gammas[0](torch.cat(read, dim=-1))
-            return dict(zip(self.sites, joined.split(sizes, dim=-1), strict=True))
-        return {site: gamma(x) for site, gamma, x in zip(self.sites, self.gammas, read, strict=True)}
+            found = list(joined.split(sizes, dim=-1))
+        else:
+            found = [gamma(x) for gamma, x in zip(self.gammas, read, strict=True)]
+        return {
+            site: gamma.masked_fill(gate == 0, CLOSED)
+            for site, gamma, gate in zip(self.sites, found, self.gates, strict=True)
+        }
+
+    @torch.no_grad()
+    def close(self, site: str, place: int) -> None:
+        """Turn a component off for good: its γ is CLOSED everywhere, and no gradient reaches it."""
+        self.gates[self.sites.index(site)][place] = 0
 
     @torch.no_grad()
     def set_scale(self, inner: Mapping[str, Tensor], inputs: Mapping[str, Tensor], valid: Tensor) -> None:
@@ -288,10 +313,11 @@ class CIFunctions(nn.Module):
         else:
             for site, gamma in zip(self.sites, self.gammas, strict=True):
                 gamma.keep(kept[site] if inner else None, kept[site])  # type: ignore[union-attr]
-        if inner:
-            for place, site in enumerate(self.sites):
-                value = self.scales[place][torch.tensor(kept[site], dtype=torch.long)]
-                self.scales[place] = nn.Parameter(value.clone(), requires_grad=False)
+        for place, site in enumerate(self.sites):
+            index = torch.tensor(kept[site], dtype=torch.long)
+            self.gates[place] = nn.Parameter(self.gates[place][index].clone(), requires_grad=False)
+            if inner:
+                self.scales[place] = nn.Parameter(self.scales[place][index].clone(), requires_grad=False)
         self._sizes = [len(kept[site]) for site in self.sites]
 
     def parameter_count(self) -> int:

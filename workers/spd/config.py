@@ -91,7 +91,9 @@ class AttentionCI(CIBase):
         128, ge=1, le=8192, description="relative positions further apart share one term"
     )
     relative_start: Literal["flat", "near"] = Field(
-        "flat", description="r at step 0: flat, or near (weights 1/distance^1.5, so what came just before shows)"
+        "flat",
+        description="r at step 0. near: weights 1/distance without the position itself, and keys equal to queries, "
+        "so what came just before, and earlier likes of a token, show from the start",
     )
     relative_gain: float = Field(
         1.0, gt=0, le=1_000, description="r is this times its parameter: larger learns sharp positions sooner"
@@ -109,6 +111,7 @@ class MLPCI(CIBase):
     """A per-component MLP of the scalar inner activation."""
 
     kind: Literal["mlp"] = "mlp"
+    reads: Literal["inner"] = "inner"
     hidden: int = Field(16, ge=1, le=4096)
 
 
@@ -127,6 +130,14 @@ class TransformerCI(CIBase):
     layers: int = Field(2, ge=1, le=24)
     heads: int = Field(4, ge=1, le=64)
     causal: bool = True
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> TransformerCI:
+        if self.d_model % (2 * self.heads):
+            raise ValueError(
+                f"d_model {self.d_model} must be a multiple of twice the heads, {2 * self.heads}."
+            )
+        return self
 
 
 CIConfig = Annotated[
@@ -271,12 +282,23 @@ class StartConfig(Frozen):
     background: Literal["english"] | None = None
     ridge: float = Field(1.0, gt=0)
 
+    @model_validator(mode="after")
+    def _background_is_used(self) -> StartConfig:
+        if self.background is not None and self.kind != "data":
+            raise ValueError(f"background goes with kind “data”; “{self.kind}” would ignore it.")
+        if "ridge" in self.model_fields_set and self.ridge != 1.0 and self.background is None:
+            raise ValueError("ridge weighs a background; without one it would be ignored.")
+        return self
+
 
 class OptimizerConfig(Frozen):
     """Adam with a cosine decay to zero after `warmup` (share of the steps)."""
 
     ci_learning_rate: float = Field(5e-3, gt=0)
     component_learning_rate: float = Field(5e-5, gt=0)
+    read_learning_rate: float | None = Field(
+        None, ge=0, description="V's own; null: as the components'; 0 keeps the read directions of the start"
+    )
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.99, ge=0, lt=1)
     warmup: float = Field(0.0, ge=0, le=1)
@@ -294,17 +316,20 @@ class ReconstructionConfig(Frozen):
     )
 
 
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
 class PruneConfig(Frozen):
     """Drop components that are dead on the data at these shares of the steps."""
 
-    at: tuple[float, ...] = (0.5, 0.75)
+    at: tuple[Share, ...] = (0.5, 0.75)
     below: float = Field(0.02, ge=0, le=1, description="dead: CI never above this on the data")
 
 
 class EliminateConfig(Frozen):
     """Take components out that the output does not need, at these shares of the steps (backward elimination)."""
 
-    at: tuple[float, ...] = (0.5, 0.7)
+    at: tuple[Share, ...] = (0.5, 0.7)
     budget: float = Field(
         0.05, gt=0, description="KL under CI-as-masks that may be spent, nats at the counted positions"
     )
@@ -321,7 +346,9 @@ class DecomposeConfig(Frozen):
     target: Source
     sites: tuple[str, ...] = Field(min_length=1, description="module paths; * matches within a path")
     C: int | Literal["auto"] = Field(
-        16, description="components a site at the start; auto: one per token input"
+        16,
+        description="components a site at the start; auto: one per token input (start data) or full rank. A data "
+        "start takes at most one per token input.",
     )
     start: StartConfig = StartConfig()
     ci: CIConfig = SharedMLPCI()

@@ -27,11 +27,12 @@ from workers.spd.artifact import (
 )
 from workers.spd.checkpoint import load_checkpoint, save_checkpoint
 from workers.spd.circuit import paper_table
-from workers.spd.config import DecomposeConfig, InductionData, PromptsConfig
+from workers.spd.config import AttentionCI, ConfigError, DecomposeConfig, InductionData, PromptsConfig
 from workers.spd.data import TrainingData
 from workers.spd.harvest import Harvest, harvest
 from workers.spd.keys import ComponentKey
 from workers.spd.metrics import Evaluator, Evidence, faithfulness_by_site
+from workers.spd.sites import check_sites, tied_notes
 from workers.spd.targets import FetchProgress, Target, ensure_target, load_target
 from workers.spd.tokenizer import PromptTokenizer
 from workers.spd.training import Trainer
@@ -97,6 +98,8 @@ def decompose(
     )
     sites = target.sites(config.sites)
     target.attach(sites)
+    check_sites(target, sites)
+    _known_answers(config, tokenizer)
     data = TrainingData(config, target, tokenizer)
     trainer, seconds, warnings = _train(config, target, tokenizer, sites, data, work, report, stop)
 
@@ -128,7 +131,7 @@ def decompose(
         ],
         versions=workers.versions(), dtype="float32", device=device, training_seconds=round(seconds, 1),
         metrics=_metrics(evidence, faithful, found), l0_by_site=evidence["train"].l0_by_site,
-        faithfulness_by_site=by_site, paper=paper, notes=warnings, files={},
+        faithfulness_by_site=by_site, paper=paper, notes=[*warnings, *_remarks(config, trainer, data)], files={},
     )  # fmt: skip
     if config.checks:
         manifest = manifest.model_copy(
@@ -160,6 +163,9 @@ def _train(
         log = log_path.read_text(encoding="utf-8").splitlines()[: found.log_lines]
     log_path.write_text("".join(line + "\n" for line in log), encoding="utf-8")
     prune_at = {max(1, round(share * config.steps)) for share in config.prune.at} if config.prune else set()
+    eliminate_at = {
+        max(1, round(share * config.steps)) for share in (config.eliminate.at if config.eliminate else ())
+    }
     warnings: list[str] = []
     started, first_step = time.monotonic(), trainer.step
     while trainer.step < config.steps:
@@ -171,6 +177,10 @@ def _train(
         figures = trainer.train_step(data.next(trainer.generator))
         if config.prune and trainer.step in prune_at:
             figures["pruned"] = float(trainer.prune(start, config.prune.below))
+            logged = True
+        if trainer.step in eliminate_at:
+            gone = trainer.eliminate(start)
+            figures |= {"eliminated": float(len(gone.dropped)), "kl_ci_masks": gone.after}
             logged = True
         if logged:
             log.append(json.dumps({"step": at, **{k: float(f"{v:.6g}") for k, v in figures.items()}}))
@@ -188,6 +198,38 @@ def _train(
     if trainer.step > first_step:
         save_checkpoint(work, trainer, seconds=before + time.monotonic() - started, log_lines=len(log))
     return trainer, before + time.monotonic() - started, warnings
+
+
+def _known_answers(config: DecomposeConfig, tokenizer: PromptTokenizer) -> None:
+    """Raises ConfigError now, not after hours, where a check watches what is not one token."""
+    for place, check in enumerate(config.checks):
+        if tokenizer.token_id(check.answer) is None:
+            raise ConfigError(f"checks.{place}: the answer “{check.answer}” is not a single token of this model.")
+
+
+def _remarks(config: DecomposeConfig, trainer: Trainer, data: TrainingData) -> list[str]:
+    """What a reader of the result should know: tied weights, the CI functions' size and cost, what was trained on."""
+    batch, decomposition = data.everything(), trainer.decomposition
+
+    def seconds(run: Callable[[], object]) -> float:
+        run()
+        started = time.perf_counter()
+        run()
+        return time.perf_counter() - started
+
+    with torch.no_grad():
+        cost = seconds(lambda: decomposition.importances(batch.inputs))
+        cost /= seconds(lambda: decomposition.target.logits(batch.tokens, batch.keep))
+    kind = config.ci.kind + (f", scope {config.ci.scope}" if isinstance(config.ci, AttentionCI) else "")
+    remarks = [
+        f"The causal importance functions ({kind}) have {trainer.ci.parameter_count():,} parameters; evaluating them "
+        f"costs {cost:.2g} times the target's own forward pass on the run's prompts."
+    ]
+    if config.reconstruction.distance == "mse":
+        remarks.append(
+            "Trained on the mean squared difference of log-probabilities; the evidence is KL(target ‖ masked) in nats."
+        )
+    return remarks + tied_notes(trainer.target, trainer.sites)
 
 
 def _evidence(config: DecomposeConfig, trainer: Trainer, data: TrainingData) -> dict[str, Evidence]:

@@ -11,9 +11,17 @@ from torch import Tensor
 
 from workers.spd import losses
 from workers.spd.ci import CIFunctions, upper
-from workers.spd.components import Components, contrasts, data_start, random_start, svd_start
+from workers.spd.components import (
+    Components,
+    contrasts,
+    data_start,
+    embedding_start,
+    random_start,
+    svd_start,
+)
 from workers.spd.config import (
     AdversarialReconstruction,
+    ConfigError,
     DecomposeConfig,
     Faithfulness,
     ImportanceMinimality,
@@ -43,8 +51,13 @@ def initial_components(
     background = background_inputs(config, target, tokenizer) if config.start.background else {}
     for site in sites:
         W = target.weight(site).float()
-        X = batch.inputs[site][valid].float()
-        if config.start.kind == "data":
+        x = batch.inputs[site]
+        if not x.is_floating_point() and config.ci.reads == "input":
+            raise ConfigError(f"ci.reads “input” cannot read {site}, whose input are token ids; take “inner”.")
+        X = x[valid].float()
+        if config.start.kind == "data" and not x.is_floating_point():
+            V[site], U[site] = embedding_start(W, x[valid], None if config.C == "auto" else config.C)
+        elif config.start.kind == "data":
             X = contrasts(X, batch.tokens[valid])
             if config.C != "auto":
                 X = X[: config.C]
@@ -102,13 +115,19 @@ class Trainer:
         first_unmasked = self.config.reconstruction.first_position == "unmasked"
         self.decomposition = Decomposition(self.target, components, ci, first_unmasked=first_unmasked)
         optimizer = self.config.optimizer
+        reads = optimizer.read_learning_rate
+        if reads is None:
+            reads = optimizer.component_learning_rate
+        components.V_list.requires_grad_(reads > 0)
         self.optimizer = torch.optim.Adam(
             [
-                {"params": list(components.parameters()), "peak": optimizer.component_learning_rate},
-                {
-                    "params": [p for p in ci.parameters() if p.requires_grad],
-                    "peak": optimizer.ci_learning_rate,
-                },
+                {"params": params, "peak": peak}
+                for params, peak in (
+                    ([p for p in components.V_list if p.requires_grad], reads),
+                    (list(components.U_list), optimizer.component_learning_rate),
+                    ([p for p in ci.parameters() if p.requires_grad], optimizer.ci_learning_rate),
+                )
+                if params
             ],
             lr=0.0,
             betas=(optimizer.beta1, optimizer.beta2),
@@ -227,11 +246,12 @@ class Trainer:
     def _moment(self, name: str, keep: dict[str, list[int]]) -> list[Tensor]:
         """One of Adam's moments as it stands after pruning: pruned as if it were the parameters themselves."""
         components, ci = copy.deepcopy(self.components), copy.deepcopy(self.ci)
-        shadows = [*components.parameters(), *(p for p in ci.parameters() if p.requires_grad)]
+        shadows = [p for p in [*components.parameters(), *ci.parameters()] if p.requires_grad]
         for shadow, parameter in zip(shadows, self._optimized(), strict=True):
             shadow.copy_(
                 self.optimizer.state[parameter][name] if parameter in self.optimizer.state else shadow * 0
             )
         pruned = components.pruned(keep)
+        pruned.V_list.requires_grad_(components.V_list[0].requires_grad)
         ci.keep(keep)
-        return [p.detach() for p in [*pruned.parameters(), *(p for p in ci.parameters() if p.requires_grad)]]
+        return [p.detach() for p in [*pruned.parameters(), *ci.parameters()] if p.requires_grad]

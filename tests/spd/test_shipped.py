@@ -1,0 +1,103 @@
+"""The shipped decompositions on the real weights: what the first page promises, measured by the engine behind it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import workers
+from workers.spd.ablation import AblationEngine, Edit
+from workers.spd.artifact import read_artifact
+from workers.spd.keys import ComponentKey
+from workers.spd.tokenizer import PromptTokenizer
+
+SHIPPED = Path(workers.__file__).parent / "shipped"
+WOODS, BRYANT = ("␣Woods",), ("obe", "␣Bryant")
+TIGER = "Tiger Woods is an American professional"
+KOBE = "Kobe Bryant was an American professional"
+
+
+@pytest.mark.parametrize("name", ["induction", "sports-smollm2"])
+def test_a_shipped_artefact_is_whole_and_small(name):
+    artifact = read_artifact(SHIPPED / name)
+    assert artifact.name == name
+    assert artifact.columns.alive.count(True) > 0
+    assert sum(file.stat().st_size for file in (SHIPPED / name).rglob("*") if file.is_file()) < 20 * 2**20
+
+
+@pytest.mark.parametrize("name", ["induction", "sports-smollm2"])
+def test_a_shipped_artefact_was_made_from_its_preset(name):
+    from workers.spd.config import load_config
+
+    assert read_artifact(SHIPPED / name, verify=False).manifest.config == load_config(name)
+
+
+class Sports:
+    def __init__(self, home: Path) -> None:
+        self.artifact = read_artifact(SHIPPED / "sports-smollm2")
+        self.engine = AblationEngine.load(self.artifact, home)
+        card = self.artifact.manifest.target
+        self.tokenizer = PromptTokenizer.from_file(
+            self.artifact.path / "tokenizer.json", bos_token_id=card.bos_token_id, context_length=8192
+        )
+
+    def edits(self, names: tuple[str, ...]) -> list[Edit]:
+        keys = [key for group in self.artifact.groups if group.name in names for key in group.components]
+        return [Edit(*ComponentKey.parse(key)) for key in keys]
+
+    def ratio(self, prompt: str, answer: str, names: tuple[str, ...]) -> float:
+        """The answer's probability with the groups suppressed, over that without."""
+        ids = self.tokenizer.encode(prompt, bos=False)
+        token = self.tokenizer.token_id(answer)
+        assert token is not None
+        result = self.engine.ablate(ids, self.edits(names), watch=[token], positions=[len(ids) - 1])
+        row = result.positions[0].watched[0]
+        return row.ablated.probability / row.baseline.probability
+
+
+@pytest.fixture(scope="module")
+def sports(weights_home: Path) -> Sports:
+    return Sports(weights_home)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("prompt", "answer", "names", "least", "most"),
+    [
+        (TIGER, " golf", WOODS, 0.0, 0.10),
+        (KOBE, " basketball", WOODS, 0.90, 1.10),
+        ("Tiger Woods plays professional", " golf", WOODS, 0.0, 0.30),
+        ("Kobe Bryant plays professional", " basketball", WOODS, 0.90, 1.10),
+        ("Peyton Manning is an American professional", " football", WOODS, 0.90, 1.10),
+        ("The capital of France is", " Paris", WOODS, 0.90, 1.10),
+        ("The most famous golfer of all time is Tiger", " Woods", WOODS, 0.80, 1.25),
+        (KOBE, " basketball", BRYANT, 0.0, 0.10),
+        (TIGER, " golf", BRYANT, 0.90, 1.10),
+        ("Kobe Bryant plays professional", " basketball", BRYANT, 0.0, 0.30),
+        ("Tiger Woods plays professional", " golf", BRYANT, 0.90, 1.10),
+        ("Peyton Manning is an American professional", " football", BRYANT, 0.90, 1.10),
+        ("The capital of France is", " Paris", BRYANT, 0.90, 1.10),
+    ],
+)
+def test_suppressing_one_athlete_takes_that_fact_and_leaves_the_others(
+    sports, prompt, answer, names, least, most
+):
+    assert sports.edits(names)
+    assert least <= sports.ratio(prompt, answer, names) <= most
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("prompt", [TIGER, KOBE, "Any other prompt, typed by somebody else."])
+def test_nothing_selected_is_the_target_itself(sports, prompt):
+    ids = sports.tokenizer.encode(prompt, bos=False)
+    result = sports.engine.ablate(ids, [])
+    assert result.max_kl == 0.0
+    assert result.self_check_max_kl < 1e-6
+
+
+@pytest.mark.real
+def test_the_run_measured_the_same_as_the_engine_does_now(sports):
+    for check in sports.artifact.manifest.checks:
+        ratio = sports.ratio(check.prompt, check.answer, tuple(check.groups))
+        assert ratio == pytest.approx(check.ablated / check.baseline, rel=0.02, abs=2e-3)
