@@ -87,7 +87,7 @@ class Rows:
 def kl_rows(before: Rows, after: Rows) -> Float[Tensor, " rows"]:
     """KL(before ‖ after) a row, nats: log Z' − log Z − E_before[z' − z]."""
     weights = (before.logits - before.most[:, None]).exp_()
-    change = weights.mul_(after.logits - before.logits).sum(-1, dtype=torch.float64) / before.total
+    change = (weights * (after.logits - before.logits)).sum(-1, dtype=torch.float64) / before.total
     normal = (after.total / before.total).log() + (after.most.double() - before.most.double())
     return (normal - change).clamp_min(0)
 

@@ -1,0 +1,168 @@
+"""Sweeps, regimes, attention patterns and continuations: each against the plainest way to compute it."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+
+from tests.spd import naive, tiny
+from workers.spd.ablation import AblationEngine, Condition, Edit
+from workers.spd.continuation import continuations
+from workers.spd.patterns import PatternsError, patterns
+from workers.spd.regimes import RegimeRun, RegimeSpec
+from workers.spd.sweeps import alone, along, sweep
+
+KINDS = ["gpt2", "llama", "induction"]
+IDS = [3, 1, 4, 1, 5, 9, 2, 6]
+
+
+@cache
+def engine(kind: str, first_unmasked: bool = False) -> AblationEngine:
+    target = tiny.tiny_target(kind)
+    return AblationEngine.over(tiny.decomposition_of(target, tiny.SITES[kind], first_unmasked=first_unmasked))
+
+
+def basket(kind: str) -> Condition:
+    first, *_, last = tiny.SITES[kind]
+    return Condition((Edit(first, 0), Edit(last, 2, 0.5), Edit(last, 1, 1.0, (3, 6))))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("position", [None, 4])
+def test_a_row_of_a_sweep_is_that_ablation_alone(kind, position):
+    made = engine(kind)
+    edits = [Edit(site, index) for site in tiny.SITES[kind] for index in range(5)]
+    asked = [*alone(edits), *along(basket(kind), [0.0, 0.3, 1.0])]
+    batches = list(sweep(made, IDS, asked, position=position, watch=[7], contrast=(7, 2), answer=5))
+    rows = {row.number: row for batch in batches for row in batch}
+    assert sorted(rows) == list(range(len(asked)))
+    at = len(IDS) - 1 if position is None else position
+    for number, condition in enumerate(asked):
+        found = made.ablate(IDS, condition.edits, watch=[7, 2, 5], positions=[at]).positions[0]
+        row = rows[number]
+        assert row.kl == pytest.approx(found.kl, rel=1e-3, abs=1e-6)
+        seven, two, _ = found.watched
+        assert row.watched[0].probability == pytest.approx(seven.ablated.probability, rel=1e-4)
+        change = (seven.ablated.logit - two.ablated.logit) - (seven.baseline.logit - two.baseline.logit)
+        assert row.contrast == pytest.approx(change, abs=1e-4)
+
+
+@pytest.mark.parametrize("first_unmasked", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("regime", ["ci", "rounded", "stochastic", "adversarial"])
+def test_a_regime_is_the_model_with_those_masks_in_its_weights(kind, regime, first_unmasked):
+    made = engine(kind, first_unmasked)
+    run = RegimeRun(made, IDS, RegimeSpec(regime, threshold=0.5, samples=3, steps=3, seed=4))
+    seen: list[dict] = []
+    real = run.masks
+    run.masks = lambda sources: seen.append(sources and sources[0]) or real(sources)  # type: ignore[method-assign]
+    samples = [rows for rows in run.steps() if rows is not None][-1]
+    expected = []
+    for sources in seen:
+        masks = {}
+        for site, floor in run.floor.items():
+            if sources is None:
+                m = (floor > 0.5).to(floor) if regime == "rounded" else floor.clone()
+                d = torch.zeros(len(IDS), 1)
+            else:
+                r = sources[site].detach()
+                m, d = floor + (1 - floor) * r[:, :-1], r[:, -1:].clone()
+            if first_unmasked:
+                m[0], d[0] = 1, 1
+            masks[site] = (m, d)
+        expected.append(naive.edited_logits(made.decomposition, IDS, masks))
+    if regime == "adversarial":
+        assert any((samples[0] - one).abs().max() < 1e-4 for one in expected)
+    else:
+        for found, wanted in zip(samples, expected, strict=True):
+            naive.close(found, wanted)
+    result = run.result(samples, 3, [7], None)
+    assert len(result.kl) == len(IDS)
+    assert (
+        all(low <= mean + 1e-9 for low, mean in zip(result.low, result.kl, strict=True))
+        or regime == "stochastic"
+    )
+
+
+def test_a_regime_repeats_under_its_seed_and_differs_under_another():
+    def kl(seed: int) -> list[float]:
+        run = RegimeRun(engine("llama"), IDS, RegimeSpec("stochastic", samples=2, seed=seed))
+        return run.result([r for r in run.steps() if r is not None][-1], 3, [], None).kl
+
+    assert kl(1) == kl(1)
+    assert kl(1) != kl(2)
+
+
+def test_the_adversary_does_at_least_as_badly_as_where_it_started():
+    made = engine("gpt2")
+    start = RegimeRun(made, IDS, RegimeSpec("adversarial", steps=0))
+    far = RegimeRun(made, IDS, RegimeSpec("adversarial", steps=5))
+    both = [
+        sum(run.result([r for r in run.steps() if r is not None][-1], 3, [], None).kl) for run in (start, far)
+    ]
+    assert both[1] > both[0]
+
+
+def test_what_is_selected_is_out_of_the_adversarys_reach():
+    selection = tuple(Edit(site, i) for site in tiny.SITES["llama"] for i in range(5))
+    run = RegimeRun(engine("llama"), IDS, RegimeSpec("adversarial", selection=selection))
+    assert all((floor == 1).all() for floor in run.floor.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_continuation_is_the_ablated_model_run_again_on_every_longer_prompt(kind):
+    made = engine(kind)
+    for condition in (Condition(), basket(kind), Condition(basket(kind).edits, "keep_only")):
+        found = continuations(made, IDS[:4], _before(condition, 4), 5)
+        ids = IDS[:4]
+        for token in found.ablated.token_ids:
+            masks = naive.masks_of(made.decomposition, _before(condition, 4), len(ids))
+            logits = naive.edited_logits(made.decomposition, ids, masks)[-1]
+            assert float(logits.max() - logits[token]) < 1e-4
+            ids = [*ids, token]
+        if not condition.edits and condition.mode == "suppress":
+            assert found.baseline.token_ids == found.ablated.token_ids
+            assert found.baseline.probabilities == pytest.approx(found.ablated.probabilities, rel=1e-5)
+
+
+def _before(condition: Condition, seq: int) -> Condition:
+    return Condition(
+        tuple(e for e in condition.edits if e.positions is None or max(e.positions) < seq), condition.mode
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_attention_patterns_are_causal_and_move_only_under_an_ablation(kind):
+    made = engine(kind)
+    same = patterns(made, IDS, Condition(), [(0, 0), (1, 0)])
+    moved = patterns(made, IDS, Condition((Edit(tiny.SITES[kind][0], 0),)), [(0, 0), (1, 0)])
+    for head in [*same, *moved]:
+        torch.testing.assert_close(head.baseline.sum(-1), torch.ones(len(IDS)))
+        assert (head.ablated.triu(1) == 0).all()
+    assert all(torch.allclose(head.baseline, head.ablated, atol=1e-6) for head in same)
+    assert any((head.baseline - head.ablated).abs().max() > 1e-4 for head in moved)
+    with pytest.raises(PatternsError, match="There is no layer 7"):
+        patterns(made, IDS, Condition(), [(7, 0)])
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_attention_patterns_are_those_of_eager_attention(kind):
+    made = engine(kind)
+    eager = tiny.MODELS[kind]()
+    eager.set_attn_implementation("eager")
+    with torch.no_grad():
+        wanted = eager(torch.tensor([IDS]), output_attentions=True).attentions
+    for head in patterns(made, IDS, Condition(), [(0, 1), (1, 0)]):
+        torch.testing.assert_close(head.baseline, wanted[head.layer][0, head.head], rtol=1e-4, atol=1e-5)
+
+
+def test_an_answer_is_kept_by_content_and_says_so():
+    made = AblationEngine.over(engine("llama").decomposition)
+    edits = [Edit(tiny.SITES["llama"][1], 0)]
+    first, second = made.ablate(IDS, edits), made.ablate(IDS, edits)
+    assert (first.cached, second.cached) == (False, True)
+    assert second.positions == first.positions
+    assert not made.ablate(IDS, edits, recompute=True).cached
+    assert not made.ablate(IDS, edits, top_k=3).cached
