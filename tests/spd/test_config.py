@@ -62,6 +62,28 @@ def test_a_value_that_cannot_be_used_is_named(changes, named):
         parse_config(plain(**changes))
 
 
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"start": {"kind": "svd", "background": "english"}}, "background goes with kind “data”"),
+        ({"start": {"kind": "data", "ridge": 3}}, "ridge weighs a background"),
+        ({"ci": {"kind": "mlp", "reads": "input"}}, "ci.mlp.reads: "),
+        (
+            {"ci": {"kind": "transformer", "d_model": 12, "heads": 4}},
+            "must be a multiple of twice the heads, 8",
+        ),
+        ({"prune": {"at": [1.0]}}, "prune.at.0: "),
+        (
+            {"losses": [{"kind": "partial_reconstruction", "uniform": 0}]},
+            "at least one of uniform and level must be above 0",
+        ),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(changes, named):
+    with pytest.raises(ConfigError, match=named):
+        parse_config(plain(**changes))
+
+
 def test_a_config_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
         tiny.run_config().steps = 3

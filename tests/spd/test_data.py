@@ -98,3 +98,10 @@ def test_induction_data_goes_with_the_induction_target_alone(target):
     config = tiny.run_config(data={"kind": "induction"})
     with pytest.raises(ConfigError, match=r"goes with target\.kind “induction”"):
         TrainingData(config, target, TOKENIZER)
+
+
+def test_a_bos_for_a_model_that_has_none_is_refused():
+    config = tiny.run_config(data={"kind": "prompts", "bos": True, "prompts": [{"text": "w1"}]})
+    without = PromptTokenizer(tiny.word_tokenizer(), bos_token_id=None, context_length=8)
+    with pytest.raises(ConfigError, match=r"data\.bos: this model has no BOS token"):
+        read_prompts(config.data, without)  # type: ignore[arg-type]

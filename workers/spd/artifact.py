@@ -149,6 +149,9 @@ class HarvestColumns(Stored):
     )
     reads: list[list[str]]
     writes: list[list[str]]
+    slice: list[str | None] = Field(
+        [], description="query, key or value, where a component of a fused matrix writes most"
+    )
 
 
 class HarvestPrompt(Stored):

@@ -115,3 +115,14 @@ def data_start(
     V = dual / norm
     U = (inputs @ W.double().T) * norm[:, None]
     return V.to(W), U.to(W)
+
+
+def embedding_start(
+    W: Float[Tensor, "d vocab"], ids: Int[Tensor, " tokens"], C: int | None
+) -> tuple[Float[Tensor, "vocab C"], Float[Tensor, "C d"]]:
+    """The data start of an embedding, whose inputs are one-hot: one component a token that occurs, in order of
+    appearance, at most C of them. V_c reads the token, U_c is its row of the table."""
+    seen = list(dict.fromkeys(ids.tolist()))[:C]
+    V = torch.zeros(W.shape[1], len(seen)).to(W)
+    V[seen, torch.arange(len(seen))] = 1
+    return V, W[:, seen].T.contiguous()

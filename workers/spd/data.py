@@ -65,6 +65,8 @@ def clean_batch(target: Target, token_lists: list[list[int]], positions: str) ->
     tokens, keep = tokens.to(device), keep.to(device)
     with recorded() as inputs:
         logits = target.logits(tokens, keep)
+    rows = len(token_lists)
+    inputs = {site: x if x.shape[0] == rows else x.expand(rows, *x.shape[1:]) for site, x in inputs.items()}
     return Batch(
         tokens, valid.to(device), answer_at.to(device), keep, counted.to(device),
         torch.log_softmax(logits.float(), dim=-1), inputs,
@@ -83,6 +85,8 @@ class Prompt:
 
 def read_prompts(config: PromptsConfig, tokenizer: PromptTokenizer) -> list[Prompt]:
     """Tokenise the run's prompts. Raises ConfigError for one that is empty or whose answer is not one token."""
+    if config.bos and tokenizer.bos_token_id is None:
+        raise ConfigError("data.bos: this model has no BOS token.")
     prompts: list[Prompt] = []
     for data in config.prompts:
         ids = tokenizer.encode(data.text, bos=config.bos)

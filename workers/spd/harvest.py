@@ -19,6 +19,7 @@ from workers.spd.data import Prompt, clean_batch
 from workers.spd.decomposition import Decomposition
 from workers.spd.effects import single_effects
 from workers.spd.keys import ComponentKey
+from workers.spd.sites import write_slices
 from workers.spd.tokenizer import PromptTokenizer
 
 TOP_TOKENS = 5
@@ -128,11 +129,12 @@ def _columns(
 ) -> HarvestColumns:
     table = HarvestColumns(
         site=[], index=[], alive=[], mean_ci=[], max_ci=[], density=[], label=[], top_token=[], top_tokens=[],
-        write_norm=[], effect=[], reads=[], writes=[],
+        write_norm=[], effect=[], reads=[], writes=[], slice=[],
     )  # fmt: skip
     for site in decomposition.sites:
         V, U = decomposition.components.V[site], decomposition.components.U[site]
         reads, writes = _reads_and_writes(decomposition, site, tokenizer)
+        slices = write_slices(site, U)
         for place, index in enumerate(decomposition.components.index[site]):
             means = sorted(
                 ((float(value[place]) / counts[token], token) for token, value in sums[site].items()),
@@ -146,7 +148,8 @@ def _columns(
             table.mean_ci.append(round(float(total[site][place]) / max(1, positions), 6))
             table.max_ci.append(round(float(peak[site][place]), 6))
             table.density.append(round(float(above[site][place]) / max(1, positions), 6))
-            table.label.append(_label(top, writes[place], alive))
+            table.label.append(_label(top, writes[place], alive, slices[place]))
+            table.slice.append(slices[place])
             table.top_token.append(top[0] if top else None)
             table.top_tokens.append(top)
             table.write_norm.append(float(f"{float(V[:, place].norm() * U[place].norm()):.6g}"))
@@ -156,9 +159,10 @@ def _columns(
     return table
 
 
-def _label(top: list[str], writes: list[str], alive: bool) -> str:
+def _label(top: list[str], writes: list[str], alive: bool, slice: str | None = None) -> str:
     if not alive:
         return "dead on the run's prompts"
+    writes = writes or ([f"the {slice} slice"] if slice else [])
     fires = "fires on " + ", ".join(visible(piece) for piece in top[:3]) if top else "fires weakly"
     return fires + (f" · writes {', '.join(visible(piece) for piece in writes[:2])}" if writes else "")
 

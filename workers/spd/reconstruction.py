@@ -105,7 +105,7 @@ def reconstruction(
         return torch.zeros((), device=device), {}
     own = batch.rows(mine.to(device)) if world.size > 1 else batch
     sizes = [g[site].shape[-1] + 1 for site in sites]
-    drawn = [item.sources for item in passes if item.sources != "adversarial"]
+    drawn: list[SourceKind] = [item.sources for item in passes if item.sources != "adversarial"]
     r = draw(drawn, (everyone, seq, sum(sizes)), generator)[:, mine].to(device)
     source = dict(zip(sites, r.split(sizes, dim=-1), strict=True))
     if len(drawn) < len(passes):
