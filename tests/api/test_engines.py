@@ -224,3 +224,15 @@ def test_watched_tokens_and_the_top_of_a_position_are_reported(real_client: Test
     probabilities = [row["baseline"]["probability"] for row in place["top"]]
     assert probabilities == sorted(probabilities, reverse=True)
     assert [row["baseline"]["rank"] for row in place["top"]] == [1, 2, 3, 4]
+
+
+def test_engines_of_the_same_weights_share_them(real_home: Path) -> None:
+    from backend.services.ablation import LocalAblator, LocalLoader
+    from workers.spd.artifact import read_artifact
+
+    load, artifact = LocalLoader(), read_artifact(real_home / "artifacts/tiny")
+    one, other = (load(artifact, real_home, "cpu", lambda _: None) for _ in range(2))
+    assert isinstance(one, LocalAblator)
+    assert isinstance(other, LocalAblator)
+    assert one is not other
+    assert one._engine.target is other._engine.target
