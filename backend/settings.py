@@ -50,6 +50,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Decompositions kept ready for ablations; past that the least recently used leaves.",
     )
+    memory_budget_mb: int | None = Field(
+        default=None,
+        ge=1,
+        description="Memory for models and decompositions; the least recently used leaves, what cannot fit is refused. "
+        "Without it: three quarters of the machine's.",
+    )
     compute_threads: int = Field(default=2, ge=1, le=64, description="Ablations computed at the same time.")
     compute_queue: int = Field(
         default=256,
@@ -59,6 +65,18 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=2_000_000, ge=1_000, description="Largest request body, in bytes.")
     max_prompt_tokens: int = Field(
         default=512, ge=1, description="Most tokens of a prompt, where the model itself would take more."
+    )
+    job_queue: int = Field(
+        default=20, ge=1, description="Jobs that may wait; past that the server answers 429 with Retry-After."
+    )
+    job_folders: list[Path] = Field(
+        default=[],
+        description="Folders besides the home folder whose models jobs from the page may decompose, as a JSON list.",
+    )
+    job_packages: list[str] = Field(
+        default=[],
+        description="Packages besides those of the presets whose models jobs from the page may decompose, as a JSON "
+        "list. `unweave decompose` takes any folder and package.",
     )
     log_level: str = Field(default="info", description="debug, info, warning or error.")
 

@@ -16,6 +16,7 @@ from backend.services.health import HealthService
 from backend.services.jobs import JobService
 from backend.services.prompts import Prompts
 from backend.settings import Settings
+from workers.jobs.limits import Limits
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def build(settings: Settings, loader: Loader | None = None) -> Services:
     prompts = Prompts()
     pool = ComputePool(settings.compute_threads, settings.compute_queue)
     ablations = Ablations(engines, prompts, pool)
-    jobs = JobService(settings)
+    jobs = JobService(settings, job_limits(settings))
     return Services(
         settings=settings,
         database=database,
@@ -78,4 +79,13 @@ def build(settings: Settings, loader: Loader | None = None) -> Services:
         jobs=jobs,
         health=HealthService(database, catalogue, engines, jobs),
         pool=pool,
+    )
+
+
+def job_limits(settings: Settings) -> Limits:
+    """What jobs from the page may ask for, where the owner of the server has a say."""
+    return Limits(
+        queued=settings.job_queue,
+        folders=tuple(settings.job_folders),
+        packages=tuple(settings.job_packages),
     )

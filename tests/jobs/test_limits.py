@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backend.services import container
+from tests.factories import FakeAblator, settings
 from tests.jobs.conftest import config_of
 from workers.jobs.limits import Limits
 from workers.spd.config import ConfigError, load_config, preset_names
@@ -76,3 +79,16 @@ def test_a_package_that_no_preset_names_is_refused_unless_its_owner_allows_it(ho
     with pytest.raises(ConfigError, match=r"target\.package"):
         Limits().check(config_of(target=target), home)
     Limits(packages=("other",)).check(config_of(target=target), home)
+
+
+def test_the_owner_of_a_server_sets_queue_folders_and_packages_by_settings(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNWEAVE_JOB_QUEUE", "3")
+    monkeypatch.setenv("UNWEAVE_JOB_FOLDERS", json.dumps([str(tmp_path / "models")]))
+    monkeypatch.setenv("UNWEAVE_JOB_PACKAGES", '["other"]')
+    services = container.build(settings(home), loader=lambda *_: FakeAblator())
+    services.close()
+    limits = services.jobs.queue.limits
+    assert (limits.queued, limits.packages) == (3, ("other",))
+    limits.check(config_of(target={"kind": "folder", "path": str(tmp_path / "models" / "mine")}), home)
