@@ -1,6 +1,6 @@
 import { memo } from 'react'
 import { figure, visible } from '@/api/words'
-import { type Block, type Row, rowName } from './CIGrid'
+import { type Block, type Row, rowName } from './grid'
 
 /** Above this many cells the table lists only rows with something in them, and says so. */
 const FULL = 4000

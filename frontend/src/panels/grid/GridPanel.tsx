@@ -1,7 +1,9 @@
 /** Tokens × sites for all prompts on the same rows. */
 import { useEffect, useMemo, useState } from 'react'
+import { sentenceOf } from '@/api/client'
 import { layerOf, plural } from '@/api/words'
-import { type Block, CIGrid, type Place } from '@/charts/CIGrid'
+import { CIGrid } from '@/charts/CIGrid'
+import type { Block, Place } from '@/charts/grid'
 import { Legend } from '@/charts/Legend'
 import { useSlow } from '@/state/hooks'
 import { gridRows, gridValues } from '@/state/importances'
@@ -9,7 +11,9 @@ import type { PromptView, Workbench } from '@/state/useWorkbench'
 import { layerOpener } from '@/state/workbench'
 import { Button, Seg, Slider } from '@/ui/controls'
 import { Icon } from '@/ui/Icon'
-import { ErrorNotice, Panel, Popover, Recomputing, Skeleton } from '@/ui/surfaces'
+import { ErrorNotice, Notice, Panel, Popover, Recomputing, Skeleton } from '@/ui/surfaces'
+
+const CROWDED = 48
 
 export function GridPanel({ bench }: { bench: Workbench }) {
   const { search, set, prompts, threshold } = bench
@@ -38,7 +42,10 @@ export function GridPanel({ bench }: { bench: Workbench }) {
       stale: prompt.importances.stale,
     }),
   )
-  const filled = blocks.map((block, i) => ({ block, i })).filter(({ block }) => block.tokens.length > 0)
+  const there = blocks.map((block, i) => ({ block, i })).filter(({ block }) => block.tokens.length > 0)
+  // Long prompts do not fit beside each other: then the one looked at is shown, and the others are a click away.
+  const crowded = there.length > 1 && there.reduce((sum, { block }) => sum + block.tokens.length, 0) > CROWDED
+  const filled = crowded ? there.filter(({ i }) => i === bench.active) : there
   const selected: Place = {
     block: filled.findIndex(({ i }) => i === bench.active),
     row: rows.some((row) => row.id === search.row) ? (search.row ?? null) : null,
@@ -63,6 +70,14 @@ export function GridPanel({ bench }: { bench: Workbench }) {
       aside={<Recomputing on={slow} what="recomputing" />}
       tools={
         <>
+          {crowded && (
+            <Seg
+              label="Prompt shown"
+              value={String(bench.active + 1)}
+              options={prompts.map((prompt, i) => ({ value: String(i + 1), label: prompt.name }))}
+              onChange={(value) => set({ n: Number(value), col: undefined })}
+            />
+          )}
           {stored && <span className="badge">stored with the run</span>}
           <Seg
             label="Cells show"
@@ -95,7 +110,7 @@ export function GridPanel({ bench }: { bench: Workbench }) {
         </>
       }
     >
-      <Problems prompts={prompts} />
+      <Problems prompts={prompts} ready={bench.ready} />
       {filled.length > 0 ? (
         <CIGrid
           rows={rows}
@@ -106,6 +121,7 @@ export function GridPanel({ bench }: { bench: Workbench }) {
           selected={selected}
           onSelect={select}
           onFold={fold}
+          named={prompts.length > 1}
           hint="Click a cell, a site or a token: the list beside shows the components behind it."
         />
       ) : (
@@ -137,7 +153,7 @@ function inUse(prompt: PromptView, threshold: number): number {
   return used
 }
 
-function Problems({ prompts }: { prompts: PromptView[] }) {
+function Problems({ prompts, ready }: { prompts: PromptView[]; ready: boolean }) {
   const failed = prompts.filter((prompt) => prompt.importances.error)
   if (failed.length === 0) return null
   return (
@@ -145,7 +161,11 @@ function Problems({ prompts }: { prompts: PromptView[] }) {
       {failed.map((prompt) => (
         <div key={prompt.name}>
           <p className="field-label">{prompt.name}</p>
-          <ErrorNotice error={prompt.importances.error} onRetry={prompt.importances.retry} />
+          {ready ? (
+            <ErrorNotice error={prompt.importances.error} onRetry={prompt.importances.retry} />
+          ) : (
+            <Notice>{sentenceOf(prompt.importances.error)}</Notice>
+          )}
         </div>
       ))}
     </div>

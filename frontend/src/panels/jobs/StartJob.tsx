@@ -128,6 +128,11 @@ export function StartJob() {
           </Notice>
         )}
         <ErrorNotice error={start.error} />
+        {start.data && (
+          <Notice tone="good" onDismiss={() => start.reset()}>
+            “{start.data.name}” is in the queue; its progress is below.
+          </Notice>
+        )}
       </div>
     </Panel>
   )

@@ -23,7 +23,7 @@ export function PromptRow(props: {
   const settled = useDebounced(draft, 350)
   const { onChange } = props
   const { bos } = prompt.spec
-  const current = prompt.spec.text
+  const current = prompt.spec.text ?? prompt.text
 
   // What is typed becomes the prompt once the typing rests; the history keeps only where one stopped.
   // biome-ignore lint/correctness/useExhaustiveDependencies: only a rest in typing sends

@@ -1,0 +1,47 @@
+/** The words of the heatmap: rows, blocks and places. */
+import type { Token } from '@/api/types'
+import { siteTail } from '@/api/words'
+
+export interface Row {
+  id: string
+  kind: 'layer' | 'site'
+  layer: number | null
+  open: boolean
+  sites: string[]
+}
+
+export interface Block {
+  name: string
+  tokens: Token[]
+  /** [rows][positions] */
+  values: Float32Array
+  stale: boolean
+  message?: string
+}
+
+export interface Place {
+  block: number
+  row: string | null
+  column: number | null
+}
+
+export interface CIGridProps {
+  rows: Row[]
+  blocks: Block[]
+  show: 'max' | 'count'
+  scale: 'linear' | 'log'
+  top: number
+  selected: Place
+  onSelect: (place: Place) => void
+  onFold: (layer: number) => void
+  /** Whether blocks are headed by their names. */
+  named?: boolean
+  /** What to do here, said while nothing is chosen. */
+  hint: string
+}
+
+/** Height of a row, in pixels. */
+export const ROW = 21
+
+export const rowName = (row: Row) =>
+  row.kind === 'layer' ? row.id : row.layer === null ? row.id : siteTail(row.id)
