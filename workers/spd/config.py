@@ -281,6 +281,12 @@ class StartConfig(Frozen):
     kind: Literal["random", "svd", "data"] = "data"
     background: Literal["english"] | None = None
     ridge: float = Field(1.0, gt=0)
+    background_layers: int | None = Field(
+        None,
+        ge=0,
+        description="only sites below this layer are made quiet; null: all. A quiet dual is a longer one"
+        " and suffers more when other sites are masked, so it pays where the stream is still clean",
+    )
 
     @model_validator(mode="after")
     def _background_is_used(self) -> StartConfig:

@@ -53,7 +53,9 @@ def initial_components(
         W = target.weight(site).float()
         x = batch.inputs[site]
         if not x.is_floating_point() and config.ci.reads == "input":
-            raise ConfigError(f"ci.reads “input” cannot read {site}, whose input are token ids; take “inner”.")
+            raise ConfigError(
+                f"ci.reads “input” cannot read {site}, whose input are token ids; take “inner”."
+            )
         X = x[valid].float()
         if config.start.kind == "data" and not x.is_floating_point():
             V[site], U[site] = embedding_start(W, x[valid], None if config.C == "auto" else config.C)
@@ -61,7 +63,10 @@ def initial_components(
             X = contrasts(X, batch.tokens[valid])
             if config.C != "auto":
                 X = X[: config.C]
-            V[site], U[site] = data_start(W, X, background.get(site), config.start.ridge)
+            quiet = (
+                config.start.background_layers is None or target.layer(site) < config.start.background_layers
+            )
+            V[site], U[site] = data_start(W, X, background.get(site) if quiet else None, config.start.ridge)
         else:
             C = min(W.shape) if config.C == "auto" else config.C
             V[site], U[site] = (svd_start if config.start.kind == "svd" else random_start)(W, C, generator)
@@ -179,6 +184,10 @@ class Trainer:
     def train_step(self, batch: Batch) -> dict[str, float]:
         """One step; returns what it measured before the update. `batch` holds the prompts of all processes."""
         config, world = self.config, self.world
+        if world.size > len(batch.tokens):
+            raise ConfigError(
+                f"data: {len(batch.tokens)} prompts a step cannot be shared by {world.size} processes; start fewer."
+            )
         own = batch if world.size == 1 else batch.rows(world.rows(len(batch.tokens)).to(batch.tokens.device))
         found = self.decomposition.importances(own.inputs)
         total, figures = self.reconstruction(batch, found.g)
