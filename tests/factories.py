@@ -156,7 +156,7 @@ def _columns(rows: list[tuple[str, int]]) -> HarvestColumns:
         top_token=[words[i % 7] for i in range(count)],
         top_tokens=[[words[i % 7], words[(i + 1) % 7]] for i in range(count)],
         write_norm=[1.0] * count,
-        effect=[0.0] * count,
+        effect=[round((i * 31 % count) / count, 6) for i in range(count)],
         reads=[[words[i % 7]] for i in range(count)],
         writes=[[words[(i + 2) % 7]] for i in range(count)],
     )
@@ -206,6 +206,7 @@ class FakePosition:
     kl: float
     top: list[FakeRow]
     watched: list[FakeRow]
+    entropy: None = None
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,9 @@ class FakeAblation:
     positions: list[FakePosition]
     max_kl: float = 0.0
     self_check_max_kl: float = 0.0
+    kl: tuple[float, ...] = ()
+    answer: None = None
+    cached: bool = False
 
 
 @dataclass(frozen=True)
@@ -247,6 +251,7 @@ class FakeAblator:
         top_k: int,
         watch: Sequence[int],
         positions: Any,
+        **more: Any,
     ) -> FakeAblation:
         places = range(len(token_ids)) if positions is None else positions
         return FakeAblation([self._place(at, edits, top_k, watch) for at in places])

@@ -62,7 +62,11 @@ def _search_text(key: str, site: str, label: str, tokens: list[str]) -> str:
 def component_rows(artifact: Artifact) -> Iterator[dict[str, Any]]:
     """Index rows of an artefact's components. Raises ArtifactError where its columns do not fit together."""
     columns = artifact.columns
-    lengths = {name: len(getattr(columns, name)) for name in type(columns).model_fields}
+    lengths = {
+        name: len(getattr(columns, name))
+        for name, column in type(columns).model_fields.items()
+        if column.is_required() or getattr(columns, name)  # a column that may be missing is empty then
+    }
     if len(set(lengths.values())) != 1:
         raise ArtifactError(f"“{artifact.path.name}” has component columns of different lengths: {lengths}.")
     for ordinal, (site, index) in enumerate(zip(columns.site, columns.index, strict=True)):
@@ -77,6 +81,7 @@ def component_rows(artifact: Artifact) -> Iterator[dict[str, Any]]:
             "max_ci": columns.max_ci[ordinal],
             "density": columns.density[ordinal],
             "write_norm": columns.write_norm[ordinal],
+            "effect": columns.effect[ordinal],
             "label": label,
             "label_order": label.lower()[:100],
             "top_token": columns.top_token[ordinal],

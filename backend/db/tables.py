@@ -40,6 +40,7 @@ class ComponentIndexRow(Base):
     max_ci: Mapped[float] = mapped_column(Double)
     density: Mapped[float] = mapped_column(Double)
     write_norm: Mapped[float] = mapped_column(Double)
+    effect: Mapped[float] = mapped_column(Double, server_default="0")
     label: Mapped[str] = mapped_column(Text)
     label_order: Mapped[str] = mapped_column(String(100))
     top_token: Mapped[str | None] = mapped_column(Text)
@@ -51,6 +52,7 @@ class ComponentIndexRow(Base):
         Index("ix_components_mean_ci", "hash", "mean_ci", "ordinal"),
         Index("ix_components_max_ci", "hash", "max_ci", "ordinal"),
         Index("ix_components_density", "hash", "density", "ordinal"),
+        Index("ix_components_effect", "hash", "effect", "ordinal"),
         Index("ix_components_label", "hash", "label_order", "ordinal"),
     )
 

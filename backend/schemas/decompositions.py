@@ -172,7 +172,7 @@ class Group(Wire):
     why: str
 
 
-ComponentSort = Literal["key", "mean_ci", "max_ci", "density", "label"]
+ComponentSort = Literal["key", "mean_ci", "max_ci", "density", "effect", "label"]
 
 
 class ComponentRow(Wire):
@@ -189,6 +189,9 @@ class ComponentRow(Wire):
     top_token: str | None
     top_tokens: list[str]
     write_norm: float = Field(description="‖V_c‖·‖U_c‖, the size of the rank-1 matrix")
+    effect: float | None = Field(
+        default=None, description="largest KL at a training prompt's answer when it alone is suppressed, nats"
+    )
 
 
 class ComponentExample(Wire):

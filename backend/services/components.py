@@ -24,6 +24,7 @@ _SORTS = {
     "mean_ci": Row.mean_ci,
     "max_ci": Row.max_ci,
     "density": Row.density,
+    "effect": Row.effect,
     "label": Row.label_order,
 }
 
@@ -123,6 +124,7 @@ def _row(row: Row) -> ComponentRow:
         top_token=row.top_token,
         top_tokens=row.top_tokens,
         write_norm=row.write_norm,
+        effect=row.effect,
     )
 
 

@@ -164,3 +164,9 @@ def test_the_index_is_rebuilt_from_the_folders_when_the_database_is_gone(home: P
     for file in home.glob("unweave.db*"):
         file.unlink()
     assert listed(open_app(home)) == first
+
+
+def test_columns_that_an_older_artefact_lacks_may_be_missing(home: Path, open_app: Open) -> None:
+    made = hand_artifact(home / "artifacts")
+    assert made.columns.slice == []
+    assert listed(open_app(home))["warnings"] == []

@@ -29,7 +29,7 @@ def pages(client: TestClient, **query: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
-@pytest.mark.parametrize("sort", ["key", "mean_ci", "max_ci", "density", "label"])
+@pytest.mark.parametrize("sort", ["key", "mean_ci", "max_ci", "density", "effect", "label"])
 def test_pages_hold_every_component_once_in_order(client: TestClient, sort: str, order: str) -> None:
     rows = pages(client, sort=sort, order=order)
     assert len({row["key"] for row in rows}) == 21
