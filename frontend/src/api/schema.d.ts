@@ -506,6 +506,11 @@ export interface components {
              * @description ‖V_c‖·‖U_c‖, the size of the rank-1 matrix
              */
             write_norm: number;
+            /**
+             * Effect
+             * @description largest KL at a training prompt's answer when it alone is suppressed, nats
+             */
+            effect?: number | null;
             /** Groups */
             groups: string[];
             /** Examples */
@@ -575,6 +580,11 @@ export interface components {
              * @description ‖V_c‖·‖U_c‖, the size of the rank-1 matrix
              */
             write_norm: number;
+            /**
+             * Effect
+             * @description largest KL at a training prompt's answer when it alone is suppressed, nats
+             */
+            effect?: number | null;
         };
         /** Curve */
         Curve: {
@@ -1745,7 +1755,7 @@ export interface operations {
                 site?: string | null;
                 /** @description matches labels, tokens and keys */
                 q?: string | null;
-                sort?: "key" | "mean_ci" | "max_ci" | "density" | "label";
+                sort?: "key" | "mean_ci" | "max_ci" | "density" | "effect" | "label";
                 order?: "asc" | "desc";
                 alive?: boolean | null;
                 limit?: number;
