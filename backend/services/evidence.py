@@ -13,6 +13,12 @@ Status = Literal["good", "weak", "info"]
 EXACT = 1e-4  # nats: more than float32 rounding over a deep model leaves
 SMALL = 0.1  # nats, or this share of the KL with everything off
 FAITHFUL = 1e-3
+NOT_JUDGED = (
+    "kl_everything_off",
+    "kl_ci_masks_all_positions",
+    "l0",
+    "alive",
+)  # scales and counts, not claims
 HELD_OUT_FACTOR = 3.0
 ADVERSARIAL_FACTOR = 5.0
 
@@ -42,6 +48,11 @@ WORDS: dict[str, Words] = {
         "KL, causal importances as masks",
         "Each component is multiplied by its causal importance and the remainder is off: only what the run calls "
         "important stays.",
+    ),
+    "kl_ci_masks_all_positions": Words(
+        "KL, causal importances as masks, all positions",
+        "The same over every position, those included that the reconstruction did not count: what the run does not "
+        "promise.",
     ),
     "kl_rounded_ci": Words(
         "KL, rounded causal importances",
@@ -129,7 +140,7 @@ class Evidence:
     def _row(self, metric: Metric) -> EvidenceRow:
         said = words(metric.name)
         warning = self._warning(metric)
-        judged = metric.name in WORDS and metric.name not in ("kl_everything_off", "l0", "alive")
+        judged = metric.name in WORDS and metric.name not in NOT_JUDGED
         status: Status = "weak" if warning else "good" if judged and metric.train is not None else "info"
         return EvidenceRow(
             name=metric.name, label=said.label, explain=said.explain, unit=metric.unit, train=metric.train,
@@ -145,7 +156,7 @@ class Evidence:
             return "The components leave much of the weights to the remainder."
         if metric.name.startswith("ce_unrecovered") and train is not None and train > SMALL:
             return "Much of what the model knows is lost under these masks."
-        if not metric.name.startswith("kl_") or metric.name == "kl_everything_off":
+        if not metric.name.startswith("kl_") or metric.name in NOT_JUDGED:
             return None
         if metric.name == "kl_adversarial" and train is not None and not self._small(train):
             stochastic = self._value("kl_stochastic")
