@@ -204,6 +204,106 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/decompositions/{id}/comparisons": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Compare
+         * @description Baskets A and B on one prompt or many: none, A, B and A+B side by side, with the interaction term.
+         */
+        post: operations["compare"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/decompositions/{id}/sweeps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sweep
+         * @description Many single ablations, or strengths along a line, streamed as they are computed. Leaving cancels the rest.
+         */
+        post: operations["sweep"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/decompositions/{id}/regimes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Mask Regimes
+         * @description Causal importances as masks, rounded, stochastic (mean and band) and adversarial, against the target.
+         */
+        post: operations["mask_regimes"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/decompositions/{id}/attention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Attention Patterns
+         * @description Attention patterns of chosen heads before and after an ablation.
+         */
+        post: operations["attention_patterns"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/decompositions/{id}/continuations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Continue Greedily
+         * @description Up to 20 likeliest next tokens before and after an ablation that acts throughout.
+         */
+        post: operations["continue_greedily"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/findings": {
         parameters: {
             query?: never;
@@ -393,6 +493,25 @@ export interface components {
             self_check: components["schemas"]["SelfCheck"];
             /** Max Kl */
             max_kl: number;
+            /**
+             * Kl
+             * @description KL(baseline ‖ ablated) at every position, reported or not, nats
+             * @default []
+             */
+            kl: number[];
+            /**
+             * Remainder
+             * @default on
+             * @enum {string}
+             */
+            remainder: "on" | "off";
+            answer?: components["schemas"]["AnswerShift"] | null;
+            /**
+             * Cached
+             * @description kept from an equal request, not computed anew
+             * @default false
+             */
+            cached: boolean;
             /** Elapsed Ms */
             elapsed_ms: number;
             provenance: components["schemas"]["Provenance"];
@@ -471,6 +590,158 @@ export interface components {
              * @description positions to report; null means all
              */
             positions?: number[] | null;
+            /**
+             * Remainder
+             * @description what no component explains; null: on to suppress, off to keep only
+             */
+            remainder?: ("on" | "off") | null;
+            /**
+             * Answer
+             * @description a token whose cross-entropy at the last position is told, before and after
+             */
+            answer?: string | number | null;
+            /**
+             * Recompute
+             * @description compute anew even where the answer is kept from before
+             * @default false
+             */
+            recompute: boolean;
+        };
+        /**
+         * AnswerShift
+         * @description Cross-entropy −log p of a token at the last position, nats.
+         */
+        AnswerShift: {
+            /** Token Id */
+            token_id: number;
+            /** Token */
+            token: string;
+            /** Baseline Ce */
+            baseline_ce: number;
+            /** Ablated Ce */
+            ablated_ce: number;
+        };
+        /** Attention */
+        Attention: {
+            /** Tokens */
+            tokens: components["schemas"]["Token"][];
+            /** Heads */
+            heads: components["schemas"]["HeadPatterns"][];
+            /** Elapsed Ms */
+            elapsed_ms: number;
+            provenance: components["schemas"]["Provenance"];
+        };
+        /** AttentionRequest */
+        AttentionRequest: {
+            /** Text */
+            text?: string | null;
+            /** Token Ids */
+            token_ids?: number[] | null;
+            /**
+             * Bos
+             * @default false
+             */
+            bos: boolean;
+            /** Heads */
+            heads: components["schemas"]["Head"][];
+            /**
+             * Components
+             * @default []
+             */
+            components: components["schemas"]["Suppression"][];
+            /**
+             * Mode
+             * @default suppress
+             * @enum {string}
+             */
+            mode: "suppress" | "keep_only";
+            /** Remainder */
+            remainder?: ("on" | "off") | null;
+        };
+        /** Basket */
+        Basket: {
+            /**
+             * Components
+             * @default []
+             */
+            components: components["schemas"]["Suppression"][];
+        };
+        /** Comparison */
+        Comparison: {
+            /** Prompts */
+            prompts: components["schemas"]["PromptComparison"][];
+            /**
+             * Mode
+             * @enum {string}
+             */
+            mode: "suppress" | "keep_only";
+            /**
+             * Remainder
+             * @enum {string}
+             */
+            remainder: "on" | "off";
+            /** Elapsed Ms */
+            elapsed_ms: number;
+            provenance: components["schemas"]["Provenance"];
+        };
+        /**
+         * ComparisonRequest
+         * @description Two baskets on one prompt or many. A component in both baskets is suppressed by the larger strength in A+B.
+         */
+        ComparisonRequest: {
+            /** Prompts */
+            prompts: components["schemas"]["Prompt"][];
+            /**
+             * @default {
+             *       "components": []
+             *     }
+             */
+            a: components["schemas"]["Basket"];
+            /**
+             * @default {
+             *       "components": []
+             *     }
+             */
+            b: components["schemas"]["Basket"];
+            /**
+             * Conditions
+             * @default [
+             *       "none",
+             *       "A",
+             *       "B",
+             *       "A+B"
+             *     ]
+             */
+            conditions: ("none" | "A" | "B" | "A+B")[];
+            /**
+             * Mode
+             * @default suppress
+             * @enum {string}
+             */
+            mode: "suppress" | "keep_only";
+            /** Remainder */
+            remainder?: ("on" | "off") | null;
+            /**
+             * Top K
+             * @default 10
+             */
+            top_k: number;
+            /**
+             * Watch
+             * @default []
+             */
+            watch: (string | number)[];
+            /**
+             * Positions
+             * @default last
+             * @enum {string}
+             */
+            positions: "all" | "last";
+            /**
+             * Recompute
+             * @default false
+             */
+            recompute: boolean;
         };
         /** ComponentDetail */
         ComponentDetail: {
@@ -585,6 +856,83 @@ export interface components {
              * @description largest KL at a training prompt's answer when it alone is suppressed, nats
              */
             effect?: number | null;
+        };
+        /** ConditionResult */
+        ConditionResult: {
+            /**
+             * Condition
+             * @enum {string}
+             */
+            condition: "none" | "A" | "B" | "A+B";
+            /** Components */
+            components: number;
+            /** Positions */
+            positions: components["schemas"]["PositionShift"][];
+            /**
+             * Kl
+             * @description KL(baseline ‖ ablated) at every position, nats
+             */
+            kl: number[];
+            /** Max Kl */
+            max_kl: number;
+            /** Cached */
+            cached: boolean;
+        };
+        /**
+         * Continuation
+         * @description Greedy continuations of the target and of the ablated model; the ablation acts at the new positions too.
+         */
+        Continuation: {
+            /** Tokens */
+            tokens: components["schemas"]["Token"][];
+            /** Baseline */
+            baseline: components["schemas"]["ContinuedToken"][];
+            /** Ablated */
+            ablated: components["schemas"]["ContinuedToken"][];
+            /** Stopped */
+            stopped?: string | null;
+            /** Elapsed Ms */
+            elapsed_ms: number;
+            provenance: components["schemas"]["Provenance"];
+        };
+        /** ContinuationRequest */
+        ContinuationRequest: {
+            /** Text */
+            text?: string | null;
+            /** Token Ids */
+            token_ids?: number[] | null;
+            /**
+             * Bos
+             * @default false
+             */
+            bos: boolean;
+            /**
+             * Components
+             * @default []
+             */
+            components: components["schemas"]["Suppression"][];
+            /**
+             * Mode
+             * @default suppress
+             * @enum {string}
+             */
+            mode: "suppress" | "keep_only";
+            /** Remainder */
+            remainder?: ("on" | "off") | null;
+            /**
+             * Tokens
+             * @default 10
+             */
+            tokens: number;
+        };
+        /** ContinuedToken */
+        ContinuedToken: {
+            /** Id */
+            id: number;
+            /** Piece */
+            piece: string;
+            /** Probability */
+            probability: number;
         };
         /** Curve */
         Curve: {
@@ -758,6 +1106,16 @@ export interface components {
              * @description slugs
              */
             featured_findings: string[];
+        };
+        /**
+         * Entropy
+         * @description Of the whole next-token distribution, nats.
+         */
+        Entropy: {
+            /** Baseline */
+            baseline: number;
+            /** Ablated */
+            ablated: number;
         };
         /**
          * ErrorBody
@@ -937,6 +1295,27 @@ export interface components {
             /** Why */
             why: string;
         };
+        /** Head */
+        Head: {
+            /** Layer */
+            layer: number;
+            /** Head */
+            head: number;
+        };
+        /**
+         * HeadPatterns
+         * @description Attention probabilities, a row a query: row q holds keys 0 … q.
+         */
+        HeadPatterns: {
+            /** Layer */
+            layer: number;
+            /** Head */
+            head: number;
+            /** Baseline */
+            baseline: number[][];
+            /** Ablated */
+            ablated: number[][];
+        };
         /**
          * Headline
          * @description Evidence at a glance: one figure with the words that explain it.
@@ -1042,6 +1421,27 @@ export interface components {
              * @default 0
              */
             threshold: number;
+        };
+        /**
+         * Interaction
+         * @description f(A+B) − f(A) − f(B) + f(none) of a watched token: what the two baskets do together and neither does alone.
+         */
+        Interaction: {
+            /** Position */
+            position: number;
+            /** Token Id */
+            token_id: number;
+            /** Token */
+            token: string;
+            /** Logit */
+            logit: number;
+            /**
+             * Log Probability
+             * @description nats
+             */
+            log_probability: number;
+            /** Probability */
+            probability: number;
         };
         /** Job */
         Job: {
@@ -1276,6 +1676,7 @@ export interface components {
             top: components["schemas"]["OutputShift"][];
             /** Watched */
             watched: components["schemas"]["OutputShift"][];
+            entropy?: components["schemas"]["Entropy"] | null;
         };
         /** Preset */
         Preset: {
@@ -1294,6 +1695,34 @@ export interface components {
              * @description how long it took on two CPU cores
              */
             minutes?: number | null;
+        };
+        /**
+         * Prompt
+         * @description A prompt as text or as token ids (exactly one). With ids, `bos` only says whether the first one is a BOS.
+         */
+        Prompt: {
+            /** Text */
+            text?: string | null;
+            /** Token Ids */
+            token_ids?: number[] | null;
+            /**
+             * Bos
+             * @default false
+             */
+            bos: boolean;
+        };
+        /** PromptComparison */
+        PromptComparison: {
+            /** Tokens */
+            tokens: components["schemas"]["Token"][];
+            /** Conditions */
+            conditions: components["schemas"]["ConditionResult"][];
+            /**
+             * Interactions
+             * @description where all four conditions were asked for
+             */
+            interactions: components["schemas"]["Interaction"][];
+            self_check: components["schemas"]["SelfCheck"];
         };
         /**
          * Provenance
@@ -1333,6 +1762,101 @@ export interface components {
              * @description CI above which a component counts as used
              */
             threshold: number;
+        };
+        /**
+         * RegimeOutcome
+         * @description KL(target ‖ masked) a position, nats: mean of the samples, and their 5 % and 95 % quantiles.
+         */
+        RegimeOutcome: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "ci" | "rounded" | "stochastic" | "adversarial";
+            /** Kl */
+            kl: number[];
+            /** Low */
+            low: number[];
+            /** High */
+            high: number[];
+            /** Samples */
+            samples: number;
+            /** Positions */
+            positions: components["schemas"]["PositionShift"][];
+        };
+        /**
+         * RegimeRequest
+         * @description Masks other than a plain suppression. With `components`, those stay at their strength and everything else is
+         *     drawn or attacked; without, the causal importances say what stays.
+         */
+        RegimeRequest: {
+            /** Text */
+            text?: string | null;
+            /** Token Ids */
+            token_ids?: number[] | null;
+            /**
+             * Bos
+             * @default false
+             */
+            bos: boolean;
+            /**
+             * Kinds
+             * @default [
+             *       "ci",
+             *       "rounded",
+             *       "stochastic",
+             *       "adversarial"
+             *     ]
+             */
+            kinds: ("ci" | "rounded" | "stochastic" | "adversarial")[];
+            /** Components */
+            components?: components["schemas"]["Suppression"][] | null;
+            /**
+             * Threshold
+             * @description for rounded; null: the run's own
+             */
+            threshold?: number | null;
+            /**
+             * Samples
+             * @default 16
+             */
+            samples: number;
+            /**
+             * Steps
+             * @default 20
+             */
+            steps: number;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Top K
+             * @default 10
+             */
+            top_k: number;
+            /**
+             * Watch
+             * @default []
+             */
+            watch: (string | number)[];
+            /** Positions */
+            positions?: number[] | null;
+        };
+        /** Regimes */
+        Regimes: {
+            /** Tokens */
+            tokens: components["schemas"]["Token"][];
+            /** Regimes */
+            regimes: components["schemas"]["RegimeOutcome"][];
+            /** Threshold */
+            threshold: number;
+            /** Seed */
+            seed: number;
+            /** Elapsed Ms */
+            elapsed_ms: number;
+            provenance: components["schemas"]["Provenance"];
         };
         /**
          * Replay
@@ -1430,6 +1954,151 @@ export interface components {
             strength: number;
             /** Positions */
             positions?: number[] | null;
+            /**
+             * Start
+             * @description not before this position
+             */
+            start?: number | null;
+        };
+        /**
+         * SweepFrame
+         * @description A line of the stream. start: what is to come · rows: `items` as computed · end: the ranking · error.
+         */
+        SweepFrame: {
+            /**
+             * Event
+             * @enum {string}
+             */
+            event: "start" | "rows" | "end" | "error";
+            /** Done */
+            done: number;
+            /** Total */
+            total: number;
+            /**
+             * Items
+             * @default []
+             */
+            items: components["schemas"]["SweepItem"][];
+            /** Tokens */
+            tokens?: components["schemas"]["Token"][] | null;
+            /** Baseline */
+            baseline?: components["schemas"]["SweepWatched"][] | null;
+            /**
+             * Ranking
+             * @description numbers, largest absolute change first
+             */
+            ranking?: number[] | null;
+            /** Elapsed Ms */
+            elapsed_ms: number;
+            provenance?: components["schemas"]["Provenance"] | null;
+            /** Code */
+            code?: string | null;
+            /** Message */
+            message?: string | null;
+        };
+        /**
+         * SweepItem
+         * @description One condition of a sweep. `key` is null for a whole basket; changes are ablated − baseline.
+         */
+        SweepItem: {
+            /** Number */
+            number: number;
+            /** Key */
+            key: string | null;
+            /** Strength */
+            strength: number;
+            /**
+             * Kl
+             * @description KL(baseline ‖ ablated), nats
+             */
+            kl: number;
+            /** Watched */
+            watched: components["schemas"]["SweepWatched"][];
+            /** Contrast */
+            contrast?: number | null;
+            /** Ce */
+            ce?: number | null;
+        };
+        /**
+         * SweepRequest
+         * @description components: each alone · strengths: the basket scaled by each of `strengths` · alive: every alive component
+         *     (of `sites`) alone. What is measured is measured at `position` (null: the last).
+         */
+        SweepRequest: {
+            /** Text */
+            text?: string | null;
+            /** Token Ids */
+            token_ids?: number[] | null;
+            /**
+             * Bos
+             * @default false
+             */
+            bos: boolean;
+            /**
+             * Kind
+             * @default components
+             * @enum {string}
+             */
+            kind: "components" | "strengths" | "alive";
+            /**
+             * Components
+             * @default []
+             */
+            components: components["schemas"]["Suppression"][];
+            /**
+             * Strengths
+             * @default [
+             *       0,
+             *       0.25,
+             *       0.5,
+             *       0.75,
+             *       1
+             *     ]
+             */
+            strengths: number[];
+            /** Sites */
+            sites?: string[] | null;
+            /** Position */
+            position?: number | null;
+            /**
+             * Watch
+             * @default []
+             */
+            watch: (string | number)[];
+            /**
+             * Contrast
+             * @description two tokens; a row tells the change of logit(first) − logit(second)
+             */
+            contrast?: [
+                string | number,
+                string | number
+            ] | null;
+            /**
+             * Answer
+             * @description a row tells the change of its cross-entropy
+             */
+            answer?: string | number | null;
+            /**
+             * Rank By
+             * @default kl
+             * @enum {string}
+             */
+            rank_by: "kl" | "watched" | "contrast" | "ce";
+            /**
+             * Top
+             * @description rows of the final ranking
+             * @default 100
+             */
+            top: number;
+        };
+        /** SweepWatched */
+        SweepWatched: {
+            /** Token Id */
+            token_id: number;
+            /** Probability */
+            probability: number;
+            /** Logit */
+            logit: number;
         };
         /**
          * TableRow
@@ -1954,6 +2623,231 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Ablation"];
+                };
+            };
+            /** @description The request cannot be done as asked */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Any other error, in the one shape */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    compare: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description readable slug or content hash */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ComparisonRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Comparison"];
+                };
+            };
+            /** @description The request cannot be done as asked */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Any other error, in the one shape */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    sweep: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description readable slug or content hash */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SweepRequest"];
+            };
+        };
+        responses: {
+            /** @description application/x-ndjson: one frame a line, until `end` or `error` */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SweepFrame"];
+                };
+            };
+            /** @description The request cannot be done as asked */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Any other error, in the one shape */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    mask_regimes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description readable slug or content hash */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RegimeRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Regimes"];
+                };
+            };
+            /** @description The request cannot be done as asked */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Any other error, in the one shape */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    attention_patterns: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description readable slug or content hash */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AttentionRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Attention"];
+                };
+            };
+            /** @description The request cannot be done as asked */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Any other error, in the one shape */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    continue_greedily: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description readable slug or content hash */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ContinuationRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Continuation"];
                 };
             };
             /** @description The request cannot be done as asked */

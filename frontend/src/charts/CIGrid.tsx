@@ -9,7 +9,8 @@ import { GridBody } from './GridBody'
 import { GridTable } from './GridTable'
 import { type Block, type CIGridProps, type Place, ROW, rowName } from './grid'
 
-const HEADS = 150
+/** What row heads, gaps and a scroll bar take. */
+const HEADS = 178
 
 /**
  * Widths of a block's columns: as wide as their tokens while that fits, else slim and equal, filling the room there is.
@@ -44,81 +45,83 @@ export function CIGrid(props: CIGridProps) {
   return (
     <div className={`cigrid ${slim ? 'slim' : ''}`}>
       <div className="cigrid-scroll" ref={scroll}>
-        <div
-          className="cigrid-inner"
-          style={{ gridTemplateColumns: `max-content repeat(${blocks.length}, max-content)` }}
-        >
-          <div className="cigrid-corner" />
-          {blocks.map((block, b) => (
-            <div key={b} className="cigrid-heads">
-              {props.named && <div className="cigrid-name">{block.name}</div>}
-              <div className="cigrid-columns">
-                {block.tokens.map((token, c) => (
-                  <button
-                    type="button"
-                    key={c}
-                    className="cigrid-column"
-                    style={{ width: widths[b]?.[c] }}
-                    aria-pressed={selected.block === b && selected.column === c}
-                    onClick={() => toggleColumn(b, c)}
-                    onFocus={() => setHover({ block: b, row: null, column: c })}
-                    onBlur={() => setHover(null)}
-                    onMouseEnter={() => setHover({ block: b, row: null, column: c })}
-                    onMouseLeave={() => setHover(null)}
-                  >
-                    <span className="hidden-visually">{block.name}, position </span>
-                    <small>{c}</small>
-                    <span className="cigrid-token">{visible(token.piece)}</span>
-                    <span className="hidden-visually">, id {token.id}</span>
-                  </button>
-                ))}
-              </div>
-            </div>
-          ))}
-          <div className="cigrid-rows">
-            {rows.map((row) => (
-              <div key={row.id} className={`cigrid-row ${row.kind}`} style={{ height: ROW }}>
-                {row.kind === 'layer' && (
-                  <button
-                    type="button"
-                    className="fold"
-                    aria-expanded={row.open}
-                    aria-label={`${row.open ? 'Fold' : 'Unfold'} layer ${row.layer}`}
-                    onClick={() => row.layer !== null && props.onFold(row.layer)}
-                  >
-                    {row.open ? '▾' : '▸'}
-                  </button>
-                )}
-                <button
-                  type="button"
-                  className="cigrid-rowname"
-                  aria-pressed={selected.row === row.id}
-                  aria-label={
-                    row.kind === 'layer'
-                      ? `L${row.layer}, the whole layer`
-                      : row.layer === null
-                        ? row.id
-                        : `L${row.layer} ${rowName(row)}`
-                  }
-                  onClick={() => toggleRow(row.id)}
-                >
-                  {rowName(row)}
-                </button>
+        {room > 0 && (
+          <div
+            className="cigrid-inner"
+            style={{ gridTemplateColumns: `max-content repeat(${blocks.length}, max-content)` }}
+          >
+            <div className="cigrid-corner" />
+            {blocks.map((block, b) => (
+              <div key={b} className="cigrid-heads">
+                {props.named && <div className="cigrid-name">{block.name}</div>}
+                <div className="cigrid-columns">
+                  {block.tokens.map((token, c) => (
+                    <button
+                      type="button"
+                      key={c}
+                      className="cigrid-column"
+                      style={{ width: widths[b]?.[c] }}
+                      aria-pressed={selected.block === b && selected.column === c}
+                      onClick={() => toggleColumn(b, c)}
+                      onFocus={() => setHover({ block: b, row: null, column: c })}
+                      onBlur={() => setHover(null)}
+                      onMouseEnter={() => setHover({ block: b, row: null, column: c })}
+                      onMouseLeave={() => setHover(null)}
+                    >
+                      <span className="hidden-visually">{block.name}, position </span>
+                      <small>{c}</small>
+                      <span className="cigrid-token">{visible(token.piece)}</span>
+                      <span className="hidden-visually">, id {token.id}</span>
+                    </button>
+                  ))}
+                </div>
               </div>
             ))}
+            <div className="cigrid-rows">
+              {rows.map((row) => (
+                <div key={row.id} className={`cigrid-row ${row.kind}`} style={{ height: ROW }}>
+                  {row.kind === 'layer' && (
+                    <button
+                      type="button"
+                      className="fold"
+                      aria-expanded={row.open}
+                      aria-label={`${row.open ? 'Fold' : 'Unfold'} layer ${row.layer}`}
+                      onClick={() => row.layer !== null && props.onFold(row.layer)}
+                    >
+                      {row.open ? '▾' : '▸'}
+                    </button>
+                  )}
+                  <button
+                    type="button"
+                    className="cigrid-rowname"
+                    aria-pressed={selected.row === row.id}
+                    aria-label={
+                      row.kind === 'layer'
+                        ? `L${row.layer}, the whole layer`
+                        : row.layer === null
+                          ? row.id
+                          : `L${row.layer} ${rowName(row)}`
+                    }
+                    onClick={() => toggleRow(row.id)}
+                  >
+                    {rowName(row)}
+                  </button>
+                </div>
+              ))}
+            </div>
+            {blocks.map((block, b) => (
+              <GridBody
+                key={b}
+                {...props}
+                block={block}
+                index={b}
+                widths={widths[b] ?? []}
+                hover={hover}
+                onHover={setHover}
+              />
+            ))}
           </div>
-          {blocks.map((block, b) => (
-            <GridBody
-              key={b}
-              {...props}
-              block={block}
-              index={b}
-              widths={widths[b] ?? []}
-              hover={hover}
-              onHover={setHover}
-            />
-          ))}
-        </div>
+        )}
       </div>
       <Readout {...props} place={place} chosen={hover === null} />
       {deferred.map((block, b) => (
@@ -128,8 +131,9 @@ export function CIGrid(props: CIGridProps) {
   )
 }
 
+/** The width of an element; 0 until it has been measured, which is before the first paint. */
 function useWidth(ref: RefObject<HTMLElement | null>): number {
-  const [width, setWidth] = useState(900)
+  const [width, setWidth] = useState(0)
   useLayoutEffect(() => {
     const element = ref.current
     if (!element) return

@@ -36,22 +36,39 @@ export function CellCanvas({ values, rows, lefts, height, show, scale, top }: Pr
     const narrow = (lefts[1] ?? 0) < 30
     const gap = narrow ? 1 : 2
     const round = !narrow && rows * columns < 4000
-    for (let r = 0; r < rows; r += 1) {
-      for (let c = 0; c < columns; c += 1) {
-        const value = values[r * columns + c] ?? 0
-        const at = level(value, scale, top)
+    // Cells of one colour are filled together: changing the colour is what costs.
+    const byLevel = new Map<number, number[]>()
+    for (let i = 0; i < rows * columns; i += 1) {
+      const at = level(values[i] ?? 0, scale, top)
+      const there = byLevel.get(at)
+      if (there) there.push(i)
+      else byLevel.set(at, [i])
+    }
+    for (const [at, cells] of byLevel) {
+      pen.fillStyle = palette.ramp[at] ?? ''
+      for (const i of cells) {
+        const c = i % columns
         const left = lefts[c] ?? 0
-        pen.fillStyle = palette.ramp[at] ?? ''
-        const [x, y, w, h] = [left + gap / 2, r * height + 1, (lefts[c + 1] ?? 0) - left - gap, height - 2]
+        const w = (lefts[c + 1] ?? 0) - left - gap
+        const y = Math.floor(i / columns) * height + 1
         if (round) {
           pen.beginPath()
-          pen.roundRect(x, y, w, h, 3)
+          pen.roundRect(left + gap / 2, y, w, height - 2, 3)
           pen.fill()
-        } else pen.fillRect(x, y, w, h)
-        if (!narrow && value > 0) {
-          pen.fillStyle = palette.ink[at] ?? ''
-          pen.fillText(show === 'max' ? unit(value) : String(value), x + w / 2, y + h / 2 + 0.5)
-        }
+        } else pen.fillRect(left + gap / 2, y, w, height - 2)
+      }
+      if (narrow) continue
+      pen.fillStyle = palette.ink[at] ?? ''
+      for (const i of cells) {
+        const value = values[i] ?? 0
+        const c = i % columns
+        const middle = ((lefts[c] ?? 0) + (lefts[c + 1] ?? 0)) / 2
+        if (value > 0)
+          pen.fillText(
+            show === 'max' ? unit(value) : String(value),
+            middle,
+            (Math.floor(i / columns) + 0.5) * height + 0.5,
+          )
       }
     }
     performance.measure('unweave:ci-grid', {
