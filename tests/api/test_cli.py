@@ -34,7 +34,12 @@ def start(*arguments: str, home: Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "UNWEAVE_LOAD_ENGINES": "false", "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "UNWEAVE_LOAD_ENGINES": "false",
+            "OMP_NUM_THREADS": "1",
+            "UNWEAVE_SHIPPED": str(home / "shipped"),
+        },
     )
 
 
