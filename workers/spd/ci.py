@@ -91,7 +91,7 @@ class SiteAttention(nn.Module):
         if config.relative_start == "near":
             # γ reads the position's own x beside the attention's output, so attention starts by leaving it out.
             distance = torch.arange(-config.max_distance, config.max_distance + 1).abs().float()
-            distance[config.max_distance] = 1_000.0
+            distance[config.max_distance] = 1e6
             with torch.no_grad():
                 self.relative -= distance.log() * (math.sqrt(config.d_k) / self.gain)
                 self.qkv[1] = self.qkv[0]

@@ -17,8 +17,8 @@ from workers.spd.decomposition import Decomposition
 from workers.spd.induction import InductionModel
 from workers.spd.losses import kl_divergence
 
-Mark = Literal["s1", "m", "s2"]
-MARKS: tuple[Mark, ...] = ("s1", "m", "s2")
+Mark = Literal["BOS", "s1", "m", "s2"]
+MARKS: tuple[Mark, ...] = ("BOS", "s1", "m", "s2")
 SITES = {
     "Q0": "layers.0.attn.q", "K0": "layers.0.attn.k", "V0": "layers.0.attn.v",
     "Q1": "layers.1.attn.q", "K1": "layers.1.attn.k", "V1": "layers.1.attn.v",
@@ -59,7 +59,10 @@ class SiteUse:
 
 
 def _marks(prompts: list[Prompt]) -> dict[Mark, Int[Tensor, " prompts"]]:
-    return {mark: torch.tensor([(prompt.marks or {})[mark] for prompt in prompts]) for mark in MARKS}
+    return {
+        mark: torch.tensor([0 if mark == "BOS" else (prompt.marks or {})[mark] for prompt in prompts])
+        for mark in MARKS
+    }
 
 
 @torch.no_grad()
