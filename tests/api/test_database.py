@@ -60,10 +60,10 @@ def test_a_file_that_is_no_database_is_said_to_be_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(
-    "UNWEAVE_TEST_POSTGRES" not in os.environ, reason="set UNWEAVE_TEST_POSTGRES to a database URL"
+    "TEST_POSTGRES_URL" not in os.environ, reason="set TEST_POSTGRES_URL to a database URL"
 )
 def test_migrations_work_on_postgresql_too() -> None:
-    database = Database(os.environ["UNWEAVE_TEST_POSTGRES"])
+    database = Database(os.environ["TEST_POSTGRES_URL"])
     database.migrate()
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
