@@ -6,6 +6,7 @@ per Adam step, coefficients multiply losses in nats (reconstruction) or squared 
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,10 @@ class Frozen(BaseModel):
 
 class ConfigError(ValueError):
     """A config that cannot be used; the message is a plain sentence that names the key at fault."""
+
+
+Seed = Annotated[int, Field(ge=0, le=2**53 - 1)]
+"""What torch's generators take, and every reader of JSON keeps exactly."""
 
 
 # --- where the target's weights come from ---------------------------------------------------------------------
@@ -59,11 +64,11 @@ class InductionSource(Frozen):
     vocabulary: int = Field(128, ge=4, le=1024, description="tokens besides BOS and S")
     length: int = Field(64, ge=8, le=512)
     d_model: int = Field(16, ge=4, le=256)
-    steps: int = Field(1_500, ge=1)
-    batch_size: int = Field(512, ge=1)
+    steps: int = Field(1_500, ge=1, le=10_000_000)
+    batch_size: int = Field(512, ge=1, le=65_536)
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
-    seed: int = 0
+    seed: Seed = 0
 
 
 Source = Annotated[PackageSource | HubSource | FolderSource | InductionSource, Field(discriminator="kind")]
@@ -302,6 +307,11 @@ class OptimizerConfig(Frozen):
 
     ci_learning_rate: float = Field(5e-3, gt=0)
     component_learning_rate: float = Field(5e-5, gt=0)
+    component_steps: Literal["absolute", "relative"] = Field(
+        "absolute",
+        description="relative: the rates of V and U are multiplied, a site, by the RMS of their start values, since the"
+        " weights of real models differ in scale by orders of magnitude",
+    )
     read_learning_rate: float | None = Field(
         None, ge=0, description="V's own; null: as the components'; 0 keeps the read directions of the start"
     )
@@ -348,7 +358,7 @@ class DecomposeConfig(Frozen):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,99}$", description="slug of the result")
     title: str = Field("", max_length=200)
     description: str = Field("", max_length=2_000)
-    seed: int = 0
+    seed: Seed = 0
     target: Source
     sites: tuple[str, ...] = Field(min_length=1, description="module paths; * matches within a path")
     C: int | Literal["auto"] = Field(
@@ -363,7 +373,9 @@ class DecomposeConfig(Frozen):
     reconstruction: ReconstructionConfig = ReconstructionConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     steps: int = Field(1_000, ge=1, le=10_000_000)
-    faithfulness_steps: int = Field(0, ge=0, description="steps on faithfulness alone, before the run")
+    faithfulness_steps: int = Field(
+        0, ge=0, le=10_000_000, description="steps on faithfulness alone, before the run"
+    )
     prune: PruneConfig | None = None
     eliminate: EliminateConfig | None = None
     threshold: float = Field(0.1, gt=0, lt=1, description="CI above which a component counts as used")
@@ -382,6 +394,15 @@ class DecomposeConfig(Frozen):
         kinds = [loss.kind for loss in self.losses]
         if len(set(kinds)) != len(kinds):
             raise ValueError("Each kind of loss may stand once in “losses”.")
+        return self
+
+    @model_validator(mode="after")
+    def _data_fit_the_target(self) -> DecomposeConfig:
+        if (self.target.kind == "induction") != (self.data.kind == "induction"):
+            raise ValueError(
+                f"data.kind “{self.data.kind}” does not go with target.kind “{self.target.kind}”: the induction model "
+                "reads sequences drawn for it (data.kind “induction”), every other model prompts."
+            )
         return self
 
 
@@ -435,7 +456,7 @@ def load_config(name_or_path: str) -> DecomposeConfig:
 
 def with_overrides(data: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     """A copy of plain config data with dotted keys set on top: `{"optimizer.warmup": 0.1}`."""
-    result = yaml.safe_load(yaml.safe_dump(data))
+    result = deepcopy(data)
     for dotted, value in overrides.items():
         *parents, last = dotted.split(".")
         place = result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from itertools import repeat
 from pathlib import Path
 
 import torch
@@ -106,6 +107,9 @@ class Trainer:
         self.world = World.current()
         self.adversary: Adversary | None = None
         components = initial_components(config, target, sites, batch, tokenizer, self.generator)
+        self.scales = [
+            float(p.detach().pow(2).mean().sqrt()) for p in [*components.V_list, *components.U_list]
+        ]
         shapes = {site: (V.shape[0], V.shape[1]) for site, V in components.V.items()}
         ci = CIFunctions(shapes, config.ci, self.generator)
         self.adopt(components.to(target.device), ci.to(target.device))
@@ -124,16 +128,19 @@ class Trainer:
         if reads is None:
             reads = optimizer.component_learning_rate
         components.V_list.requires_grad_(reads > 0)
+        own = [
+            *zip(components.V_list, repeat(reads)),
+            *zip(components.U_list, repeat(optimizer.component_learning_rate)),
+        ]
+        if optimizer.component_steps == "relative":
+            own = [(p, peak * scale) for (p, peak), scale in zip(own, self.scales, strict=True)]
+        rates = [*own, *zip(ci.parameters(), repeat(optimizer.ci_learning_rate))]
+        groups: dict[float, list[torch.nn.Parameter]] = {}
+        for parameter, peak in rates:
+            if parameter.requires_grad:
+                groups.setdefault(peak, []).append(parameter)
         self.optimizer = torch.optim.Adam(
-            [
-                {"params": params, "peak": peak}
-                for params, peak in (
-                    ([p for p in components.V_list if p.requires_grad], reads),
-                    (list(components.U_list), optimizer.component_learning_rate),
-                    ([p for p in ci.parameters() if p.requires_grad], optimizer.ci_learning_rate),
-                )
-                if params
-            ],
+            [{"params": params, "peak": peak} for peak, params in groups.items()],
             lr=0.0,
             betas=(optimizer.beta1, optimizer.beta2),
         )
@@ -250,7 +257,8 @@ class Trainer:
         return before - components.count()
 
     def _optimized(self) -> list[torch.nn.Parameter]:
-        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        trained = [*self.components.V_list, *self.components.U_list, *self.ci.parameters()]
+        return [parameter for parameter in trained if parameter.requires_grad]
 
     def _moment(self, name: str, keep: dict[str, list[int]]) -> list[Tensor]:
         """One of Adam's moments as it stands after pruning: pruned as if it were the parameters themselves."""
