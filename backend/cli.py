@@ -98,7 +98,10 @@ def decompose(
     home: Home = None,
     device: Device = None,
     replace: Annotated[bool, typer.Option(help="Put the result in place of an older one.")] = False,
-    fresh: Annotated[bool, typer.Option(help="Begin anew instead of going on from a checkpoint.")] = False,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh/--resume", help="Begin anew, or go on from a checkpoint where there is one."),
+    ] = False,
 ) -> None:
     """Train a decomposition. Ctrl-C stops it at a checkpoint, from which the same command goes on."""
     from backend.training import train

@@ -88,6 +88,17 @@ def test_kl_does_not_see_a_constant_added_to_the_logits():
     assert losses.kl_divergence(target, target + 7).item() == pytest.approx(0, abs=1e-6)
 
 
+def test_the_gradient_of_kl_is_the_masked_models_probabilities_less_the_targets():
+    target = torch.randn(2, 4, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
+    logits = torch.randn(
+        3, 2, 4, generator=torch.Generator().manual_seed(1)
+    ).requires_grad_()  # three samples
+    weigh = torch.tensor([[1.0, 2.0], [0.5, 0.0], [3.0, 1.0]])
+    (losses.kl_divergence(target, logits) * weigh).sum().backward()
+    expected = (logits.detach().softmax(-1) - target.exp()) * weigh[..., None]
+    torch.testing.assert_close(logits.grad, expected)
+
+
 def test_mean_squared_error_compares_log_probabilities():
     target = torch.tensor([[0.5, 0.5]]).log()
     masked = torch.tensor([[0.8, 0.2]]).log() + 3

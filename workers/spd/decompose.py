@@ -22,11 +22,12 @@ from workers.spd.artifact import (
     Manifest,
     Metric,
     SiteCard,
+    read_artifact,
     seal,
     write_json,
 )
 from workers.spd.checkpoint import load_checkpoint, save_checkpoint
-from workers.spd.circuit import paper_table
+from workers.spd.circuit import circuit, paper_table
 from workers.spd.config import AttentionCI, ConfigError, DecomposeConfig, InductionData, PromptsConfig
 from workers.spd.data import TrainingData
 from workers.spd.harvest import Harvest, harvest
@@ -36,6 +37,7 @@ from workers.spd.sites import check_sites, tied_notes
 from workers.spd.targets import FetchProgress, Target, ensure_target, load_target
 from workers.spd.tokenizer import PromptTokenizer
 from workers.spd.training import Trainer
+from workers.spd.world import World
 
 SHIPPED_TARGET_BYTES = 2**20
 
@@ -77,12 +79,17 @@ def decompose(
 
     Works in `<out>.partial`; with `resume`, a checkpoint there of the same config is gone on from, and the result is
     the same as that of an undisturbed run (same seed, same device). Raises Stopped, TargetError, ConfigError, or
-    OSError (a full disk leaves the last good checkpoint).
+    OSError (a full disk leaves the last good checkpoint). Started by `torchrun`, the processes share each step's
+    prompts; the first one stores and reports.
     """
+    world = World.join(device)
     work = out.with_name(out.name + ".partial")
-    if not resume:
+    if not resume and world.leads:
         shutil.rmtree(work, ignore_errors=True)
+    world.wait()
     work.mkdir(parents=True, exist_ok=True)
+    if not world.leads:
+        report = _silent
 
     def fetched(progress: FetchProgress) -> None:
         report(RunProgress("target", steps=config.steps, message=progress.message))
@@ -103,6 +110,9 @@ def decompose(
     data = TrainingData(config, target, tokenizer)
     trainer, seconds, warnings = _train(config, target, tokenizer, sites, data, work, report, stop)
 
+    if not world.leads:
+        world.wait()
+        return read_artifact(out)
     report(RunProgress("harvest", config.steps, config.steps, 1.0, message="Gathering statistics"))
     decomposition = trainer.decomposition
     shown = config.data.shown if isinstance(config.data, InductionData) else None
@@ -115,6 +125,9 @@ def decompose(
     if isinstance(config.data, InductionData):
         held_out = [prompt for prompt in data.prompts if prompt.data.split == "held_out"]
         paper = paper_table(decomposition, held_out, config.threshold)
+        pieces = [tokenizer.piece(token) for token in held_out[0].ids]
+        shown_circuit = circuit(decomposition, held_out[0], pieces, config.threshold)
+        write_json(work / "harvest" / "circuit.json", shown_circuit)
 
     report(RunProgress("store", config.steps, config.steps, 1.0, message="Storing the decomposition"))
     _store(config, trainer, found, tokenizer, target, work, folder)
@@ -137,7 +150,13 @@ def decompose(
         manifest = manifest.model_copy(
             update={"checks": _checks(config, manifest, found, tokenizer, target, work)}
         )
-    return seal(work, manifest, out)
+    artifact = seal(work, manifest, out)
+    world.wait()
+    return artifact
+
+
+def _silent(progress: RunProgress) -> None:
+    pass
 
 
 def _train(
@@ -161,7 +180,17 @@ def _train(
     else:
         before = found.seconds
         log = log_path.read_text(encoding="utf-8").splitlines()[: found.log_lines]
-    log_path.write_text("".join(line + "\n" for line in log), encoding="utf-8")
+    world = trainer.world
+    world.wait()
+
+    def save() -> None:
+        if world.leads:
+            spent = time.monotonic() - started
+            save_checkpoint(work, trainer, seconds=before + spent, log_lines=len(log))
+        world.wait()
+
+    if world.leads:
+        log_path.write_text("".join(line + "\n" for line in log), encoding="utf-8")
     prune_at = {max(1, round(share * config.steps)) for share in config.prune.at} if config.prune else set()
     eliminate_at = {
         max(1, round(share * config.steps)) for share in (config.eliminate.at if config.eliminate else ())
@@ -169,8 +198,8 @@ def _train(
     warnings: list[str] = []
     started, first_step = time.monotonic(), trainer.step
     while trainer.step < config.steps:
-        if stop():
-            save_checkpoint(work, trainer, seconds=before + time.monotonic() - started, log_lines=len(log))
+        if world.any(stop()):
+            save()
             raise Stopped(f"Stopped at step {trainer.step} of {config.steps}; the checkpoint is kept.")
         logged = trainer.step % config.log_every == 0 or trainer.step + 1 == config.steps
         at = trainer.step
@@ -184,8 +213,9 @@ def _train(
             logged = True
         if logged:
             log.append(json.dumps({"step": at, **{k: float(f"{v:.6g}") for k, v in figures.items()}}))
-            with log_path.open("a", encoding="utf-8") as file:
-                file.write(log[-1] + "\n")
+            if world.leads:
+                with log_path.open("a", encoding="utf-8") as file:
+                    file.write(log[-1] + "\n")
         spent = time.monotonic() - started
         rate = (trainer.step - first_step) / spent if spent > 0 else None
         left = (config.steps - trainer.step) / rate if rate else None
@@ -194,9 +224,9 @@ def _train(
             RunProgress("train", trainer.step, config.steps, fraction, rate, left, figures if logged else {})
         )
         if trainer.step % config.checkpoint_every == 0 and trainer.step < config.steps:
-            save_checkpoint(work, trainer, seconds=before + spent, log_lines=len(log))
+            save()
     if trainer.step > first_step:
-        save_checkpoint(work, trainer, seconds=before + time.monotonic() - started, log_lines=len(log))
+        save()
     return trainer, before + time.monotonic() - started, warnings
 
 

@@ -63,8 +63,22 @@ def kl_divergence(
 ) -> Float[Tensor, ...]:
     """KL(target ‖ masked) a position, in nats. `target` holds log-probabilities, `logits` need not be normalised
     (SPEC 9)."""
-    log_q = torch.log_softmax(logits if logits.dtype == target.dtype else logits.float(), dim=-1)
-    return (target.exp() * (target - log_q)).sum(-1)
+    return _KL.apply(target, logits if logits.dtype == target.dtype else logits.float())  # type: ignore[return-value]
+
+
+class _KL(torch.autograd.Function):
+    """With the gradient in closed form, softmax(logits) − p: of all the [.., vocab] tensors on the way, one is kept."""
+
+    @staticmethod
+    def forward(ctx, target: Tensor, logits: Tensor) -> Tensor:  # type: ignore[override]
+        log_q = torch.log_softmax(logits, dim=-1)
+        ctx.save_for_backward(target, log_q)
+        return (target - log_q).mul_(target.exp()).sum(-1)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+        target, log_q = ctx.saved_tensors
+        return None, log_q.exp().sub_(target.exp()).mul_(grad.unsqueeze(-1))
 
 
 def mean_squared_error(

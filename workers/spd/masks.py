@@ -99,9 +99,9 @@ def _hook(name: str):
         if mask.delta is None:
             return output + change
         bias = getattr(module, "bias", None)
-        if bias is None:
-            return torch.addcmul(change, output, mask.delta.to(output.dtype))
-        bias = bias.to(output.dtype)
-        return torch.addcmul(change + bias, output - bias, mask.delta.to(output.dtype))
+        delta = mask.delta.to(output.dtype)
+        if bias is not None:  # the bias is never masked: what δ takes from it is put back
+            change = torch.addcmul(change, 1 - delta, bias.to(output.dtype))
+        return torch.addcmul(change, output, delta)
 
     return apply

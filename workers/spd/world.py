@@ -21,6 +21,20 @@ class World:
     size: int = 1
 
     @classmethod
+    def join(cls, device: str) -> World:
+        """Meet the other processes where `torchrun` started this one (gloo on the CPU, nccl on GPUs)."""
+        if dist.is_available() and dist.is_torchelastic_launched() and not dist.is_initialized():
+            dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+            if device.startswith("cuda"):
+                torch.cuda.set_device(dist.get_rank() % torch.cuda.device_count())
+        return cls.current()
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process stores and reports."""
+        return self.rank == 0
+
+    @classmethod
     def current(cls) -> World:
         """The process group as it was initialised; a world of one where none was."""
         if dist.is_available() and dist.is_initialized():
@@ -45,6 +59,10 @@ class World:
         total = tensor.clone()
         dist.all_reduce(total)
         return total
+
+    def any(self, here: bool) -> bool:
+        """Whether it holds in any process."""
+        return here if self.size == 1 else bool(self.summed(torch.tensor(float(here))) > 0)
 
     def wait(self) -> None:
         """Until all have come this far."""
