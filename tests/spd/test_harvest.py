@@ -81,7 +81,7 @@ def test_a_group_leaves_out_components_that_fire_but_change_little():
     columns = HarvestColumns(
         site=["s"] * 4, index=[0, 1, 2, 3], alive=[True, True, True, False], mean_ci=[1.0] * 4, max_ci=[1.0] * 4,
         density=[1.0] * 4, label=[""] * 4, top_token=[" Woods"] * 4, top_tokens=[[" Woods"]] * 4,
-        write_norm=[1.0] * 4, effect=[2.0, 0.21, 0.19, 5.0], reads=[[]] * 4, writes=[[]] * 4,
+        write_norm=[1.0] * 4, effect=[2.0, 1.01, 0.99, 5.0], reads=[[]] * 4, writes=[[]] * 4,
     )  # fmt: skip
     (group,) = groups_of(columns)
     assert (group.name, group.components) == ("␣Woods", ["s:0", "s:1"])

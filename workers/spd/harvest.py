@@ -24,7 +24,7 @@ from workers.spd.tokenizer import PromptTokenizer
 
 TOP_TOKENS = 5
 EFFECT_PROMPTS = 16
-GROUP_SHARE = 0.1
+GROUP_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def groups_of(columns: HarvestColumns) -> list[HarvestGroup]:
         matter = [key for effect, key in members if effect >= GROUP_SHARE * strongest]
         why = (
             f"{len(members)} components fire most on {visible(token)}; these {len(matter)} matter: suppressed alone, "
-            f"each moves an answer by at least a tenth of what the strongest does ({strongest:.2g} nats)."
+            f"each moves an answer by at least half of what the strongest does ({strongest:.2g} nats)."
         )
         groups.append((strongest, HarvestGroup(name=visible(token), token=token, components=matter, why=why)))
     return [group for _, group in sorted(groups, key=lambda item: (-item[0], item[1].name))]
