@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from backend.errors import ApiError
 from backend.services.ablation import Engines
 from backend.services.ablations import Ablations
 from backend.services.catalogue import Catalogue
@@ -15,7 +18,9 @@ from backend.services.findings import Findings
 from backend.services.gallery import Gallery
 from backend.services.health import HealthService
 from backend.services.jobs import JobService
+from backend.services.modes import Modes
 from backend.services.prompts import Prompts
+from backend.services.sweeps import Sweeps
 
 
 def services(request: Request) -> Services:
@@ -50,6 +55,41 @@ def _ablations(all: ServicesDep) -> Ablations:
     return all.ablations
 
 
+def _modes(all: ServicesDep) -> Modes:
+    return all.modes
+
+
+def _sweeps(all: ServicesDep) -> Sweeps:
+    return all.sweeps
+
+
+def _client(request: Request) -> str:
+    """Whose turn it is in the queue: a page says its own name, else it is the address."""
+    told = request.headers.get("x-unweave-client", "")[:64]
+    return told or (f"{request.client.host}:{request.client.port}" if request.client else "")
+
+
+def _waiting(request: Request) -> Callable[[Awaitable[Any]], Awaitable[Any]]:
+    """Wait for an answer as long as somebody wants it: a client that leaves frees its work."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    async def wait(answer: Awaitable[Any]) -> Any:
+        work, left = asyncio.ensure_future(answer), asyncio.ensure_future(gone())
+        try:
+            await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise ApiError(499, "client_left", "The client left before the answer was there.")
+            return work.result()
+        finally:
+            work.cancel()
+            left.cancel()
+
+    return wait
+
+
 def _findings(all: ServicesDep) -> Findings:
     return all.findings
 
@@ -71,3 +111,7 @@ AblationsDep = Annotated[Ablations, Depends(_ablations)]
 FindingsDep = Annotated[Findings, Depends(_findings)]
 HealthDep = Annotated[HealthService, Depends(_health)]
 JobsDep = Annotated[JobService, Depends(_jobs)]
+ModesDep = Annotated[Modes, Depends(_modes)]
+SweepsDep = Annotated[Sweeps, Depends(_sweeps)]
+ClientDep = Annotated[str, Depends(_client)]
+WaitingDep = Annotated[Callable[[Awaitable[Any]], Awaitable[Any]], Depends(_waiting)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from backend.api.decompositions import Id
-from backend.api.deps import AblationsDep, CatalogueDep, PromptsDep
+from backend.api.deps import AblationsDep, CatalogueDep, ClientDep, PromptsDep, WaitingDep
 from backend.schemas.workbench import (
     Ablation,
     AblationRequest,
@@ -28,15 +28,17 @@ def tokenize(
 
 @router.post("/{id}/importances")
 async def get_importances(
-    id: Id, request: ImportancesRequest, catalogue: CatalogueDep, ablations: AblationsDep
-) -> Importances:
+    id: Id, request: ImportancesRequest, catalogue: CatalogueDep, ablations: AblationsDep, client: ClientDep,
+    wait: WaitingDep,
+) -> Importances:  # fmt: skip
     """Causal importances of every component on a prompt, as sparse columns."""
-    return await ablations.importances(await catalogue.aget(id), request)
+    return await wait(ablations.importances(await catalogue.aget(id), request, client))
 
 
 @router.post("/{id}/ablations")
 async def ablate(
-    id: Id, request: AblationRequest, catalogue: CatalogueDep, ablations: AblationsDep
-) -> Ablation:
+    id: Id, request: AblationRequest, catalogue: CatalogueDep, ablations: AblationsDep, client: ClientDep,
+    wait: WaitingDep,
+) -> Ablation:  # fmt: skip
     """Suppress (or keep only) components on a prompt and see the output probabilities move."""
-    return await ablations.ablate(await catalogue.aget(id), request)
+    return await wait(ablations.ablate(await catalogue.aget(id), request, client))

@@ -74,6 +74,7 @@ class Suppression(Wire):
     key: str = Field(max_length=300)
     strength: Unit = 1.0
     positions: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, max_length=8_192)
+    start: Annotated[int, Field(ge=0)] | None = Field(default=None, description="not before this position")
 
 
 class AblationRequest(Prompt):
@@ -83,6 +84,15 @@ class AblationRequest(Prompt):
     watch: list[str | Annotated[int, Field(ge=0)]] = Field(default=[], max_length=MAX_WATCH)
     positions: list[Annotated[int, Field(ge=0)]] | None = Field(
         default=None, max_length=8_192, description="positions to report; null means all"
+    )
+    remainder: Literal["on", "off"] | None = Field(
+        default=None, description="what no component explains; null: on to suppress, off to keep only"
+    )
+    answer: str | Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="a token whose cross-entropy at the last position is told, before and after"
+    )
+    recompute: bool = Field(
+        default=False, description="compute anew even where the answer is kept from before"
     )
 
 
@@ -101,11 +111,28 @@ class OutputShift(Wire):
     ablated: Output
 
 
+class Entropy(Wire):
+    """Of the whole next-token distribution, nats."""
+
+    baseline: float
+    ablated: float
+
+
 class PositionShift(Wire):
     position: int
     kl: float = Field(description="KL(baseline ‖ ablated), nats")
     top: list[OutputShift] = Field(description="union of the top k before and after, by baseline probability")
     watched: list[OutputShift]
+    entropy: Entropy | None = None
+
+
+class AnswerShift(Wire):
+    """Cross-entropy −log p of a token at the last position, nats."""
+
+    token_id: int
+    token: str
+    baseline_ce: float
+    ablated_ce: float
 
 
 class SelfCheck(Wire):
@@ -121,5 +148,11 @@ class Ablation(Wire):
     positions: list[PositionShift]
     self_check: SelfCheck
     max_kl: float
+    kl: list[float] = Field(
+        default=[], description="KL(baseline ‖ ablated) at every position, reported or not, nats"
+    )
+    remainder: Literal["on", "off"] = "on"
+    answer: AnswerShift | None = None
+    cached: bool = Field(default=False, description="kept from an equal request, not computed anew")
     elapsed_ms: float
     provenance: Provenance

@@ -1,111 +1,39 @@
 """The one door to the ablation engine: loads it in the background, says how far it is, hands it out when ready.
 
 Nothing here imports torch until an engine is loaded, so the server answers within a second of its start. Engines of
-several decompositions live side by side; there is no "loaded run".
+several decompositions live side by side, within a budget; there is no "loaded run".
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
-from weakref import WeakValueDictionary
+from typing import Any
 
 from backend.errors import ApiError
 from backend.schemas.common import EngineState, TargetStatus
+from backend.services.ablator import (
+    Ablator,
+    ConditionSpec,
+    EditSpec,
+    Loader,
+    LocalAblator,
+    LocalLoader,
+    RegimeAsk,
+    Report,
+)
 from backend.services.entries import Entry
 from backend.settings import Settings
-from workers.spd.artifact import Artifact
 
-if TYPE_CHECKING:
-    from workers.spd.ablation import AblationEngine, AblationResult, SparseImportances
-    from workers.spd.targets import Target
+__all__ = [
+    "Ablator", "ConditionSpec", "EditSpec", "Engines", "Loader", "LocalAblator", "LocalLoader", "RegimeAsk", "Report",
+]  # fmt: skip
 
 log = logging.getLogger("unweave")
-
-
-@dataclass(frozen=True)
-class EditSpec:
-    """One checked suppression: a stored component, strength 0–1, positions inside the prompt or None for all."""
-
-    site: str
-    index: int
-    strength: float
-    positions: tuple[int, ...] | None
-
-
-class Ablator(Protocol):
-    """What the services need of an engine. Thread-safe: masks travel as arguments, never on shared modules."""
-
-    @property
-    def dtype(self) -> str: ...
-    @property
-    def device(self) -> str: ...
-    @property
-    def versions(self) -> dict[str, str]: ...
-
-    def importances(self, token_ids: Sequence[int], threshold: float) -> SparseImportances: ...
-
-    def ablate(
-        self,
-        token_ids: Sequence[int],
-        edits: Sequence[EditSpec],
-        mode: Literal["suppress", "keep_only"],
-        top_k: int,
-        watch: Sequence[int],
-        positions: Sequence[int] | None,
-    ) -> AblationResult: ...
-
-
-Report = Callable[[Any], None]
-Loader = Callable[[Artifact, Path, str, Report], Ablator]
-
-
-class LocalAblator:
-    """The engine of workers.spd in this process."""
-
-    def __init__(self, engine: AblationEngine) -> None:
-        self._engine = engine
-        self.dtype, self.device, self.versions = engine.dtype, engine.device, engine.versions
-
-    def importances(self, token_ids: Sequence[int], threshold: float) -> SparseImportances:
-        return self._engine.importances(token_ids, threshold)
-
-    def ablate(
-        self,
-        token_ids: Sequence[int],
-        edits: Sequence[EditSpec],
-        mode: Literal["suppress", "keep_only"],
-        top_k: int,
-        watch: Sequence[int],
-        positions: Sequence[int] | None,
-    ) -> AblationResult:
-        from workers.spd.ablation import Edit
-
-        told = [Edit(edit.site, edit.index, edit.strength, edit.positions) for edit in edits]
-        return self._engine.ablate(token_ids, told, mode=mode, top_k=top_k, watch=watch, positions=positions)
-
-
-class LocalLoader:
-    """Loads engines in this process. Decompositions of the same weights share one copy of them in memory."""
-
-    def __init__(self) -> None:
-        self._targets: WeakValueDictionary[tuple[str, str], Target] = WeakValueDictionary()
-
-    def __call__(self, artifact: Artifact, home: Path, device: str, report: Report) -> Ablator:
-        """Fetch, convert and load what is needed, reporting on the way. Imports torch here, and only here."""
-        from workers.spd.ablation import AblationEngine, artifact_target
-
-        key = (artifact.manifest.target.weights_hash, device)
-        target = self._targets.get(key)
-        if target is None:
-            target = artifact_target(artifact, home, device=device, report=report)
-            self._targets[key] = target
-        return LocalAblator(AblationEngine(artifact, target))
+WORKING = 1.25  # of its weights: what a model and its passes need beside them
 
 
 @dataclass
@@ -117,6 +45,9 @@ class _Slot:
     ablator: Ablator | None = None
     used: int = 0
     waiting: threading.Event = field(default_factory=threading.Event)
+
+    def leave(self) -> None:
+        self.ablator, self.state, self.progress, self.message = None, "absent", None, None
 
 
 class Engines:
@@ -231,6 +162,12 @@ class Engines:
 
         with self._changed:
             slot.message = "Starting the engine."
+            refusal = self._make_room_for(slot)
+            if refusal is not None:
+                slot.state, slot.progress, slot.message = "failed", None, refusal
+        if refusal is not None:
+            slot.waiting.set()
+            return
         try:
             ablator = self._loader(slot.entry.artifact, self.settings.home, self.settings.device, report)
         except Exception as error:
@@ -248,9 +185,47 @@ class Engines:
 
     def _make_room(self) -> None:
         """Past the limit, the engine not used for longest leaves; requests that hold it end undisturbed."""
-        ready = sorted((s for s in self._slots.values() if s.ablator is not None), key=lambda s: s.used)
-        for slot in ready[: max(0, len(ready) - self.settings.max_engines)]:
-            slot.ablator, slot.state, slot.progress, slot.message = None, "absent", None, None
+        for slot in self._ready()[: max(0, len(self._ready()) - self.settings.max_engines)]:
+            slot.leave()
+
+    def _make_room_for(self, slot: _Slot) -> str | None:
+        """Let those not used for longest leave until this one fits; or say, with both numbers, that it cannot."""
+        budget = self.budget
+        if _bytes([slot]) > budget:
+            return (
+                f"{slot.entry.artifact.manifest.target.model.name} needs about {_gigabytes(_bytes([slot]))} of memory "
+                f"and the budget is {_gigabytes(budget)}. Raise UNWEAVE_MEMORY_BUDGET_MB, or use a machine with more."
+            )
+        for other in self._ready():
+            if _bytes([slot, *self._ready()]) <= budget:
+                break
+            other.leave()
+        return None
+
+    def _ready(self) -> list[_Slot]:
+        return sorted((s for s in self._slots.values() if s.ablator is not None), key=lambda s: s.used)
+
+    @property
+    def budget(self) -> int:
+        """Bytes that models and decompositions may take."""
+        if self.settings.memory_budget_mb is not None:
+            return self.settings.memory_budget_mb * 2**20
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 3 // 4
+
+
+def _bytes(slots: list[_Slot]) -> int:
+    """What engines need, by what their artefacts say. Decompositions of the same weights share one copy."""
+    weights = {s.entry.weights_hash: s.entry.artifact.manifest.target.model.parameters * 4 for s in slots}
+    components = sum(
+        len(site.kept) * (site.d_in + site.d_out) * 4
+        for s in {s.entry.hash: s for s in slots}.values()
+        for site in s.entry.artifact.manifest.sites
+    )
+    return int(sum(weights.values()) * WORKING) + components
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 2**30:.1f} GB" if size >= 2**29 else f"{size / 2**20:.0f} MB"
 
 
 def _why(error: Exception) -> str:

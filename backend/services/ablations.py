@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from backend.errors import ApiError, invalid
 from backend.schemas.common import Provenance
 from backend.schemas.workbench import (
     Ablation,
     AblationRequest,
+    AnswerShift,
+    Entropy,
     Importances,
     ImportancesRequest,
     Output,
@@ -25,6 +28,10 @@ from backend.services.entries import Entry
 from backend.services.prompts import Prompts, tokens
 from workers.spd.artifact import HarvestPrompt
 
+if TYPE_CHECKING:
+    from workers.spd.ablation import AnswerShift as Answered
+    from workers.spd.outputs import OutputStat, PositionResult, ShiftRow
+
 
 class Ablations:
     """Answers of the workbench. Requests share nothing but the frozen weights."""
@@ -32,13 +39,13 @@ class Ablations:
     def __init__(self, engines: Engines, prompts: Prompts, pool: ComputePool) -> None:
         self.engines, self.prompts, self.pool = engines, prompts, pool
 
-    async def ablate(self, entry: Entry, request: AblationRequest) -> Ablation:
+    async def ablate(self, entry: Entry, request: AblationRequest, client: str = "") -> Ablation:
         """The answer to one ablation. Raises ApiError 422 for what cannot be done, 503 while there are no weights."""
-        return await self.pool.run(lambda: self.ablate_now(entry, request))
+        return await self.pool.run(lambda: self.ablate_now(entry, request), client=client)
 
-    async def importances(self, entry: Entry, request: ImportancesRequest) -> Importances:
+    async def importances(self, entry: Entry, request: ImportancesRequest, client: str = "") -> Importances:
         """Live importances; for a prompt of the run, the stored ones where the weights are not there."""
-        return await self.pool.run(lambda: self.importances_now(entry, request))
+        return await self.pool.run(lambda: self.importances_now(entry, request), client=client)
 
     def ablate_now(self, entry: Entry, request: AblationRequest) -> Ablation:
         """The same, in the calling thread."""
@@ -47,18 +54,14 @@ class Ablations:
         edits = check_edits(entry, request.components, len(ids))
         watch = self.prompts.watched(entry, request.watch)
         positions = check_positions(request.positions, len(ids), "report")
+        answer = None if request.answer is None else self.prompts.watched(entry, [request.answer])[0]
         engine = self.engines.get(entry)
-        result = engine.ablate(ids, edits, request.mode, request.top_k, watch, positions)
+        result = engine.ablate(
+            ids, edits, request.mode, request.top_k, watch, positions,
+            remainder=request.remainder, answer=answer, recompute=request.recompute,
+        )  # fmt: skip
         try:
-            shifts = [
-                PositionShift(
-                    position=place.position,
-                    kl=place.kl,
-                    top=[_shift(entry, row) for row in place.top],
-                    watched=[_shift(entry, row) for row in place.watched],
-                )
-                for place in result.positions
-            ]
+            shifts = [position_shift(entry, place) for place in result.positions]
             return Ablation(
                 tokens=tokens(entry, ids),
                 mode=request.mode,
@@ -66,11 +69,15 @@ class Ablations:
                 positions=shifts,
                 self_check=SelfCheck(max_kl=result.self_check_max_kl),
                 max_kl=result.max_kl,
-                elapsed_ms=_since(started),
-                provenance=_provenance(entry, engine),
+                kl=list(result.kl),
+                remainder=request.remainder or ("on" if request.mode == "suppress" else "off"),
+                answer=answer_shift(entry, result.answer),
+                cached=result.cached,
+                elapsed_ms=since(started),
+                provenance=provenance_of(entry, engine),
             )
         except ValueError as error:
-            raise _not_finite() from error
+            raise not_finite() from error
 
     def importances_now(self, entry: Entry, request: ImportancesRequest) -> Importances:
         """The same, in the calling thread."""
@@ -96,11 +103,11 @@ class Ablations:
                 threshold=request.threshold,
                 below_threshold=found.below_threshold,
                 source="live",
-                elapsed_ms=_since(started),
-                provenance=_provenance(entry, engine),
+                elapsed_ms=since(started),
+                provenance=provenance_of(entry, engine),
             )
         except ValueError as error:
-            raise _not_finite() from error
+            raise not_finite() from error
 
 
 def check_edits(entry: Entry, components: Sequence[Suppression], length: int) -> list[EditSpec]:
@@ -119,7 +126,9 @@ def check_edits(entry: Entry, components: Sequence[Suppression], length: int) ->
                 key=item.key,
             )
         before |= at
-        edits.append(EditSpec(key.site, key.index, item.strength, positions))
+        if item.start is not None and item.start >= length:
+            check_positions([item.start], length, "begin at")
+        edits.append(EditSpec(key.site, key.index, item.strength, positions, item.start))
     return edits
 
 
@@ -138,18 +147,41 @@ def check_positions(positions: Sequence[int] | None, length: int, verb: str) -> 
     return tuple(sorted(set(positions)))
 
 
-def _shift(entry: Entry, row: object) -> OutputShift:
-    token_id: int = row.token_id  # type: ignore[attr-defined]
-    return OutputShift(
-        token_id=token_id,
-        token=entry.token(token_id).piece,
-        baseline=_output(row.baseline),  # type: ignore[attr-defined]
-        ablated=_output(row.ablated),  # type: ignore[attr-defined]
+def position_shift(entry: Entry, place: PositionResult) -> PositionShift:
+    """One position of an answer, as it goes out."""
+    entropy = place.entropy
+    return PositionShift(
+        position=place.position,
+        kl=place.kl,
+        top=[_shift(entry, row) for row in place.top],
+        watched=[_shift(entry, row) for row in place.watched],
+        entropy=None if entropy is None else Entropy(baseline=entropy.baseline, ablated=entropy.ablated),
     )
 
 
-def _output(stat: object) -> Output:
-    return Output(probability=stat.probability, logit=stat.logit, rank=stat.rank)  # type: ignore[attr-defined]
+def answer_shift(entry: Entry, found: Answered | None) -> AnswerShift | None:
+    """The cross-entropy of the answer, as it goes out."""
+    if found is None:
+        return None
+    return AnswerShift(
+        token_id=found.token_id,
+        token=entry.token(found.token_id).piece,
+        baseline_ce=found.baseline_ce,
+        ablated_ce=found.ablated_ce,
+    )
+
+
+def _shift(entry: Entry, row: ShiftRow) -> OutputShift:
+    return OutputShift(
+        token_id=row.token_id,
+        token=entry.token(row.token_id).piece,
+        baseline=_output(row.baseline),
+        ablated=_output(row.ablated),
+    )
+
+
+def _output(stat: OutputStat) -> Output:
+    return Output(probability=stat.probability, logit=stat.logit, rank=stat.rank)
 
 
 def _stored(entry: Entry, prompt: HarvestPrompt, threshold: float, started: float) -> Importances:
@@ -165,20 +197,20 @@ def _stored(entry: Entry, prompt: HarvestPrompt, threshold: float, started: floa
         threshold=threshold,
         below_threshold=len(prompt.ci) - len(rows),
         source="stored",
-        elapsed_ms=_since(started),
+        elapsed_ms=since(started),
         provenance=entry.provenance(),
     )
 
 
-def _provenance(entry: Entry, engine: Ablator) -> Provenance:
+def provenance_of(entry: Entry, engine: Ablator) -> Provenance:
     return entry.provenance(dtype=engine.dtype, device=engine.device, versions=engine.versions)
 
 
-def _since(started: float) -> float:
+def since(started: float) -> float:
     return round((time.perf_counter() - started) * 1_000, 3)
 
 
-def _not_finite() -> ApiError:
+def not_finite() -> ApiError:
     return ApiError(
         500, "not_finite", "The model gave numbers that are not finite, so there is nothing to show."
     )

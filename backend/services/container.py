@@ -14,7 +14,9 @@ from backend.services.findings import Findings
 from backend.services.gallery import Gallery
 from backend.services.health import HealthService
 from backend.services.jobs import JobService
+from backend.services.modes import Modes
 from backend.services.prompts import Prompts
+from backend.services.sweeps import Sweeps
 from backend.settings import Settings
 from workers.jobs.limits import Limits
 
@@ -31,6 +33,8 @@ class Services:
     components: Components
     prompts: Prompts
     ablations: Ablations
+    modes: Modes
+    sweeps: Sweeps
     findings: Findings
     jobs: JobService
     health: HealthService
@@ -75,6 +79,8 @@ def build(settings: Settings, loader: Loader | None = None) -> Services:
         components=Components(database),
         prompts=prompts,
         ablations=ablations,
+        modes=Modes(engines, prompts, pool),
+        sweeps=Sweeps(engines, prompts, pool),
         findings=Findings(database, catalogue, ablations, pool),
         jobs=jobs,
         health=HealthService(database, catalogue, engines, jobs),

@@ -1,0 +1,234 @@
+"""Several conditions at once, sweeps, mask regimes, attention patterns and continuations."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from backend.schemas.common import Provenance, Token, Wire
+from backend.schemas.workbench import (
+    MAX_COMPONENTS,
+    MAX_TOP_K,
+    MAX_WATCH,
+    PositionShift,
+    Prompt,
+    SelfCheck,
+    Suppression,
+    Unit,
+)
+
+MAX_PROMPTS = 8
+MAX_CONDITIONS = 20_000
+MAX_HEADS = 64
+MAX_SAMPLES = 64
+MAX_STEPS = 100
+
+Mode = Literal["suppress", "keep_only"]
+Remainder = Literal["on", "off"]
+ConditionName = Literal["none", "A", "B", "A+B"]
+Place = Annotated[int, Field(ge=0)]
+TokenRef = str | Place
+
+
+class Basket(Wire):
+    components: list[Suppression] = Field(default=[], max_length=MAX_COMPONENTS)
+
+
+class ComparisonRequest(Wire):
+    """Two baskets on one prompt or many. A component in both baskets is suppressed by the larger strength in A+B."""
+
+    prompts: list[Prompt] = Field(min_length=1, max_length=MAX_PROMPTS)
+    a: Basket = Basket()
+    b: Basket = Basket()
+    conditions: list[ConditionName] = Field(default=["none", "A", "B", "A+B"], min_length=1, max_length=4)
+    mode: Mode = "suppress"
+    remainder: Remainder | None = None
+    top_k: Annotated[int, Field(ge=1, le=MAX_TOP_K)] = 10
+    watch: list[TokenRef] = Field(default=[], max_length=MAX_WATCH)
+    positions: Literal["all", "last"] = "last"
+    recompute: bool = False
+
+
+class ConditionResult(Wire):
+    condition: ConditionName
+    components: int
+    positions: list[PositionShift]
+    kl: list[float] = Field(description="KL(baseline ‖ ablated) at every position, nats")
+    max_kl: float
+    cached: bool
+
+
+class Interaction(Wire):
+    """f(A+B) − f(A) − f(B) + f(none) of a watched token: what the two baskets do together and neither does alone."""
+
+    position: int
+    token_id: int
+    token: str
+    logit: float
+    log_probability: float = Field(description="nats")
+    probability: float
+
+
+class PromptComparison(Wire):
+    tokens: list[Token]
+    conditions: list[ConditionResult]
+    interactions: list[Interaction] = Field(description="where all four conditions were asked for")
+    self_check: SelfCheck
+
+
+class Comparison(Wire):
+    prompts: list[PromptComparison]
+    mode: Mode
+    remainder: Remainder
+    elapsed_ms: float
+    provenance: Provenance
+
+
+class SweepRequest(Prompt):
+    """components: each alone · strengths: the basket scaled by each of `strengths` · alive: every alive component
+    (of `sites`) alone. What is measured is measured at `position` (null: the last)."""
+
+    kind: Literal["components", "strengths", "alive"] = "components"
+    components: list[Suppression] = Field(default=[], max_length=MAX_COMPONENTS)
+    strengths: list[Unit] = Field(default=[0.0, 0.25, 0.5, 0.75, 1.0], min_length=1, max_length=101)
+    sites: list[str] | None = Field(default=None, max_length=4_096)
+    position: Place | None = None
+    watch: list[TokenRef] = Field(default=[], max_length=MAX_WATCH)
+    contrast: tuple[TokenRef, TokenRef] | None = Field(
+        default=None, description="two tokens; a row tells the change of logit(first) − logit(second)"
+    )
+    answer: TokenRef | None = Field(default=None, description="a row tells the change of its cross-entropy")
+    rank_by: Literal["kl", "watched", "contrast", "ce"] = "kl"
+    top: Annotated[int, Field(ge=1, le=1_000)] = Field(default=100, description="rows of the final ranking")
+
+    @model_validator(mode="after")
+    def _has_what_it_ranks_by(self) -> SweepRequest:
+        needs = {"watched": self.watch, "contrast": self.contrast, "ce": self.answer}
+        if self.rank_by in needs and needs[self.rank_by] in (None, []):
+            field = {"watched": "watch", "contrast": "contrast", "ce": "answer"}[self.rank_by]
+            raise ValueError(f"To rank by “{self.rank_by}”, send “{field}”.")
+        return self
+
+
+class SweepWatched(Wire):
+    token_id: int
+    probability: float
+    logit: float
+
+
+class SweepItem(Wire):
+    """One condition of a sweep. `key` is null for a whole basket; changes are ablated − baseline."""
+
+    number: int
+    key: str | None
+    strength: float
+    kl: float = Field(description="KL(baseline ‖ ablated), nats")
+    watched: list[SweepWatched]
+    contrast: float | None = None
+    ce: float | None = None
+
+
+class SweepFrame(Wire):
+    """A line of the stream. start: what is to come · rows: `items` as computed · end: the ranking · error."""
+
+    event: Literal["start", "rows", "end", "error"]
+    done: int
+    total: int
+    items: list[SweepItem] = []
+    tokens: list[Token] | None = None
+    baseline: list[SweepWatched] | None = None
+    ranking: list[int] | None = Field(default=None, description="numbers, largest absolute change first")
+    elapsed_ms: float
+    provenance: Provenance | None = None
+    code: str | None = None
+    message: str | None = None
+
+
+class RegimeRequest(Prompt):
+    """Masks other than a plain suppression. With `components`, those stay at their strength and everything else is
+    drawn or attacked; without, the causal importances say what stays."""
+
+    kinds: list[Literal["ci", "rounded", "stochastic", "adversarial"]] = Field(
+        default=["ci", "rounded", "stochastic", "adversarial"], min_length=1, max_length=4
+    )
+    components: list[Suppression] | None = Field(default=None, max_length=MAX_COMPONENTS)
+    threshold: Unit | None = Field(default=None, description="for rounded; null: the run's own")
+    samples: Annotated[int, Field(ge=1, le=MAX_SAMPLES)] = 16
+    steps: Annotated[int, Field(ge=0, le=MAX_STEPS)] = 20
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    top_k: Annotated[int, Field(ge=1, le=MAX_TOP_K)] = 10
+    watch: list[TokenRef] = Field(default=[], max_length=MAX_WATCH)
+    positions: list[Place] | None = Field(default=None, max_length=8_192)
+
+
+class RegimeOutcome(Wire):
+    """KL(target ‖ masked) a position, nats: mean of the samples, and their 5 % and 95 % quantiles."""
+
+    kind: Literal["ci", "rounded", "stochastic", "adversarial"]
+    kl: list[float]
+    low: list[float]
+    high: list[float]
+    samples: int
+    positions: list[PositionShift]
+
+
+class Regimes(Wire):
+    tokens: list[Token]
+    regimes: list[RegimeOutcome]
+    threshold: float
+    seed: int
+    elapsed_ms: float
+    provenance: Provenance
+
+
+class Head(Wire):
+    layer: Place
+    head: Place
+
+
+class AttentionRequest(Prompt):
+    heads: list[Head] = Field(min_length=1, max_length=MAX_HEADS)
+    components: list[Suppression] = Field(default=[], max_length=MAX_COMPONENTS)
+    mode: Mode = "suppress"
+    remainder: Remainder | None = None
+
+
+class HeadPatterns(Wire):
+    """Attention probabilities, a row a query: row q holds keys 0 … q."""
+
+    layer: int
+    head: int
+    baseline: list[list[float]]
+    ablated: list[list[float]]
+
+
+class Attention(Wire):
+    tokens: list[Token]
+    heads: list[HeadPatterns]
+    elapsed_ms: float
+    provenance: Provenance
+
+
+class ContinuationRequest(Prompt):
+    components: list[Suppression] = Field(default=[], max_length=MAX_COMPONENTS)
+    mode: Mode = "suppress"
+    remainder: Remainder | None = None
+    tokens: Annotated[int, Field(ge=1, le=20)] = 10
+
+
+class ContinuedToken(Wire):
+    id: int
+    piece: str
+    probability: float
+
+
+class Continuation(Wire):
+    """Greedy continuations of the target and of the ablated model; the ablation acts at the new positions too."""
+
+    tokens: list[Token]
+    baseline: list[ContinuedToken]
+    ablated: list[ContinuedToken]
+    stopped: str | None = None
+    elapsed_ms: float
+    provenance: Provenance
