@@ -51,3 +51,8 @@ export function readError(body: unknown, status: number): ApiError {
 export function sentenceOf(error: unknown): string {
   return error instanceof Error ? error.message : 'Something went wrong, and nothing says what.'
 }
+
+/** A request body. The generated types call a field with a default required; the server fills it in when it is left out. */
+export function withDefaults<T>(body: Partial<T>): T {
+  return body as T
+}

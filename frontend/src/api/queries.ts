@@ -1,7 +1,15 @@
 /** Every read of the API as query options. A key names all that an answer depends on, so an old answer never meets a new question. */
 import { infiniteQueryOptions, keepPreviousData, queryOptions } from '@tanstack/react-query'
-import { client, unwrap } from './client'
-import type { ComponentRow, ComponentSort, Mode, Suppression, TargetStatus } from './types'
+import { client, unwrap, withDefaults } from './client'
+import type {
+  AblationRequest,
+  ComponentRow,
+  ComponentSort,
+  ImportancesRequest,
+  Mode,
+  Suppression,
+  TargetStatus,
+} from './types'
 
 export interface PromptBody {
   text?: string
@@ -117,7 +125,7 @@ export const queries = {
         unwrap(
           client.POST('/api/decompositions/{id}/importances', {
             params: { path: { id } },
-            body: { ...prompt, threshold: 0 },
+            body: withDefaults<ImportancesRequest>({ ...prompt, threshold: 0 }),
             signal,
           }),
         ),
@@ -132,7 +140,13 @@ export const queries = {
     queryOptions({
       queryKey: ['ablation', id, body],
       queryFn: ({ signal }) =>
-        unwrap(client.POST('/api/decompositions/{id}/ablations', { params: { path: { id } }, body, signal })),
+        unwrap(
+          client.POST('/api/decompositions/{id}/ablations', {
+            params: { path: { id } },
+            body: withDefaults<AblationRequest>(body),
+            signal,
+          }),
+        ),
       staleTime: Number.POSITIVE_INFINITY,
       placeholderData: keepPreviousData,
     }),

@@ -48,6 +48,7 @@ describe('numbers on screen', () => {
   it('a figure that is missing is a dash, never a zero', () => {
     expect(figure(null)).toBe('–')
     expect(figure(0)).toBe('0')
+    expect(figure(30)).toBe('30')
   })
 })
 

@@ -92,9 +92,9 @@ export function unit(v: number): string {
 /** Any measured figure: enough digits to compare, powers of ten where they help. */
 export function figure(x: number | null | undefined): string {
   if (x === null || x === undefined) return '–'
-  if (x === 0) return '0'
   const size = Math.abs(x)
   const sign = x < 0 ? MINUS : ''
+  if (Number.isInteger(x)) return sign + count(size)
   if (size < 1e-3) return sign + power(size, 1)
   if (size >= 1e4) return sign + Math.round(size).toLocaleString('en-US').replaceAll(',', '\u202f')
   return (

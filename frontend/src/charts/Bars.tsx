@@ -1,3 +1,4 @@
+import { useEffect, useRef } from 'react'
 import { nats, visible } from '@/api/words'
 
 /** Before above after, on one scale from 0 to `max`. */
@@ -24,8 +25,17 @@ export function KLStrip(props: {
   label: string
   onChoose: (position: number) => void
 }) {
+  const box = useRef<HTMLFieldSetElement>(null)
+  const { chosen } = props
+  const length = props.tokens.length
+  // In a long prompt the chosen token is brought into view.
+  useEffect(() => {
+    const strip = box.current
+    const token = length > 0 ? strip?.querySelectorAll<HTMLElement>('button')[chosen] : null
+    if (strip && token) strip.scrollLeft = token.offsetLeft - strip.clientWidth / 2
+  }, [chosen, length])
   return (
-    <fieldset className="kl">
+    <fieldset className="kl" ref={box}>
       <legend className="hidden-visually">{props.label}</legend>
       {props.tokens.map((token, i) => {
         const kl = props.kl[i] ?? 0

@@ -21,7 +21,7 @@ function columnWidths(blocks: Block[], room: number): number[][] {
   const wide = blocks.map((block) => block.tokens.map(fit))
   const needed = wide.flat().reduce((sum, width) => sum + width, HEADS)
   if (needed <= Math.max(room, 700) || columns <= 16) return wide
-  const slim = Math.max(14, Math.min(26, Math.floor((room - HEADS) / Math.max(1, columns))))
+  const slim = Math.max(11, Math.min(26, Math.floor((room - HEADS) / Math.max(1, columns))))
   return blocks.map((block) => block.tokens.map(() => slim))
 }
 
@@ -69,7 +69,7 @@ export function CIGrid(props: CIGridProps) {
                       onMouseLeave={() => setHover(null)}
                     >
                       <span className="hidden-visually">{block.name}, position </span>
-                      <small>{c}</small>
+                      <small className={slim && c % 5 !== 0 ? 'unseen' : undefined}>{c}</small>
                       <span className="cigrid-token">{visible(token.piece)}</span>
                       <span className="hidden-visually">, id {token.id}</span>
                     </button>

@@ -65,7 +65,7 @@ export function baseLayout(colour: (name: string) => string): Record<string, unk
     font: { family: colour('sans'), size: 12, color: colour('soft') },
     margin: { l: 52, r: 12, t: 10, b: 38 },
     xaxis: axis,
-    yaxis: axis,
+    yaxis: { ...axis, type: 'linear' },
     showlegend: false,
     hovermode: 'x unified',
     hoverlabel: { bgcolor: colour('raised'), bordercolor: colour('line'), font: { color: colour('ink') } },

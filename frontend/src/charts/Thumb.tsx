@@ -29,11 +29,13 @@ export function Thumb({ thumbnail }: { thumbnail: Thumbnail }) {
           )),
         )}
       </svg>
-      <figcaption aria-hidden="true" style={{ gridTemplateColumns: `repeat(${columns}, 1fr)` }}>
-        {thumbnail.tokens.map((token, i) => (
-          <span key={i}>{visible(token)}</span>
-        ))}
-      </figcaption>
+      {columns <= 12 && (
+        <figcaption aria-hidden="true" style={{ gridTemplateColumns: `repeat(${columns}, 1fr)` }}>
+          {thumbnail.tokens.map((token, i) => (
+            <span key={i}>{visible(token)}</span>
+          ))}
+        </figcaption>
+      )}
     </figure>
   )
 }

@@ -36,6 +36,7 @@ function CurvePlot({ curve }: { curve: Curve }) {
         ],
         layout: {
           ...layout,
+          xaxis: { ...(layout.xaxis as object), type: 'linear', nticks: 5 },
           yaxis: {
             ...(layout.yaxis as object),
             type: positive ? 'log' : 'linear',

@@ -81,6 +81,8 @@ function SitePlot({ sites, value, title }: { sites: SiteSummary[]; value: 'alive
         }),
         layout: {
           ...layout,
+          xaxis: { ...(layout.xaxis as object), type: 'category' },
+          yaxis: { ...(layout.yaxis as object), type: 'linear', nticks: 6 },
           barmode: 'stack',
           bargap: 0.25,
           showlegend: kinds.length > 1,

@@ -114,7 +114,9 @@ export function MattersPanel({ bench }: { bench: Workbench }) {
     >
       <div className="matters-head" aria-hidden="true">
         <span>component</span>
-        <span>CI</span>
+        <span>
+          CI<small>x·V</small>
+        </span>
         <span>by token</span>
         <span>basket</span>
       </div>
@@ -139,16 +141,18 @@ export function MattersPanel({ bench }: { bench: Workbench }) {
                   <Link to="/d/$id/c/$key" params={{ id: bench.id, key: item.name }}>
                     {shortKey(item.name)}
                   </Link>
-                  <small>
-                    {labels?.get(item.name)?.label ?? ''}{' '}
-                    <span className="act">
-                      x·V {signed(item.match.trace.activation[item.match.position] ?? 0, 2)}
-                    </span>
-                  </small>
+                  <small>{labels?.get(item.name)?.label ?? ''}</small>
                 </>
               )}
             </span>
-            <span className="num">{unit(item.ci)}</span>
+            <span className="num">
+              {unit(item.ci)}
+              {item.kind === 'component' && (
+                <small className="act">
+                  {signed(item.match.trace.activation[item.match.position] ?? 0, 1)}
+                </small>
+              )}
+            </span>
             <Strip
               values={item.values}
               tokens={tokens.map((token) => token.piece)}

@@ -2,8 +2,8 @@
 import { useMutation, useQueryClient } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { useState } from 'react'
-import { client, unwrap } from '@/api/client'
-import type { FindingRequest } from '@/api/types'
+import { client, unwrap, withDefaults } from '@/api/client'
+import type { AblationRequest, FindingRequest } from '@/api/types'
 import { plural, visible } from '@/api/words'
 import { promptBody } from '@/state/prompts'
 import type { Workbench } from '@/state/useWorkbench'
@@ -152,12 +152,14 @@ function toRequest(
     decomposition: bench.id,
     ...words,
     focus: bench.prompts.map((_, i) => bench.search.at?.[i] ?? -1),
-    ablations: bench.prompts.map((prompt) => ({
-      ...promptBody(prompt.spec),
-      components: prompt.suppressed,
-      mode: prompt.suppressed.length > 0 ? bench.mode : 'suppress',
-      top_k: bench.search.k ?? TOP_K,
-      watch: bench.watch,
-    })),
+    ablations: bench.prompts.map((prompt) =>
+      withDefaults<AblationRequest>({
+        ...promptBody(prompt.spec),
+        components: prompt.suppressed,
+        mode: prompt.suppressed.length > 0 ? bench.mode : 'suppress',
+        top_k: bench.search.k ?? TOP_K,
+        watch: bench.watch,
+      }),
+    ),
   }
 }
