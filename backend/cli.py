@@ -61,6 +61,9 @@ def _main(
     ] = False,
 ) -> None:
     """Explore decompositions of transformer weights."""
+    from workers.trainer import share_the_machine
+
+    share_the_machine()
 
 
 @app.command()

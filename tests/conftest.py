@@ -12,6 +12,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests import factories
+from workers.trainer import share_the_machine
+
+share_the_machine()  # before anything imports torch
 
 # Real weights are fetched once and kept between runs of the tests.
 WEIGHTS_HOME = Path(os.environ.get("UNWEAVE_TEST_HOME", Path(__file__).parents[1] / ".make" / "weights"))

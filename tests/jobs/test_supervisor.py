@@ -14,6 +14,7 @@ import pytest
 
 from tests.jobs.conftest import ROOT, url_of
 from workers.jobs.queue import JobQueue
+from workers.trainer import share_the_machine
 from workers.trainer.slots import claim
 from workers.trainer.supervisor import Supervisor
 
@@ -86,3 +87,20 @@ def test_a_worker_leaves_when_the_process_that_started_it_is_killed(home: Path) 
     until(lambda: not lives(pid), 15)
     assert queue.workers() == []
     queue.close()
+
+
+def test_openmp_waits_passively_unless_the_environment_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    share_the_machine()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    share_the_machine()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+@pytest.mark.parametrize("module", ["backend.cli", "workers.trainer"])
+def test_the_wait_policy_is_set_before_torch_could_be_imported(module: str) -> None:
+    code = f"import sys, {module}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

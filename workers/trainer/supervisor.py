@@ -17,10 +17,6 @@ STEADY_SECONDS = 60.0
 """A worker that lived this long was well; its next crash starts the back-off anew."""
 GRACE_SECONDS = 25.0
 LOG_BYTES = 5_000_000
-# The worker shares the machine with the server, and OpenMP threads that spin while they wait stall each other as soon
-# as more of them want to run than there are cores: 100 steps of a tiny run on two busy cores took over two minutes
-# spinning, 8 to 14 s waiting passively.
-SHARED_MACHINE = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 log = logging.getLogger("unweave.worker")
 
@@ -122,6 +118,6 @@ class Supervisor:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**SHARED_MACHINE, **os.environ, DATABASE_VARIABLE: self._database_url},
+                env={**os.environ, DATABASE_VARIABLE: self._database_url},
                 start_new_session=True,
             )  # fmt: skip
