@@ -79,11 +79,13 @@ $(STAMPS)/test: $(STAMPS)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@
 
+# `npm ci` refuses a lock file that lacks the optional packages of another platform; `npm install` finds them and keeps
+# every version that is locked.
 $(STAMPS)/node: frontend/package-lock.json
 	@mkdir -p $(STAMPS)
 	@node -e 'if (+process.versions.node.split(".")[0] < 20) { console.error("Unweave needs Node 20 or newer; this is " + process.version); process.exit(1) }'
 	@echo "Installing the front-end's packages"
-	@cd frontend && $(NPM) ci --silent --no-audit --no-fund
+	@cd frontend && ($(NPM) ci --silent --no-audit --no-fund || $(NPM) install --no-save --loglevel=error --no-audit --no-fund)
 	@touch $@
 
 $(PAGES): $(STAMPS)/node $(FRONTEND_SOURCES)
