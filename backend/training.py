@@ -34,6 +34,7 @@ def train(
     """Run a decomposition in the foreground. Returns (0, "") or an exit code and a sentence: 130 when stopped."""
     from workers.spd.decompose import Stopped, decompose
     from workers.spd.targets import TargetError
+    from workers.spd.training import DivergedError
 
     stopping = threading.Event()
 
@@ -74,7 +75,7 @@ def train(
                 130,
                 f"Ended. The same command goes on from the last checkpoint, if there is one ({partial}).",
             )
-        except (TargetError, ConfigError, ArtifactError) as error:
+        except (TargetError, ConfigError, ArtifactError, DivergedError) as error:
             return 1, str(error)
         except OSError as error:
             return 1, f"The run could not be stored: {error}. The last checkpoint is kept in {partial}."

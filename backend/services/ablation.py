@@ -11,6 +11,7 @@ import os
 import threading
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from backend.errors import ApiError
@@ -27,6 +28,7 @@ from backend.services.ablator import (
 )
 from backend.services.entries import Entry
 from backend.settings import Settings
+from workers.jobs.places import without_places
 
 __all__ = [
     "Ablator", "ConditionSpec", "EditSpec", "Engines", "Loader", "LocalAblator", "LocalLoader", "RegimeAsk", "Report",
@@ -173,7 +175,7 @@ class Engines:
         except Exception as error:
             log.exception("the engine of %s could not be loaded", slot.entry.slug)
             with self._changed:
-                slot.state, slot.progress, slot.message = "failed", None, _why(error)
+                slot.state, slot.progress, slot.message = "failed", None, _why(error, self.settings.home)
         else:
             with self._changed:
                 slot.ablator, slot.state, slot.progress, slot.message = ablator, "ready", 1.0, None
@@ -228,13 +230,13 @@ def _gigabytes(size: int) -> str:
     return f"{size / 2**30:.1f} GB" if size >= 2**29 else f"{size / 2**20:.0f} MB"
 
 
-def _why(error: Exception) -> str:
-    """A sentence for people. Our own errors are written as one; others get a frame."""
+def _why(error: Exception, home: Path) -> str:
+    """A sentence for people, without the server's paths. Our own errors are written as one; others get a frame."""
     if type(error).__module__.startswith("workers."):
-        return str(error)
+        return without_places(str(error), home)
     if isinstance(error, ImportError):
         return f"The engine cannot run here: {error}. Install Unweave with its packages, then load the weights again."
     if isinstance(error, MemoryError):
         return "There is not enough memory for this model. Close something, then load the weights again."
-    first = (str(error).splitlines() or [""])[0][:300]
+    first = without_places((str(error).splitlines() or [""])[0], home)[:300]
     return f"The weights could not be loaded ({type(error).__name__}: {first}). The server's log says more."

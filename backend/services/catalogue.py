@@ -17,6 +17,7 @@ from backend.db.session import Database
 from backend.errors import not_found
 from backend.services.entries import Entry
 from backend.settings import Settings
+from workers.jobs.places import without_places
 from workers.spd.artifact import Artifact, ArtifactError, read_artifact
 
 log = logging.getLogger("unweave")
@@ -109,6 +110,7 @@ class Catalogue:
             return self._index(folder, hashes)
         except (ArtifactError, ValidationError, OSError, ValueError, KeyError) as error:
             said = str(error) if isinstance(error, ArtifactError) else _plain(folder.path, error)
+            said = without_places(said, self.settings.home)
             log.warning("skipped %s: %s", folder.path, said)
             return _Seen(folder.signature, None, said)
 

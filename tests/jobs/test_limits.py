@@ -12,9 +12,16 @@ from backend.services import container
 from tests.factories import FakeAblator, settings
 from tests.jobs.conftest import config_of
 from workers.jobs.limits import Limits
-from workers.spd.config import ConfigError, load_config, preset_names
+from workers.spd.config import ConfigError, DecomposeConfig, load_config, preset_names
 
-PROMPTS = {"kind": "prompts", "prompts": [{"text": "x" * 1_000}] * 3}
+PROMPTS = {
+    "target": {"kind": "hub", "repo": "a/b"},
+    "data": {"kind": "prompts", "prompts": [{"text": "x" * 1_000}] * 3},
+}
+
+
+def of_folder(path: Path) -> DecomposeConfig:
+    return config_of(**PROMPTS | {"target": {"kind": "folder", "path": str(path)}})
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -29,8 +36,8 @@ def test_every_preset_is_within_the_limits(name: str, home: Path) -> None:
         ({"faithfulness_steps": 11, "steps": 5}, {"steps": 10}, "faithfulness_steps"),
         ({"C": 5}, {"C": 4}, "“C” is 5"),
         ({"sites": ["a", "b"]}, {"sites": 1}, "“sites” is 2"),
-        ({"data": PROMPTS}, {"prompts": 2}, "data.prompts"),
-        ({"data": PROMPTS}, {"prompt_characters": 2_999}, "3,000"),
+        (PROMPTS, {"prompts": 2}, "data.prompts"),
+        (PROMPTS, {"prompt_characters": 2_999}, "3,000"),
         ({}, {"batch_elements": 1_000}, "target.batch_size × length × vocabulary"),
         (
             {"data": {"kind": "induction", "batch_size": 9}},
@@ -53,11 +60,11 @@ def test_a_config_over_a_limit_is_refused_with_the_key_named(
 
 
 def test_a_folder_outside_the_home_is_refused_unless_its_owner_allows_it(home: Path, tmp_path: Path) -> None:
-    outside = config_of(target={"kind": "folder", "path": str(tmp_path / "models" / "mine")})
+    outside = of_folder(tmp_path / "models" / "mine")
     with pytest.raises(ConfigError, match=r"target\.path"):
         Limits().check(outside, home)
     Limits(folders=(tmp_path / "models",)).check(outside, home)
-    Limits().check(config_of(target={"kind": "folder", "path": str(home / "models" / "mine")}), home)
+    Limits().check(of_folder(home / "models" / "mine"), home)
 
 
 def test_a_way_out_of_the_home_folder_by_dots_or_links_is_seen(home: Path, tmp_path: Path) -> None:
@@ -65,7 +72,7 @@ def test_a_way_out_of_the_home_folder_by_dots_or_links_is_seen(home: Path, tmp_p
     (home / "link").symlink_to(tmp_path)
     for path in (home / ".." / "secret", home / "link" / "secret"):
         with pytest.raises(ConfigError, match=r"target\.path"):
-            Limits().check(config_of(target={"kind": "folder", "path": str(path)}), home)
+            Limits().check(of_folder(path), home)
 
 
 def test_a_package_that_no_preset_names_is_refused_unless_its_owner_allows_it(home: Path) -> None:
@@ -77,8 +84,8 @@ def test_a_package_that_no_preset_names_is_refused_unless_its_owner_allows_it(ho
         "gguf": "a.gguf",
     }
     with pytest.raises(ConfigError, match=r"target\.package"):
-        Limits().check(config_of(target=target), home)
-    Limits(packages=("other",)).check(config_of(target=target), home)
+        Limits().check(config_of(**PROMPTS | {"target": target}), home)
+    Limits(packages=("other",)).check(config_of(**PROMPTS | {"target": target}), home)
 
 
 def test_the_owner_of_a_server_sets_queue_folders_and_packages_by_settings(
@@ -91,4 +98,4 @@ def test_the_owner_of_a_server_sets_queue_folders_and_packages_by_settings(
     services.close()
     limits = services.jobs.queue.limits
     assert (limits.queued, limits.packages) == (3, ("other",))
-    limits.check(config_of(target={"kind": "folder", "path": str(tmp_path / "models" / "mine")}), home)
+    limits.check(of_folder(tmp_path / "models" / "mine"), home)

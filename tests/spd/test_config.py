@@ -55,6 +55,12 @@ def test_an_unknown_key_inside_a_loss_is_named():
         ({"losses": [{"kind": "faithfulness"}] * 2}, "Each kind of loss may stand once"),
         ({"target": {"kind": "hub", "repo": "../x"}}, "target.hub.repo: "),
         ({"data": {"kind": "prompts", "prompts": []}}, "data.prompts.prompts: "),
+        ({"seed": 10**30}, "seed: .*less than or equal to"),
+        ({"seed": -1}, "seed: .*greater than or equal to"),
+        ({"target": {"kind": "induction", "seed": 10**30}}, "target.induction.seed: "),
+        ({"target": {"kind": "induction", "batch_size": 10**30}}, "target.induction.batch_size: "),
+        ({"data": {"kind": "induction"}}, "“induction” does not go with target.kind “folder”"),
+        ({"target": {"kind": "induction"}}, "“prompts” does not go with target.kind “induction”"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(changes, named):
@@ -115,6 +121,12 @@ def test_overrides_set_dotted_keys_on_a_copy():
     changed = with_overrides(data, {"steps": 7, "optimizer.warmup": 0.1, "start.kind": "random"})
     assert (changed["steps"], changed["optimizer"]["warmup"], changed["start"]["kind"]) == (7, 0.1, "random")
     assert data["steps"] != 7
+
+
+def test_an_override_reaches_no_other_value_that_shared_its_place():
+    shared = {"warmup": 0.5}
+    changed = with_overrides({"optimizer": shared, "other": (shared,)}, {"optimizer.warmup": 0.1})
+    assert (changed["optimizer"], shared) == ({"warmup": 0.1}, {"warmup": 0.5})
 
 
 def test_an_override_that_names_no_place_is_refused():

@@ -6,10 +6,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.jobs.conftest import config_of as jobs_config
 from tests.spd import tiny
 from workers.spd import checkpoint
 from workers.spd.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from workers.spd.config import ConfigError
 from workers.spd.decompose import RunProgress, Stopped, decompose
+from workers.spd.targets import TargetError
+from workers.spd.training import DivergedError, Trainer
 
 FILES = ["components.safetensors", "ci.safetensors", "harvest/components.json", "metrics.jsonl"]
 PRUNED = {"prune": {"at": [0.4], "below": 0.9}, "ci": {"kind": "shared_mlp", "hidden": 8, "start": 0.9}}
@@ -209,3 +213,71 @@ def test_functions_without_a_checkpoint_say_so(home, tmp_path):
     assert found is not None
     assert (found.step, found.seconds, found.log_lines) == (1, 1.0, 2)
     assert torch.equal(again.generator.get_state(), trainer.generator.get_state())
+
+
+def test_a_run_that_diverges_keeps_the_checkpoint_from_before(home, monkeypatch):
+    real = Trainer.train_step
+
+    def diverging(self, batch):
+        if self.step == 7:
+            with torch.no_grad():
+                self.components.V_list[0].fill_(float("inf"))
+        return real(self, batch)
+
+    monkeypatch.setattr(Trainer, "train_step", diverging)
+    with pytest.raises(DivergedError, match="at step 7 of 12"):
+        decompose(config(home), home / "diverged", home=home)
+    kept = load_file(home / "diverged.partial" / "checkpoint" / "state.safetensors")
+    assert all(bool(value.isfinite().all()) for value in kept.values())
+    assert json.loads((home / "diverged.partial" / "checkpoint" / "state.json").read_text())["step"] == 5
+
+
+@pytest.mark.parametrize("stage", ["target", "harvest", "evidence"])
+def test_a_run_can_be_stopped_outside_its_training_and_gone_on_with(home, undisturbed, stage):
+    seen: list[str] = []
+    out = home / f"stopped-{stage}"
+    place = home if stage != "target" else home / "elsewhere"
+    with pytest.raises(Stopped):
+        decompose(
+            config(home), out, home=place, report=lambda p: seen.append(p.stage), stop=lambda: stage in seen
+        )
+    assert seen[-1] == stage
+    same_numbers(decompose(config(home), out, home=home), undisturbed)
+
+
+def test_the_training_of_the_induction_model_can_be_stopped_and_leaves_nothing_half_made(tmp_path):
+    induction = jobs_config(target={"kind": "induction", "vocabulary": 8, "length": 12, "steps": 1_000_000})
+    asked: list[int] = []
+
+    def stop() -> bool:
+        asked.append(1)
+        return len(asked) > 5
+
+    with pytest.raises(Stopped):
+        decompose(induction, tmp_path / "out", home=tmp_path, stop=stop)
+    assert [path.name for path in (tmp_path / "targets").iterdir() if path.is_dir()] == []
+
+
+def test_an_induction_model_that_diverges_is_not_stored(tmp_path):
+    target = {"kind": "induction", "vocabulary": 8, "length": 12, "steps": 50, "learning_rate": 1e30}
+    with pytest.raises(
+        TargetError, match=r"diverged at step \d+ of 50. Lower “target.learning_rate” \(1e\+30\)"
+    ):
+        decompose(jobs_config(target=target), tmp_path / "out", home=tmp_path)
+    assert [path.name for path in (tmp_path / "targets").iterdir() if path.is_dir()] == []
+
+
+def test_a_check_that_names_a_group_nobody_found_counts_as_missed_with_a_remark(home):
+    check = {"groups": ["nowhere"], "prompt": "w1 w2", "answer": "w5", "role": "target"}
+    artifact = decompose(config(home, steps=2, checks=[check]), home / "unknown-group", home=home)
+    assert [found.ok for found in artifact.manifest.checks] == [False]
+    assert any(
+        "names the group “nowhere”, which the harvest did not find" in n for n in artifact.manifest.notes
+    )
+
+
+def test_a_check_whose_prompt_is_empty_or_too_long_is_refused_before_training(home):
+    for prompt in ("", "w1 " * 17):
+        check = {"groups": ["w1"], "prompt": prompt, "answer": "w5", "role": "target"}
+        with pytest.raises(ConfigError, match=r"checks\.0: the prompt has (0|17) tokens; between 1 and 16"):
+            decompose(config(home, checks=[check]), home / "no-prompt", home=home)

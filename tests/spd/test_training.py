@@ -12,7 +12,7 @@ from workers.spd.config import ConfigError
 from workers.spd.data import TrainingData
 from workers.spd.metrics import Evaluator
 from workers.spd.tokenizer import PromptTokenizer
-from workers.spd.training import Trainer
+from workers.spd.training import DivergedError, Trainer
 
 TOKENIZER = PromptTokenizer(tiny.word_tokenizer(), bos_token_id=0, context_length=tiny.CONTEXT)
 
@@ -229,3 +229,38 @@ def test_a_site_may_be_pruned_to_nothing_and_the_run_goes_on():
     trainer.prune(data.everything(), 0.02)
     assert trainer.components.index[trainer.sites[0]] == []
     assert all(math.isfinite(value) for value in steps(trainer, data, 2)[-1].values())
+
+
+# --- what cannot go on ----------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_diverges_stops_with_the_step_and_what_to_lower():
+    trainer, data = trainer_of(optimizer={"component_learning_rate": 1e30})
+    with pytest.raises(
+        DivergedError, match=r"diverged at step 1 of 12: the loss .*component_learning_rate” \(1e\+30\)"
+    ):
+        steps(trainer, data, 3)
+
+
+def test_parameters_that_are_no_numbers_are_seen_before_they_are_stored():
+    trainer, _ = trainer_of()
+    trainer.check_finite()
+    with torch.no_grad():
+        next(trainer.ci.parameters()).view(-1)[0] = float("nan")
+    with pytest.raises(DivergedError, match="importance functions are not a finite number"):
+        trainer.check_finite()
+
+
+def test_the_faithfulness_warm_up_can_be_left():
+    class Left(Exception):
+        pass
+
+    asked = []
+
+    def go_on() -> None:
+        asked.append(1)
+        if len(asked) == 3:
+            raise Left
+
+    with pytest.raises(Left):
+        trainer_of(start={"kind": "random"})[0].warm_up_faithfulness(200, go_on)

@@ -9,6 +9,7 @@
     runner.py     what a worker does with a job: decompose, publish, clean up
     workflow.py   the same as a DBOS workflow
     failures.py   an exception as a plain sentence
+    places.py     the same without the server's paths
 
 docs/adr/0002-jobs-on-dbos.md says why it is built this way.
 """

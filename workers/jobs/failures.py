@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import errno
+from pathlib import Path
 
-from workers.spd.artifact import ArtifactError
+from workers.jobs.places import without_places
+from workers.spd.artifact import ArtifactError, is_full
 from workers.spd.config import ConfigError
 
 LONGEST = 600
-NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
 class JobError(Exception):
     """A job that ended badly; the message is what people are shown."""
-
-
-def is_full_disk(error: BaseException) -> bool:
-    """Whether the disk is full; safetensors says so in words of its own."""
-    return (isinstance(error, OSError) and error.errno in NO_SPACE) or "no space left" in str(error).lower()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -38,22 +33,24 @@ def chain(error: BaseException) -> list[BaseException]:
     return found
 
 
-def sentence(error: BaseException, *, job_id: str, device: str) -> str:
-    """What happened and what to do, in words for whoever started the job."""
+def sentence(error: BaseException, *, job_id: str, device: str, home: Path) -> str:
+    """What happened and what to do, in words for whoever started the job; no path outside `home` is named."""
     for cause in chain(error):
-        if is_full_disk(cause):
+        if is_full(cause):
             return "The disk is full. Free some space in Unweave's home folder and start the job again."
         if is_out_of_memory(cause):
             return (
                 f"There was not enough memory on {device}. Start the job again with a smaller “C”, fewer “sites”, "
                 "or a smaller batch."
             )
-    if type(error).__name__ == "TargetError" or isinstance(error, ConfigError | ArtifactError | JobError):
-        return " ".join(str(error).split())[:LONGEST]
+    known = isinstance(error, ConfigError | ArtifactError | JobError)
+    if known or type(error).__name__ in (
+        "TargetError",
+        "DivergedError",
+    ):  # by name: theirs would import torch
+        return without_places(" ".join(str(error).split()), home)[:LONGEST]
     if type(error).__name__ == "CheckpointError":
         return "The job's checkpoint is damaged, so it cannot go on. Start the job again."
-    if isinstance(error, FloatingPointError):
-        return f"The training left the range of numbers: {error} Lower the learning rates and start the job again."
     if isinstance(error, PermissionError):
         return "A file in Unweave's home folder may not be written. Check who owns that folder, then start again."
     return (

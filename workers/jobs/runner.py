@@ -94,7 +94,7 @@ class JobRunner:
         except Exception as error:
             self._note(job_id, "failed\n" + traceback.format_exc())
             self.clear(job_id)
-            raise JobError(sentence(error, job_id=job_id, device=self.device)) from None
+            raise JobError(sentence(error, job_id=job_id, device=self.device, home=self.home)) from None
 
     def _run(
         self, job_id: str, folder: Path, config: DecomposeConfig, wanted: Callable[[], Why | None]
@@ -153,7 +153,7 @@ class JobRunner:
             os.rename(source, artifacts / slug)
         except OSError as error:
             self._note(job_id, "could not be published\n" + traceback.format_exc())
-            raise JobError(sentence(error, job_id=job_id, device=self.device)) from None
+            raise JobError(sentence(error, job_id=job_id, device=self.device, home=self.home)) from None
         self._note(job_id, f"published as {slug}")
         self.clear(job_id)
         return slug

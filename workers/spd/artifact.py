@@ -9,6 +9,7 @@
     harvest/components.json  statistics a component, as columns
     harvest/prompts.json     the run's prompts with their sparse causal importances
     harvest/groups.json      named groups
+    harvest/circuit.json     induction heads only: attention of one sequence, and which components act where
 
 The folder is written aside and renamed, so a reader never sees half of one. Its identity is the SHA-256 of
 manifest.json, which names the hash of everything else. No pickle is ever read or written.
@@ -16,6 +17,7 @@ manifest.json, which names the hash of everything else. No pickle is ever read o
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -32,11 +34,19 @@ from workers.spd.config import DecomposeConfig, Source
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 Split = Literal["train", "held_out", "bystander"]
 
 
 class ArtifactError(Exception):
     """A folder that is not a usable artefact; the message is a plain sentence."""
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the disk is full; safetensors says so in words of its own."""
+    return (isinstance(error, OSError) and error.errno in NO_SPACE) or any(
+        words in str(error).lower() for words in ("no space left", "disk is full")
+    )
 
 
 class Stored(BaseModel):
@@ -217,7 +227,8 @@ class Artifact:
         try:
             return json.loads((self.path / name).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise ArtifactError(f"{self.path.name}/{name} cannot be read: {error}.") from None
+            reason = getattr(error, "strerror", None) or error
+            raise ArtifactError(f"{self.path.name}/{name} cannot be read: {reason}.") from None
 
 
 def sha256(path: Path) -> str:
@@ -276,13 +287,16 @@ def write_json(path: Path, data: Any) -> None:
 def seal(work: Path, manifest: Manifest, final: Path) -> Artifact:
     """Hash what stands in `work` (all but `checkpoint/`), write the manifest, and rename `work` to `final`.
 
-    An older artefact at `final` is replaced only once the new one is whole.
+    An older artefact at `final` is replaced only once the new one is whole, and the checkpoint goes last of all: what
+    fails on the way (a full disk) can be done again without training.
     """
-    shutil.rmtree(work / "checkpoint", ignore_errors=True)
     files = {
         str(path.relative_to(work).as_posix()): sha256(path)
         for path in sorted(work.rglob("*"))
-        if path.is_file() and path.name != MANIFEST and not path.name.endswith(".part")
+        if path.is_file()
+        and path.name != MANIFEST
+        and not path.name.endswith(".part")
+        and not path.relative_to(work).parts[0].startswith("checkpoint")
     }
     manifest = manifest.model_copy(update={"files": files})
     part = work / (MANIFEST + ".part")
@@ -297,4 +311,6 @@ def seal(work: Path, manifest: Manifest, final: Path) -> Artifact:
         shutil.rmtree(old, ignore_errors=True)
     else:
         os.replace(work, final)
+    for checkpoint in final.glob("checkpoint*"):
+        shutil.rmtree(checkpoint, ignore_errors=True)
     return read_artifact(final)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 import workers
@@ -78,9 +80,9 @@ def decompose(
     """Train a decomposition and store it at `out`.
 
     Works in `<out>.partial`; with `resume`, a checkpoint there of the same config is gone on from, and the result is
-    the same as that of an undisturbed run (same seed, same device). Raises Stopped, TargetError, ConfigError, or
-    OSError (a full disk leaves the last good checkpoint). Started by `torchrun`, the processes share each step's
-    prompts; the first one stores and reports.
+    the same as that of an undisturbed run (same seed, same device). Raises TargetError or ConfigError; Stopped,
+    DivergedError or OSError (a full disk), which leave the last good checkpoint. `stop` is asked before every pass.
+    Started by `torchrun`, the processes share each step's prompts; the first one stores and reports.
     """
     world = World.join(device)
     work = out.with_name(out.name + ".partial")
@@ -91,11 +93,15 @@ def decompose(
     if not world.leads:
         report = _silent
 
+    def go_on() -> None:
+        if stop():
+            raise Stopped("Stopped; the checkpoint, where there is one already, is kept.")
+
     def fetched(progress: FetchProgress) -> None:
         report(RunProgress("target", steps=config.steps, message=progress.message))
 
     report(RunProgress("target", steps=config.steps, message="Getting the target's weights"))
-    folder = ensure_target(config.target, home, report=fetched)
+    folder = ensure_target(config.target, home, report=fetched, go_on=go_on)
     target = load_target(folder, device=device)
     assert target.tokenizer_path is not None
     tokenizer = PromptTokenizer.from_file(
@@ -106,9 +112,9 @@ def decompose(
     sites = target.sites(config.sites)
     target.attach(sites)
     check_sites(target, sites)
-    _known_answers(config, tokenizer)
+    _usable_checks(config, tokenizer)
     data = TrainingData(config, target, tokenizer)
-    trainer, seconds, warnings = _train(config, target, tokenizer, sites, data, work, report, stop)
+    trainer, seconds, warnings = _train(config, target, tokenizer, sites, data, work, report, stop, go_on)
 
     if not world.leads:
         world.wait()
@@ -116,13 +122,21 @@ def decompose(
     report(RunProgress("harvest", config.steps, config.steps, 1.0, message="Gathering statistics"))
     decomposition = trainer.decomposition
     shown = config.data.shown if isinstance(config.data, InductionData) else None
-    bos = config.data.bos if isinstance(config.data, PromptsConfig) else False
-    found = harvest(decomposition, data.prompts, tokenizer, threshold=config.threshold, bos=bos, shown=shown)
+    found = harvest(
+        decomposition,
+        data.prompts,
+        tokenizer,
+        threshold=config.threshold,
+        bos=_bos(config),
+        shown=shown,
+        go_on=go_on,
+    )
 
     report(RunProgress("evidence", config.steps, config.steps, 1.0, message="Measuring the evidence"))
-    evidence = _evidence(config, trainer, data)
+    evidence = _evidence(config, trainer, data, go_on)
     paper = None
     if isinstance(config.data, InductionData):
+        go_on()
         held_out = [prompt for prompt in data.prompts if prompt.data.split == "held_out"]
         paper = paper_table(decomposition, held_out, config.threshold)
         pieces = [tokenizer.piece(token) for token in held_out[0].ids]
@@ -147,9 +161,9 @@ def decompose(
         faithfulness_by_site=by_site, paper=paper, notes=[*warnings, *_remarks(config, trainer, data)], files={},
     )  # fmt: skip
     if config.checks:
-        manifest = manifest.model_copy(
-            update={"checks": _checks(config, manifest, found, tokenizer, target, work)}
-        )
+        checks = _checks(config, manifest, found, tokenizer, target, work, go_on)
+        notes = [*manifest.notes, *_unknown_groups(config, found)]
+        manifest = manifest.model_copy(update={"checks": checks, "notes": notes})
     artifact = seal(work, manifest, out)
     world.wait()
     return artifact
@@ -168,6 +182,7 @@ def _train(
     work: Path,
     report: Report,
     stop: Callable[[], bool],
+    go_on: Callable[[], None],
 ) -> tuple[Trainer, float, list[str]]:
     """All steps, from the checkpoint if there is one. Returns the trainer, the seconds spent and warnings."""
     start = data.everything()
@@ -176,7 +191,9 @@ def _train(
     found = load_checkpoint(work, trainer)
     before, log = 0.0, []
     if found is None:
-        trainer.warm_up_faithfulness(config.faithfulness_steps)
+        if config.faithfulness_steps:
+            report(RunProgress("train", 0, config.steps, message="Faithfulness alone, before the first step"))
+        trainer.warm_up_faithfulness(config.faithfulness_steps, go_on)
     else:
         before = found.seconds
         log = log_path.read_text(encoding="utf-8").splitlines()[: found.log_lines]
@@ -184,6 +201,7 @@ def _train(
     world.wait()
 
     def save() -> None:
+        trainer.check_finite()
         if world.leads:
             spent = time.monotonic() - started
             save_checkpoint(work, trainer, seconds=before + spent, log_lines=len(log))
@@ -208,7 +226,7 @@ def _train(
             figures["pruned"] = float(trainer.prune(start, config.prune.below))
             logged = True
         if trainer.step in eliminate_at:
-            gone = trainer.eliminate(start)
+            gone = trainer.eliminate(start, go_on)
             figures |= {"eliminated": float(len(gone.dropped)), "kl_ci_masks": gone.after}
             logged = True
         if logged:
@@ -230,11 +248,34 @@ def _train(
     return trainer, before + time.monotonic() - started, warnings
 
 
-def _known_answers(config: DecomposeConfig, tokenizer: PromptTokenizer) -> None:
-    """Raises ConfigError now, not after hours, where a check watches what is not one token."""
+def _usable_checks(config: DecomposeConfig, tokenizer: PromptTokenizer) -> None:
+    """Raises ConfigError now, not after hours, where a check's prompt has no place or its answer is not one token."""
     for place, check in enumerate(config.checks):
+        count = len(tokenizer.encode(check.prompt, bos=_bos(config)))
+        if not 1 <= count <= tokenizer.context_length:
+            raise ConfigError(
+                f"checks.{place}: the prompt has {count} tokens; between 1 and {tokenizer.context_length} are possible."
+            )
         if tokenizer.token_id(check.answer) is None:
-            raise ConfigError(f"checks.{place}: the answer “{check.answer}” is not a single token of this model.")
+            raise ConfigError(
+                f"checks.{place}: the answer “{check.answer}” is not a single token of this model."
+            )
+
+
+def _bos(config: DecomposeConfig) -> bool:
+    return config.data.bos if isinstance(config.data, PromptsConfig) else False
+
+
+def _unknown_groups(config: DecomposeConfig, found: Harvest) -> list[str]:
+    """A remark for every group that a check names and the harvest did not find."""
+    known = [group.name for group in found.groups]
+    named = dict.fromkeys(name for check in config.checks for name in check.groups)
+    return [
+        f"A check names the group “{name}”, which the harvest did not find, so it counts as missed. There are: "
+        f"{', '.join(known[:8]) or 'none'}."
+        for name in named
+        if name not in known
+    ]
 
 
 def _remarks(config: DecomposeConfig, trainer: Trainer, data: TrainingData) -> list[str]:
@@ -262,7 +303,9 @@ def _remarks(config: DecomposeConfig, trainer: Trainer, data: TrainingData) -> l
     return remarks + tied_notes(trainer.target, trainer.sites)
 
 
-def _evidence(config: DecomposeConfig, trainer: Trainer, data: TrainingData) -> dict[str, Evidence]:
+def _evidence(
+    config: DecomposeConfig, trainer: Trainer, data: TrainingData, go_on: Callable[[], None]
+) -> dict[str, Evidence]:
     result: dict[str, Evidence] = {}
     for split in ("train", "held_out"):
         batch = data.split(split, config.reconstruction.positions)
@@ -272,11 +315,11 @@ def _evidence(config: DecomposeConfig, trainer: Trainer, data: TrainingData) -> 
             : len(batch.tokens)
         ]
         known = None if None in answers else torch.tensor(answers, device=batch.tokens.device)
-        result[split] = Evaluator(trainer.decomposition, batch, config.threshold).evidence(known)
+        result[split] = Evaluator(trainer.decomposition, batch, config.threshold, go_on).evidence(known)
         if config.reconstruction.positions == "answer":
             everywhere = data.split(split, "all")
             assert everywhere is not None
-            other = Evaluator(trainer.decomposition, everywhere, config.threshold)
+            other = Evaluator(trainer.decomposition, everywhere, config.threshold, go_on)
             result[split].figures["kl_ci_masks_all_positions"] = other.kl_ci_masks()
     return result
 
@@ -315,14 +358,14 @@ def _store(
         tensors[f"{site}.V"] = components.V[site].detach().cpu().to(dtype).contiguous()
         tensors[f"{site}.U"] = components.U[site].detach().cpu().to(dtype).contiguous()
         tensors[f"{site}.index"] = torch.tensor(components.index[site], dtype=torch.int64)
-    save_file(tensors, work / "components.safetensors")
-    save_file(
-        {
-            name: value.detach().cpu().to(dtype).contiguous()
-            for name, value in trainer.ci.state_dict().items()
-        },
-        work / "ci.safetensors",
-    )
+    functions = {
+        name: value.detach().cpu().to(dtype).contiguous() for name, value in trainer.ci.state_dict().items()
+    }
+    try:
+        save_file(tensors, work / "components.safetensors")
+        save_file(functions, work / "ci.safetensors")
+    except SafetensorError as error:  # its own words for a full disk
+        raise OSError(f"components and importance functions could not be written: {error}") from error
     assert target.tokenizer_path is not None
     shutil.copyfile(target.tokenizer_path, work / "tokenizer.json")
     if (folder / "model.safetensors").stat().st_size <= SHIPPED_TARGET_BYTES:
@@ -339,31 +382,32 @@ def _checks(
     tokenizer: PromptTokenizer,
     target: Target,
     work: Path,
+    go_on: Callable[[], None],
 ) -> list[Check]:
-    """The config's selectivity tests, run by the live engine on what was stored."""
+    """The config's selectivity tests, run by the live engine on what was stored. One that names a group which the
+    harvest did not find counts as missed (see `_unknown_groups`)."""
     engine = AblationEngine(Artifact(work, manifest, ""), target)
     groups = {group.name: group.components for group in found.groups}
     splits = {prompt.text: prompt.split for prompt in found.prompts}
     checks: list[Check] = []
     for check in config.checks:
+        go_on()
         keys = [ComponentKey.parse(key) for name in check.groups for key in groups.get(name, [])]
-        ids = tokenizer.encode(
-            check.prompt, bos=config.data.bos if isinstance(config.data, PromptsConfig) else False
-        )
+        ids = tokenizer.encode(check.prompt, bos=_bos(config))
         answer = tokenizer.token_id(check.answer)
         assert answer is not None, f"the answer “{check.answer}” of a check is not one token"
         edits = [Edit(key.site, key.index) for key in keys]
         result = engine.ablate(ids, edits, watch=[answer], positions=[len(ids) - 1])
         watched = result.positions[0].watched[0]
         before, after = watched.baseline.probability, watched.ablated.probability
-        change = after / before - 1
+        kept = after / before if before > 0 else math.nan  # nothing to fall from: no wish is met
         wanted, ok = "reported", True
         if check.at_least is not None:
-            wanted, ok = f"falls by at least {check.at_least:.0%}", -change >= check.at_least
+            wanted, ok = f"falls by at least {check.at_least:.0%}", 1 - kept >= check.at_least
         elif check.at_most is not None:
-            wanted, ok = f"moves by at most {check.at_most:.0%}", abs(change) <= check.at_most
+            wanted, ok = f"moves by at most {check.at_most:.0%}", abs(kept - 1) <= check.at_most
         elif check.keeps is not None:
-            wanted, ok = f"keeps at least {check.keeps:.0%}", after / before >= check.keeps
+            wanted, ok = f"keeps at least {check.keeps:.0%}", kept >= check.keeps
         checks.append(
             Check(
                 groups=list(check.groups),
@@ -375,7 +419,7 @@ def _checks(
                 baseline=before,
                 ablated=after,
                 wanted=wanted,
-                ok=ok and bool(keys),
+                ok=ok and all(name in groups for name in check.groups),
             )
         )
     return checks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Float
@@ -18,7 +18,10 @@ ROWS = 64
 
 @torch.no_grad()
 def single_effects(
-    decomposition: Decomposition, batch: Batch, chosen: Mapping[str, list[int]]
+    decomposition: Decomposition,
+    batch: Batch,
+    chosen: Mapping[str, list[int]],
+    go_on: Callable[[], None] = lambda: None,
 ) -> dict[str, Float[Tensor, " components"]]:
     """The largest KL(target ‖ suppressed) in nats at a prompt's answer, over the prompts of the batch.
 
@@ -35,6 +38,7 @@ def single_effects(
         effects = torch.zeros(V.shape[1])
         places = chosen.get(site, [])
         for first in range(0, len(places), at_once):
+            go_on()
             part = places[first : first + at_once]
             amount = -torch.eye(len(part), device=V.device, dtype=V.dtype)[:, None, None, :]
             amount = amount.repeat(1, prompts, seq, 1)

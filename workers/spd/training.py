@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from itertools import repeat
 from pathlib import Path
 
@@ -35,6 +36,18 @@ from workers.spd.reconstruction import Adversary, passes_of, reconstruction
 from workers.spd.targets import Target
 from workers.spd.tokenizer import PromptTokenizer
 from workers.spd.world import World
+
+
+class DivergedError(ArithmeticError):
+    """A training that left the range of numbers; the message is a plain sentence with a way out."""
+
+    def __init__(self, config: DecomposeConfig, step: int, what: str) -> None:
+        rates = config.optimizer
+        super().__init__(
+            f"The training diverged at step {step} of {config.steps}: {what} not a finite number any more. Lower "
+            f"“optimizer.component_learning_rate” ({rates.component_learning_rate:g}), “optimizer.ci_learning_rate” "
+            f"({rates.ci_learning_rate:g}) or the coefficients in “losses”, or set “optimizer.grad_clip”."
+        )
 
 
 def initial_components(
@@ -153,13 +166,14 @@ class Trainer:
     def ci(self) -> CIFunctions:
         return self.decomposition.ci
 
-    def warm_up_faithfulness(self, steps: int, learning_rate: float = 1e-2) -> float:
-        """Steps on faithfulness alone (L-BFGS), before the run; returns where it ended."""
+    def warm_up_faithfulness(self, steps: int, go_on: Callable[[], None] = lambda: None) -> float:
+        """Steps on faithfulness alone (L-BFGS), before the run; returns where it ended. `go_on` may raise."""
         if steps:
             parameters = list(self.components.parameters())
             solver = torch.optim.LBFGS(parameters, max_iter=steps, line_search_fn="strong_wolfe")
 
             def closure() -> Tensor:
+                go_on()
                 solver.zero_grad()
                 loss = losses.faithfulness(self.weights, self.components.V, self.components.U) * 1e6
                 loss.backward()
@@ -214,6 +228,9 @@ class Trainer:
                 figures["importance_minimality"] = float(world.summed(value.detach()))
                 used = torch.stack([(v[valid] > config.threshold).sum() for v in found.g.values()]).sum()
                 figures["l0"] = float(world.summed(used)) / float(positions)
+        figures["loss"] = float(world.summed(total.detach()))
+        if not math.isfinite(figures["loss"]):
+            raise DivergedError(config, self.step, "the loss is")
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         world.add_up(parameter.grad for parameter in self._optimized())
@@ -226,14 +243,20 @@ class Trainer:
             if isinstance(loss, AdversarialReconstruction) and self.adversary is not None:
                 self.adversary.ascend(loss.step_size, world)
         self.step += 1
-        figures["loss"] = float(world.summed(total.detach()))
         return figures
 
-    def eliminate(self, batch: Batch) -> Elimination:
+    def check_finite(self) -> None:
+        """Raise DivergedError where a parameter is not a finite number, so that no checkpoint or result holds one."""
+        if not all(bool(parameter.isfinite().all()) for parameter in self._optimized()):
+            raise DivergedError(self.config, self.step, "the components or importance functions are")
+
+    def eliminate(self, batch: Batch, go_on: Callable[[], None] = lambda: None) -> Elimination:
         """Close the components that this batch's output does not need (see `elimination`)."""
         assert self.config.eliminate is not None
         settings = self.config.eliminate
-        found = eliminate(self.decomposition, batch, budget=settings.budget, rounds=settings.rounds)
+        found = eliminate(
+            self.decomposition, batch, budget=settings.budget, rounds=settings.rounds, go_on=go_on
+        )
         for site, place in found.dropped:
             self.ci.close(site, place)
         return found
