@@ -15,7 +15,7 @@ FRONTEND_SOURCES := $(shell find frontend -path frontend/node_modules -prune -o 
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-fast check fmt bench openapi types e2e featured clean python browser
+.PHONY: help run serve test test-fast check fmt bench openapi types e2e screenshots featured clean python browser
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ test-fast: $(STAMPS)/test ## The tests that take seconds
 
 e2e: $(STAMPS)/test $(PAGES) $(STAMPS)/browser ## The tests that drive a browser
 	$(BIN)/python -m pytest tests/e2e $(ARGS)
+
+screenshots: $(STAMPS)/test $(PAGES) $(STAMPS)/browser ## Pictures of every page for docs/ (ARGS=PAGE …)
+	$(BIN)/python -m tests.e2e.screenshots $(ARGS)
 
 check: $(STAMPS)/test $(STAMPS)/node ## Lint, formatting, import rules, types, contract, front-end tests
 	$(BIN)/ruff check .
