@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from backend.services.evidence import Evidence
-from workers.spd.artifact import Artifact, ArtifactError
+from workers.spd.artifact import Artifact, ArtifactError, is_full
 from workers.spd.config import ConfigError, DecomposeConfig
 
 if TYPE_CHECKING:
@@ -78,6 +78,11 @@ def train(
         except (TargetError, ConfigError, ArtifactError, DivergedError) as error:
             return 1, str(error)
         except OSError as error:
+            if is_full(error):
+                return 1, (
+                    "The disk is full. Free some space; the same command goes on from the last checkpoint, if there is "
+                    f"one ({partial})."
+                )
             return 1, f"The run could not be stored: {error}. The last checkpoint is kept in {partial}."
         finally:
             signal.signal(signal.SIGINT, before)

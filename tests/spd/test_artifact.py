@@ -1,12 +1,14 @@
 """SPEC 19: the artefact folder, and a sentence for everything that is not one."""
 
+import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from tests.factories import hand_artifact
-from workers.spd.artifact import ArtifactError, read_artifact, seal, write_json
+from workers.spd.artifact import ArtifactError, is_full, read_artifact, seal, write_json
 
 
 @pytest.fixture
@@ -119,6 +121,26 @@ def test_sealing_drops_the_checkpoint_and_replaces_an_older_artefact_whole(store
     assert not (stored.path / "checkpoint").exists()
     assert not work.exists()
     assert not list(tmp_path.glob("*.old"))
+
+
+def test_a_disk_that_is_full_while_sealing_leaves_the_checkpoint_and_the_older_artefact(
+    stored, tmp_path, monkeypatch
+):
+    work = tmp_path / "tiny.partial"
+    (work / "checkpoint").mkdir(parents=True)
+    (work / "checkpoint" / "state.json").write_text("{}")
+
+    def full(self, *_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(OSError, match="No space left") as caught:
+            seal(work, stored.manifest, stored.path)
+    assert is_full(caught.value)
+    assert (work / "checkpoint" / "state.json").is_file()
+    assert read_artifact(stored.path).hash == stored.hash
+    assert seal(work, stored.manifest, stored.path).manifest.files == {}
 
 
 def test_json_without_a_number_is_refused_and_the_old_file_stays(tmp_path):
