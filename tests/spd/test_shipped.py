@@ -43,8 +43,8 @@ class Sports:
         )
 
     def edits(self, names: tuple[str, ...]) -> list[Edit]:
-        keys = [key for group in self.artifact.groups if group.name in names for key in group.components]
-        return [Edit(*ComponentKey.parse(key)) for key in keys]
+        named = [key for group in self.artifact.groups if group.name in names for key in group.components]
+        return [Edit(key.site, key.index) for key in map(ComponentKey.parse, named)]
 
     def ratio(self, prompt: str, answer: str, names: tuple[str, ...]) -> float:
         """The answer's probability with the groups suppressed, over that without."""

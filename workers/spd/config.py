@@ -61,13 +61,13 @@ class InductionSource(Frozen):
     """The two-layer induction-head model of the paper, trained here from a seed (method.md, "Induction heads")."""
 
     kind: Literal["induction"] = "induction"
-    vocabulary: int = Field(128, ge=4, le=1024, description="tokens besides BOS and S")
-    length: int = Field(64, ge=8, le=512)
-    d_model: int = Field(16, ge=4, le=256)
-    steps: int = Field(1_500, ge=1, le=10_000_000)
-    batch_size: int = Field(512, ge=1, le=65_536)
-    learning_rate: float = Field(3e-3, gt=0)
-    weight_decay: float = Field(1e-2, ge=0)
+    vocabulary: int = Field(default=128, ge=4, le=1024, description="tokens besides BOS and S")
+    length: int = Field(default=64, ge=8, le=512)
+    d_model: int = Field(default=16, ge=4, le=256)
+    steps: int = Field(default=1_500, ge=1, le=10_000_000)
+    batch_size: int = Field(default=512, ge=1, le=65_536)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
     seed: Seed = 0
 
 
@@ -79,9 +79,9 @@ Source = Annotated[PackageSource | HubSource | FolderSource | InductionSource, F
 
 class CIBase(Frozen):
     reads: Literal["inner", "input"] = Field(
-        "inner", description="inner activations x·V over their data RMS, or the site's whole input"
+        default="inner", description="inner activations x·V over their data RMS, or the site's whole input"
     )
-    start: float = Field(0.95, ge=0, le=1, description="every causal importance at step 0")
+    start: float = Field(default=0.95, ge=0, le=1, description="every causal importance at step 0")
 
 
 class AttentionCI(CIBase):
@@ -89,19 +89,22 @@ class AttentionCI(CIBase):
 
     kind: Literal["attention"] = "attention"
     scope: Literal["component", "site"] = "site"
-    d_k: int = Field(16, ge=1, le=1024)
-    hidden: int = Field(32, ge=1, le=4096)
+    d_k: int = Field(default=16, ge=1, le=1024)
+    hidden: int = Field(default=32, ge=1, le=4096)
     causal: bool = True
     max_distance: int = Field(
-        128, ge=1, le=8192, description="relative positions further apart share one term"
+        default=128, ge=1, le=8192, description="relative positions further apart share one term"
     )
     relative_start: Literal["flat", "near"] = Field(
-        "flat",
+        default="flat",
         description="r at step 0. near: weights 1/distance without the position itself, and keys equal to queries, "
         "so what came just before, and earlier likes of a token, show from the start",
     )
     relative_gain: float = Field(
-        1.0, gt=0, le=1_000, description="r is this times its parameter: larger learns sharp positions sooner"
+        default=1.0,
+        gt=0,
+        le=1_000,
+        description="r is this times its parameter: larger learns sharp positions sooner",
     )
 
 
@@ -109,31 +112,31 @@ class SharedMLPCI(CIBase):
     """One MLP a site with C outputs."""
 
     kind: Literal["shared_mlp"] = "shared_mlp"
-    hidden: int = Field(32, ge=1, le=4096)
+    hidden: int = Field(default=32, ge=1, le=4096)
 
 
 class MLPCI(CIBase):
     """A per-component MLP of the scalar inner activation."""
 
     kind: Literal["mlp"] = "mlp"
-    reads: Literal["inner"] = "inner"
-    hidden: int = Field(16, ge=1, le=4096)
+    reads: Literal["inner"] = "inner"  # pyright: ignore[reportIncompatibleVariableOverride]
+    hidden: int = Field(default=16, ge=1, le=4096)
 
 
 class VectorMLPCI(CIBase):
     """A per-component MLP of everything the site reads."""
 
     kind: Literal["vector_mlp"] = "vector_mlp"
-    hidden: int = Field(16, ge=1, le=4096)
+    hidden: int = Field(default=16, ge=1, le=4096)
 
 
 class TransformerCI(CIBase):
     """One small transformer that sees every site at once."""
 
     kind: Literal["transformer"] = "transformer"
-    d_model: int = Field(64, ge=8, le=4096)
-    layers: int = Field(2, ge=1, le=24)
-    heads: int = Field(4, ge=1, le=64)
+    d_model: int = Field(default=64, ge=8, le=4096)
+    layers: int = Field(default=2, ge=1, le=24)
+    heads: int = Field(default=4, ge=1, le=64)
     causal: bool = True
 
     @model_validator(mode="after")
@@ -167,22 +170,32 @@ class ImportanceMinimality(Frozen):
 
     kind: Literal["importance_minimality"] = "importance_minimality"
     coefficient: Coefficient = 5e-3
-    p_start: float = Field(1.0, gt=0, le=4)
-    p_end: float = Field(0.5, gt=0, le=4)
-    warmup: float = Field(0.25, ge=0, le=1, description="share of the steps over which it grows from 0")
+    p_start: float = Field(default=1.0, gt=0, le=4)
+    p_end: float = Field(default=0.5, gt=0, le=4)
+    warmup: float = Field(
+        default=0.25, ge=0, le=1, description="share of the steps over which it grows from 0"
+    )
     end: float = Field(
-        1.0, gt=0, le=1, description="share of the coefficient left at the last step; it falls geometrically"
+        default=1.0,
+        gt=0,
+        le=1,
+        description="share of the coefficient left at the last step; it falls geometrically",
     )
     slope_above: float = Field(
-        0.01, ge=0, le=1, description="slope of the upper sigmoid past 1; 1 frees importances that overshot"
+        default=0.01,
+        ge=0,
+        le=1,
+        description="slope of the upper sigmoid past 1; 1 frees importances that overshot",
     )
 
 
 class Sampled(Frozen):
     """A loss that averages over passes, each with masks of its own."""
 
-    uniform: int = Field(1, ge=0, le=64, description="samples with r ~ U(0, 1)")
-    level: int = Field(1, ge=0, le=64, description="samples with r ~ Bernoulli(λ), one λ ~ U(0, 1) a sample")
+    uniform: int = Field(default=1, ge=0, le=64, description="samples with r ~ U(0, 1)")
+    level: int = Field(
+        default=1, ge=0, le=64, description="samples with r ~ Bernoulli(λ), one λ ~ U(0, 1) a sample"
+    )
 
     @model_validator(mode="after")
     def _has_samples(self) -> Sampled:
@@ -204,7 +217,7 @@ class PartialReconstruction(Sampled):
     kind: Literal["partial_reconstruction"] = "partial_reconstruction"
     coefficient: Coefficient = 1.0
     route: Literal["site", "layer", "position"] = "layer"
-    level: int = Field(0, ge=0, le=64, description="samples with r ~ Bernoulli(λ)")
+    level: int = Field(default=0, ge=0, le=64, description="samples with r ~ Bernoulli(λ)")
 
 
 class AdversarialReconstruction(Frozen):
@@ -212,8 +225,8 @@ class AdversarialReconstruction(Frozen):
 
     kind: Literal["adversarial_reconstruction"] = "adversarial_reconstruction"
     coefficient: Coefficient = 1.0
-    step_size: float = Field(0.1, gt=0, le=1)
-    after: float = Field(0.3, ge=0, le=1, description="share of the steps before it starts")
+    step_size: float = Field(default=0.1, gt=0, le=1)
+    after: float = Field(default=0.3, ge=0, le=1, description="share of the steps before it starts")
 
 
 Loss = Annotated[
@@ -233,10 +246,10 @@ class PromptData(Frozen):
     """One prompt of a run. `answer` is the token that follows it; prompts about one thing share a `fact`."""
 
     text: str = Field(min_length=1, max_length=20_000)
-    answer: str | None = Field(None, description="the token, with its leading space")
+    answer: str | None = Field(default=None, description="the token, with its leading space")
     split: Literal["train", "held_out", "bystander"] = "train"
     fact: str | None = None
-    watch: bool = Field(True, description="its answer is offered as a watched token")
+    watch: bool = Field(default=True, description="its answer is offered as a watched token")
 
 
 class PromptsConfig(Frozen):
@@ -245,19 +258,40 @@ class PromptsConfig(Frozen):
     kind: Literal["prompts"] = "prompts"
     prompts: tuple[PromptData, ...] = Field(min_length=1, max_length=10_000)
     bos: bool = False
-    batch_size: int | None = Field(None, ge=1, description="prompts a step; null: all of them")
+    batch_size: int | None = Field(default=None, ge=1, description="prompts a step; null: all of them")
 
 
 class InductionData(Frozen):
     """Fresh sequences `[BOS] T* S M T* S` from the run's generator; the answer is M at the last position."""
 
     kind: Literal["induction"] = "induction"
-    batch_size: int = Field(256, ge=1, le=65_536)
-    evaluation: int = Field(512, ge=1, le=65_536, description="sequences in each evaluation split")
-    shown: int = Field(4, ge=1, le=64, description="sequences kept for the page")
+    batch_size: int = Field(default=256, ge=1, le=65_536)
+    evaluation: int = Field(default=512, ge=1, le=65_536, description="sequences in each evaluation split")
+    shown: int = Field(default=4, ge=1, le=64, description="sequences kept for the page")
 
 
-DataConfig = Annotated[PromptsConfig | InductionData, Field(discriminator="kind")]
+class CorpusData(Frozen):
+    """Windows of running text from a file or a folder, drawn anew each step; the end of every file is held out."""
+
+    kind: Literal["corpus"] = "corpus"
+    path: str = Field(min_length=1, description="a text file, or a folder of them (UTF-8)")
+    glob: str = Field(default="*.txt", min_length=1, description="which files of a folder")
+    window: int = Field(default=64, ge=2, le=8192, description="tokens a window; shorter texts are padded")
+    batch_size: int = Field(default=16, ge=1, le=65_536, description="windows a step")
+    held_out: float = Field(
+        default=0.1, gt=0, lt=1, description="the share of each file that is never trained on"
+    )
+    evaluation: int = Field(
+        default=64,
+        ge=1,
+        le=4096,
+        description="windows a split for start values, pruning, harvest and evidence",
+    )
+    shown: int = Field(default=4, ge=1, le=64, description="windows kept for the page")
+    bos: bool = False
+
+
+DataConfig = Annotated[PromptsConfig | InductionData | CorpusData, Field(discriminator="kind")]
 
 
 class CheckConfig(Frozen):
@@ -267,9 +301,9 @@ class CheckConfig(Frozen):
     prompt: str
     answer: str
     role: Literal["target", "bystander", "reverse"]
-    at_least: float | None = Field(None, description="the share by which the probability must fall")
-    at_most: float | None = Field(None, description="the share by which it may move, either way")
-    keeps: float | None = Field(None, description="the share of the probability that must remain")
+    at_least: float | None = Field(default=None, description="the share by which the probability must fall")
+    at_most: float | None = Field(default=None, description="the share by which it may move, either way")
+    keeps: float | None = Field(default=None, description="the share of the probability that must remain")
 
 
 # --- training -------------------------------------------------------------------------------------------------
@@ -285,9 +319,9 @@ class StartConfig(Frozen):
 
     kind: Literal["random", "svd", "data"] = "data"
     background: Literal["english"] | None = None
-    ridge: float = Field(1.0, gt=0)
+    ridge: float = Field(default=1.0, gt=0)
     background_layers: int | None = Field(
-        None,
+        default=None,
         ge=0,
         description="only sites below this layer are made quiet; null: all. A quiet dual is a longer one"
         " and suffers more when other sites are masked, so it pays where the stream is still clean",
@@ -305,20 +339,22 @@ class StartConfig(Frozen):
 class OptimizerConfig(Frozen):
     """Adam with a cosine decay to zero after `warmup` (share of the steps)."""
 
-    ci_learning_rate: float = Field(5e-3, gt=0)
-    component_learning_rate: float = Field(5e-5, gt=0)
+    ci_learning_rate: float = Field(default=5e-3, gt=0)
+    component_learning_rate: float = Field(default=5e-5, gt=0)
     component_steps: Literal["absolute", "relative"] = Field(
-        "absolute",
+        default="absolute",
         description="relative: the rates of V and U are multiplied, a site, by the RMS of their start values, since the"
         " weights of real models differ in scale by orders of magnitude",
     )
     read_learning_rate: float | None = Field(
-        None, ge=0, description="V's own; null: as the components'; 0 keeps the read directions of the start"
+        default=None,
+        ge=0,
+        description="V's own; null: as the components'; 0 keeps the read directions of the start",
     )
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.99, ge=0, lt=1)
-    warmup: float = Field(0.0, ge=0, le=1)
-    grad_clip: float | None = Field(None, gt=0)
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.99, ge=0, lt=1)
+    warmup: float = Field(default=0.0, ge=0, le=1)
+    grad_clip: float | None = Field(default=None, gt=0)
 
 
 class ReconstructionConfig(Frozen):
@@ -327,7 +363,7 @@ class ReconstructionConfig(Frozen):
     positions: Literal["answer", "all"] = "all"
     distance: Literal["kl", "mse"] = "kl"
     first_position: Literal["masked", "unmasked"] = Field(
-        "masked",
+        default="masked",
         description="unmasked: the target's own weights run at position 0 (an attention sink in Llama)",
     )
 
@@ -339,7 +375,7 @@ class PruneConfig(Frozen):
     """Drop components that are dead on the data at these shares of the steps."""
 
     at: tuple[Share, ...] = (0.5, 0.75)
-    below: float = Field(0.02, ge=0, le=1, description="dead: CI never above this on the data")
+    below: float = Field(default=0.02, ge=0, le=1, description="dead: CI never above this on the data")
 
 
 class EliminateConfig(Frozen):
@@ -347,22 +383,24 @@ class EliminateConfig(Frozen):
 
     at: tuple[Share, ...] = (0.5, 0.7)
     budget: float = Field(
-        0.05, gt=0, description="KL under CI-as-masks that may be spent, nats at the counted positions"
+        default=0.05,
+        gt=0,
+        description="KL under CI-as-masks that may be spent, nats at the counted positions",
     )
-    rounds: int = Field(2, ge=1, le=20)
+    rounds: int = Field(default=2, ge=1, le=20)
 
 
 class DecomposeConfig(Frozen):
     """Everything that decides what a run computes. The same config, seed and device give the same numbers."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,99}$", description="slug of the result")
-    title: str = Field("", max_length=200)
-    description: str = Field("", max_length=2_000)
+    title: str = Field(default="", max_length=200)
+    description: str = Field(default="", max_length=2_000)
     seed: Seed = 0
     target: Source
     sites: tuple[str, ...] = Field(min_length=1, description="module paths; * matches within a path")
     C: int | Literal["auto"] = Field(
-        16,
+        default=16,
         description="components a site at the start; auto: one per token input (start data) or full rank. A data "
         "start takes at most one per token input.",
     )
@@ -372,19 +410,20 @@ class DecomposeConfig(Frozen):
     data: DataConfig
     reconstruction: ReconstructionConfig = ReconstructionConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
-    steps: int = Field(1_000, ge=1, le=10_000_000)
+    steps: int = Field(default=1_000, ge=1, le=10_000_000)
     faithfulness_steps: int = Field(
-        0, ge=0, le=10_000_000, description="steps on faithfulness alone, before the run"
+        default=0, ge=0, le=10_000_000, description="steps on faithfulness alone, before the run"
     )
     prune: PruneConfig | None = None
     eliminate: EliminateConfig | None = None
-    threshold: float = Field(0.1, gt=0, lt=1, description="CI above which a component counts as used")
-    checkpoint_every: int = Field(200, ge=1)
-    log_every: int = Field(20, ge=1)
+    threshold: float = Field(default=0.1, gt=0, lt=1, description="CI above which a component counts as used")
+    checkpoint_every: int = Field(default=200, ge=1)
+    log_every: int = Field(default=20, ge=1)
     checks: tuple[CheckConfig, ...] = ()
     stored_dtype: Literal["float32", "float16"] = "float32"
     precision: Literal["float32", "bf16"] = Field(
-        "float32", description="bf16: training's masked passes run under autocast; losses stay float32"
+        default="float32",
+        description="bf16: training's masked passes run under autocast; losses stay float32",
     )
 
     @model_validator(mode="after")
@@ -394,6 +433,15 @@ class DecomposeConfig(Frozen):
         kinds = [loss.kind for loss in self.losses]
         if len(set(kinds)) != len(kinds):
             raise ValueError("Each kind of loss may stand once in “losses”.")
+        return self
+
+    @model_validator(mode="after")
+    def _start_fits_the_data(self) -> DecomposeConfig:
+        if self.data.kind == "corpus" and self.start.kind == "data":
+            raise ValueError(
+                "start.kind “data” gives each token input a component of its own, for short prompts; a corpus has too "
+                "many. Take “svd” or “random”."
+            )
         return self
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from dataclasses import dataclass
 
 _KEY = re.compile(r"^(?P<site>[A-Za-z0-9_.]+):(?P<index>\d{1,7})\Z")
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)(?:\.|$)")
@@ -13,7 +13,8 @@ _SHORT = {
 }  # fmt: skip
 
 
-class ComponentKey(NamedTuple):
+@dataclass(frozen=True, order=True)
+class ComponentKey:
     """A subcomponent: the module path of its site and its index within the site as trained (not as stored)."""
 
     site: str
