@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -98,15 +99,14 @@ def measure() -> Iterator[dict[str, Any]]:
 
     for name, (batch, seq, target) in SHAPES.items():
         trainer, data = trainer_of("shared_mlp", batch, seq)
-        yield line(
-            f"training step {name}", against(plain_pass(batch, seq), lambda: trainer.train_step(data)), target
-        )
+        step = partial(trainer.train_step, data)
+        yield line(f"training step {name}", against(plain_pass(batch, seq), step), target)
     batch, seq, _ = SHAPES["8x32"]
     (shared, data), (attention, same) = (
         trainer_of("shared_mlp", batch, seq),
         trainer_of("attention", batch, seq),
     )
-    ratio = against(lambda: shared.train_step(data), lambda: attention.train_step(same))
+    ratio = against(partial(shared.train_step, data), partial(attention.train_step, same))
     yield line("training step with attention CI, scope site, against shared_mlp", ratio, 1.5)
     nothing = peak_megabytes("nothing")
     ratio = (peak_megabytes("step") - nothing) / (peak_megabytes("plain") - nothing)

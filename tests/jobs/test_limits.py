@@ -12,7 +12,7 @@ from backend.services import container
 from tests.factories import FakeAblator, settings
 from tests.jobs.conftest import config_of
 from workers.jobs.limits import Limits
-from workers.spd.config import ConfigError, DecomposeConfig, load_config, preset_names
+from workers.spd.config import ConfigError, DecomposeConfig, load_config, parse_config, preset_names
 
 PROMPTS = {
     "target": {"kind": "hub", "repo": "a/b"},
@@ -65,6 +65,19 @@ def test_a_folder_outside_the_home_is_refused_unless_its_owner_allows_it(home: P
         Limits().check(outside, home)
     Limits(folders=(tmp_path / "models",)).check(outside, home)
     Limits().check(of_folder(home / "models" / "mine"), home)
+
+
+def test_a_corpus_outside_the_home_is_refused_so_that_no_stranger_reads_the_machines_files(
+    home: Path, tmp_path: Path
+) -> None:
+    def over(path: Path) -> DecomposeConfig:
+        data = of_folder(home / "models" / "mine").model_dump(mode="json")
+        start = {"kind": "svd"}
+        return parse_config({**data, "start": start, "data": {"kind": "corpus", "path": str(path)}})
+
+    with pytest.raises(ConfigError, match=r"data\.path"):
+        Limits().check(over(tmp_path / "letters"), home)
+    Limits().check(over(home / "texts"), home)
 
 
 def test_a_way_out_of_the_home_folder_by_dots_or_links_is_seen(home: Path, tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """What may be asked for from outside, over HTTP. The command line is not bound by these.
 
-Two things are refused however small: a `folder` target outside the home folder, and a `package` target that no preset
-names. A server may listen to more people than its owner; with an open folder path any of them could learn which
-files lie on the machine, and have a model that was never theirs loaded, decomposed and shown. A package that nobody
-has looked at could be any file of the index. Both lists can be extended by the owner.
+Three things are refused however small: a `folder` target or a corpus outside the home folder, and a `package` target
+that no preset names. A server may listen to more people than its owner; with an open folder path any of them could
+learn which files lie on the machine, read texts that were never theirs, and have a model loaded, decomposed and shown.
+A package that nobody has looked at could be any file of the index. Both lists can be extended by the owner.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from workers.spd.config import (
     ConfigError,
+    CorpusData,
     DecomposeConfig,
     FolderSource,
     InductionData,
@@ -80,13 +81,16 @@ class Limits:
                 yield f"“{name}” is {count:,} and may be at most {most:,}"
 
     def _source(self, config: DecomposeConfig, home: Path) -> Iterator[str]:
-        target = config.target
-        if isinstance(target, FolderSource):
-            path = Path(target.path).expanduser().resolve()
-            allowed = [folder.expanduser().resolve() for folder in (home, *self.folders)]
+        target, data = config.target, config.data
+        places = {"target.path": target.path} if isinstance(target, FolderSource) else {}
+        if isinstance(data, CorpusData):
+            places["data.path"] = data.path
+        allowed = [folder.expanduser().resolve() for folder in (home, *self.folders)]
+        for key, place in places.items():
+            path = Path(place).expanduser().resolve()
             if not any(path.is_relative_to(folder) for folder in allowed):
                 yield (
-                    "“target.path” must lie inside the home folder of Unweave, or in a folder its owner allows; "
+                    f"“{key}” must lie inside the home folder of Unweave, or in a folder its owner allows; "
                     "`unweave decompose` on the machine itself takes any folder"
                 )
         if isinstance(target, PackageSource) and not self._knows(target):

@@ -8,7 +8,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from workers.spd.config import ConfigError, DecomposeConfig, InductionSource, PromptData, PromptsConfig
+from workers.spd.config import (
+    ConfigError,
+    CorpusData,
+    DecomposeConfig,
+    InductionSource,
+    PromptData,
+    PromptsConfig,
+)
+from workers.spd.corpus import Corpus
 from workers.spd.induction import InductionBatch, sample_sequences
 from workers.spd.masks import recorded
 from workers.spd.targets import Target
@@ -123,6 +131,12 @@ def induction_prompts(
     return prompts
 
 
+def _window(ids: list[int], split: str, tokenizer: PromptTokenizer) -> Prompt:
+    """A window of running text as a prompt, to be shown and measured on."""
+    text = "".join(tokenizer.piece(token) for token in ids)[:20_000]
+    return Prompt(PromptData(text=text, split=split, watch=False), ids, None)  # type: ignore[arg-type]
+
+
 class TrainingData:
     """Batches for training: the same prompts with their clean pass computed once, or fresh induction sequences."""
 
@@ -137,6 +151,13 @@ class TrainingData:
             if not train:
                 raise ConfigError("data.prompts: at least one prompt must be in the split “train”.")
             self.fixed = clean_batch(target, [prompt.ids for prompt in train], positions)
+        elif isinstance(config.data, CorpusData):
+            self.corpus = Corpus(config.data, tokenizer)
+            self.prompts = [
+                _window(ids, split, tokenizer)
+                for split in ("train", "held_out")
+                for ids in self.corpus.draw(config.data.evaluation, split, seed)
+            ]
         else:
             if not isinstance(config.target, InductionSource):
                 raise ConfigError("data.kind “induction” goes with target.kind “induction”.")
@@ -154,14 +175,21 @@ class TrainingData:
             if size is None or size >= count:
                 return self.fixed
             return self.fixed.rows(torch.randperm(count, generator=generator)[:size].to(self.target.device))
+        if isinstance(self.config.data, CorpusData):
+            windows = self.corpus.draw(self.config.data.batch_size, "train", generator)
+            return clean_batch(self.target, windows, self.config.reconstruction.positions)
         assert isinstance(self.config.target, InductionSource)
         drawn = sample_sequences(self.config.target, self.config.data.batch_size, generator)  # type: ignore[union-attr]
         return clean_batch(self.target, drawn.tokens.tolist(), self.config.reconstruction.positions)
 
     def everything(self) -> Batch:
-        """What starts and pruning look at: all training prompts, or for induction as many sequences as a step has."""
+        """What starts and pruning look at: all training prompts, a corpus's windows for evaluation, or for induction as
+        many sequences as a step has."""
         if self.fixed is not None:
             return self.fixed
+        if isinstance(self.config.data, CorpusData):
+            windows = [prompt.ids for prompt in self.prompts if prompt.data.split == "train"]
+            return clean_batch(self.target, windows, self.config.reconstruction.positions)
         return self.next(torch.Generator().manual_seed(self.config.seed))
 
     def split(self, name: str, positions: str, limit: int = 64) -> Batch | None:

@@ -30,7 +30,14 @@ from workers.spd.artifact import (
 )
 from workers.spd.checkpoint import load_checkpoint, save_checkpoint
 from workers.spd.circuit import circuit, paper_table
-from workers.spd.config import AttentionCI, ConfigError, DecomposeConfig, InductionData, PromptsConfig
+from workers.spd.config import (
+    AttentionCI,
+    ConfigError,
+    CorpusData,
+    DecomposeConfig,
+    InductionData,
+    PromptsConfig,
+)
 from workers.spd.data import TrainingData
 from workers.spd.harvest import Harvest, harvest
 from workers.spd.keys import ComponentKey
@@ -121,7 +128,7 @@ def decompose(
         return read_artifact(out)
     report(RunProgress("harvest", config.steps, config.steps, 1.0, message="Gathering statistics"))
     decomposition = trainer.decomposition
-    shown = config.data.shown if isinstance(config.data, InductionData) else None
+    shown = config.data.shown if isinstance(config.data, InductionData | CorpusData) else None
     found = harvest(
         decomposition,
         data.prompts,
@@ -263,7 +270,7 @@ def _usable_checks(config: DecomposeConfig, tokenizer: PromptTokenizer) -> None:
 
 
 def _bos(config: DecomposeConfig) -> bool:
-    return config.data.bos if isinstance(config.data, PromptsConfig) else False
+    return config.data.bos if isinstance(config.data, PromptsConfig | CorpusData) else False
 
 
 def _unknown_groups(config: DecomposeConfig, found: Harvest) -> list[str]:
