@@ -1,4 +1,5 @@
-"""The ablation engine: what a prompt's output becomes when chosen components are suppressed, or alone kept.
+"""The ablation engine: what a prompt's output becomes when chosen components are suppressed, or alone kept
+(SPEC 17).
 
 suppress   m = 1 − strength at the chosen components, 1 at all others, remainder on: y = x Wᵀ − Σ strength · (x V_c) U_c
 keep_only  m = strength at the chosen components, 0 at all others, remainder off: y = Σ strength · (x V_c) U_c + b

@@ -1,4 +1,4 @@
-"""A decomposition on disk: a folder of safetensors and JSON that is the truth about a run.
+"""A decomposition on disk: a folder of safetensors and JSON that is the truth about a run (SPEC 19).
 
     manifest.json            this file's `Manifest`; lists every other file with its SHA-256
     components.safetensors   `<site>.V` [d_in, kept], `<site>.U` [kept, d_out], `<site>.index` [kept] int64

@@ -1,4 +1,5 @@
-"""Where a run stands, on disk: safetensors and JSON, written aside and renamed, so a kill leaves a whole one.
+"""Where a run stands, on disk: safetensors and JSON, written aside and renamed, so a kill leaves a whole one
+(SPEC 16).
 
 checkpoint/state.safetensors   components, CI functions, Adam moments, adversarial sources, generator state
 checkpoint/state.json          step, kept indices, the config's hash, seconds spent

@@ -1,7 +1,7 @@
 """Causal importance functions: activations of all sites in, causal importances of all sites out.
 
 A function computes γ; `lower` and `upper` are the leaky hard sigmoids that turn γ into the g that feeds the masks and
-the g that feeds the sparsity loss (arXiv 2506.20790, and method.md).
+the g that feeds the sparsity loss (arXiv 2506.20790; SPEC 4, 10).
 """
 
 from __future__ import annotations

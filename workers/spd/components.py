@@ -1,4 +1,4 @@
-"""The rank-1 components of every site, and their start values."""
+"""The rank-1 components of every site, and their start values (SPEC 14)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Backward elimination: components that the output does not need any more are taken out of the run for good.
+"""Backward elimination: components that the output does not need any more are taken out of the run for good
+(SPEC 21).
 
 Gradient descent leaves some importances stuck near 1 that nothing needs. Between training steps each used component is
 left out alone, the cheapest ones are dropped together as long as the KL under CI-as-masks stays within a budget, and

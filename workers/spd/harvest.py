@@ -1,4 +1,4 @@
-"""Statistics of every component over the run's prompts, and what they give: labels and named groups.
+"""Statistics of every component over the run's prompts, and what they give: labels and named groups (SPEC 18).
 
 A token's importance for a component is its mean CI over the token's occurrences (positions that are masked) in training
 prompts; a component's strongest token is the one with the highest. A named group holds the components that fire on a

@@ -184,7 +184,7 @@ class Trainer:
             return float(losses.faithfulness(self.weights, self.components.V, self.components.U))
 
     def learning_rate(self, peak: float) -> float:
-        """Linear warm-up, then a cosine to zero."""
+        """Linear warm-up, then a cosine to zero (SPEC 15)."""
         done = self.step / self.config.steps
         warm = self.config.optimizer.warmup
         if done < warm:

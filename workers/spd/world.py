@@ -1,4 +1,5 @@
-"""Several processes that train one decomposition: each takes some of the prompts, gradients are added up.
+"""Several processes that train one decomposition: each takes some of the prompts, gradients are added up
+(SPEC 16).
 
 Started by `torchrun`; alone, a `World` of size 1, where nothing is sent.
 """
