@@ -2,7 +2,8 @@
 
 A token's importance for a component is its mean CI over the token's occurrences (positions that are masked) in training
 prompts; a component's strongest token is the one with the highest. A named group holds the components that fire on a
-token and matter: those whose suppression alone moves a training prompt's answer, not the many that fire and change little.
+token and matter: those whose suppression alone moves a training prompt's answer, not the many that fire and change
+little.
 """
 
 from __future__ import annotations
