@@ -58,7 +58,7 @@ function power(value: number, digits: number): string {
 /** Probabilities of 1 % and more as `32.5 %`, smaller ones as `1.2e-3`. */
 export function probability(p: number): string {
   if (p === 0) return '0'
-  return p >= 0.01 ? `${(p * 100).toFixed(1)} %` : power(p, 1)
+  return p >= 0.00995 ? `${(p * 100).toFixed(1)} %` : power(p, 1)
 }
 
 /** A difference of probabilities, with its sign: `+0.111`, `−1.2e-3`, `0`. */
@@ -109,6 +109,11 @@ export function magnitude(n: number): string {
   if (n >= 1e6) return `${Number((n / 1e6).toPrecision(3))}M`
   if (n >= 1e4) return `${Number((n / 1e3).toPrecision(3))}k`
   return count(n)
+}
+
+/** A place in the ranking: exact while it says something, rounded far down (`3.7k`). */
+export function rank(n: number): string {
+  return n < 1000 ? String(n) : `${Number((n / 1000).toPrecision(2))}k`
 }
 
 export function count(n: number): string {

@@ -31,6 +31,13 @@ export function CIGrid(props: CIGridProps) {
   const room = useWidth(scroll)
   const widths = useMemo(() => columnWidths(blocks, room), [blocks, room])
   const slim = (widths[0]?.[0] ?? 99) < 36
+  const headHeight =
+    34 +
+    6.7 *
+      Math.max(
+        4,
+        ...blocks.flatMap((block) => block.tokens.map((token) => Math.min(24, visible(token.piece).length))),
+      )
   const [hover, setHover] = useState<Place | null>(null)
   const place = hover ?? selected
   const deferred = useDeferredValue(blocks)
@@ -60,7 +67,7 @@ export function CIGrid(props: CIGridProps) {
                       type="button"
                       key={c}
                       className="cigrid-column"
-                      style={{ width: widths[b]?.[c] }}
+                      style={{ width: widths[b]?.[c], height: slim ? headHeight : undefined }}
                       aria-pressed={selected.block === b && selected.column === c}
                       onClick={() => toggleColumn(b, c)}
                       onFocus={() => setHover({ block: b, row: null, column: c })}

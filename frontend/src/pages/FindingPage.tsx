@@ -54,7 +54,9 @@ function FindingView({ finding }: { finding: Finding }) {
     a: packBasket(components, finding.groups, allGroups).map(encodeEntry),
     cond: components.length > 0 ? 'a' : 'none',
     mode: request?.mode,
-    at: finding.results.map((_, i) => finding.focus[i] ?? -1),
+    at: finding.results.map(({ result }, i) =>
+      finding.focus[i] === result.tokens.length - 1 ? -1 : (finding.focus[i] ?? -1),
+    ),
     w: watched.length > 0 ? watched : undefined,
     k: request?.top_k ?? TOP_K,
   })

@@ -68,7 +68,7 @@ export function BasketPanel({ bench }: { bench: Workbench }) {
                   key={group.name}
                   size="small"
                   title={group.why}
-                  aria-label={`Add group ${group.name} to basket ${which.toUpperCase()}`}
+                  aria-label={`Put group ${group.name} into basket ${which.toUpperCase()}`}
                   onClick={() =>
                     bench.setBasket(which, [
                       ...basket,

@@ -1,6 +1,6 @@
 import { useMemo, useState } from 'react'
 import type { Ablation, Finding } from '@/api/types'
-import { nats, probability, probabilityChange, shortKey, signed, unit, visible } from '@/api/words'
+import { nats, probability, probabilityChange, rank, shortKey, signed, unit, visible } from '@/api/words'
 import { KLStrip, PairBars } from '@/charts/Bars'
 import { CIGrid } from '@/charts/CIGrid'
 import type { Place } from '@/charts/grid'
@@ -105,8 +105,8 @@ export function FindingResult(props: {
                     <td>{signed(row.ablated.logit - row.baseline.logit, 2)}</td>
                     <td>
                       {row.baseline.rank === row.ablated.rank
-                        ? row.baseline.rank
-                        : `${row.baseline.rank} → ${row.ablated.rank}`}
+                        ? rank(row.baseline.rank)
+                        : `${rank(row.baseline.rank)}→${rank(row.ablated.rank)}`}
                     </td>
                   </tr>
                 )

@@ -10,7 +10,7 @@ export function TokenStrip(props: {
   onSelect?: (position: number) => void
 }) {
   return (
-    <span className="tokens">
+    <span className={`tokens ${props.tokens.length > 120 ? 'long' : ''}`}>
       {props.tokens.map((token, i) => (
         <button
           type="button"

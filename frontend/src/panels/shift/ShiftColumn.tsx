@@ -32,13 +32,17 @@ export function ShiftColumn({
           {index + 1}
         </span>
         <span className="faint small">
-          after <span className="mono">{visible(token?.piece ?? '')}</span>
+          {token && (
+            <>
+              after <span className="mono">{visible(token.piece)}</span>
+            </>
+          )}
           {result &&
             ablated &&
             ` · ${plural(result.components, 'component')} ${result.mode === 'suppress' ? 'suppressed' : 'kept'}`}
         </span>
         <span className="grow" />
-        <Recomputing on={slow} what="recomputing" />
+        <Recomputing on={slow} what={shown.stale ? 'recomputing' : 'computing'} />
       </div>
       <ErrorNotice error={shown.error} onRetry={shown.retry} />
       {!result &&
@@ -108,17 +112,19 @@ function Say({ said }: { said: Sentence }) {
       )}
       {said.verb === 'stays' && (
         <>
-          stays: {before} to <b>{after}</b>
+          stays: <span className="nowrap">{before}</span> to <b>{after}</b>
         </>
       )}
       {(said.verb === 'falls' || said.verb === 'rises') && (
         <>
-          {said.verb} from {before} to <b className={said.verb === 'falls' ? 'down' : 'up'}>{after}</b>
+          {said.verb} from <span className="nowrap">{before}</span> to{' '}
+          <b className={said.verb === 'falls' ? 'down' : 'up'}>{after}</b>
         </>
       )}
       {said.first && (
         <span className="soft">
-          ; now first is <b>{visible(said.first.token)}</b> at {probability(said.first.probability)}
+          ; now first is <b>{visible(said.first.token)}</b> at{' '}
+          <span className="nowrap">{probability(said.first.probability)}</span>
         </span>
       )}
     </p>

@@ -6,7 +6,7 @@ import {
   useTable,
 } from '@tanstack/react-table'
 import { useMemo } from 'react'
-import { probability, probabilityChange, signed } from '@/api/words'
+import { probability, probabilityChange, rank, signed } from '@/api/words'
 import { PairBars } from '@/charts/Bars'
 import type { ShiftRow } from '@/state/shift'
 import type { ShiftSort } from '@/state/workbench'
@@ -121,10 +121,10 @@ export function ShiftTable(props: {
                 {props.interaction && <td>{row.interaction === null ? '–' : signed(row.interaction, 2)}</td>}
                 <td>
                   {row.baseline.rank === row.ablated.rank ? (
-                    <span className="faint">{row.baseline.rank}</span>
+                    <span className="faint">{rank(row.baseline.rank)}</span>
                   ) : (
                     <>
-                      {row.baseline.rank} → <span className="strong">{row.ablated.rank}</span>
+                      {rank(row.baseline.rank)}→<span className="strong">{rank(row.ablated.rank)}</span>
                     </>
                   )}
                 </td>
