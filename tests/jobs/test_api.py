@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +212,23 @@ def test_health_shows_the_workers(api: TestClient, workers: Workers) -> None:
         time.sleep(0.1)
     [worker] = found
     assert (worker["state"], worker["device"], worker["job_id"]) == ("idle", "cpu", None)
+
+
+def test_a_locked_database_is_told_at_once_and_nothing_is_lost(
+    api: TestClient, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = api.post("/api/jobs", json={"config": plain(name="first")}).json()
+    monkeypatch.setattr("workers.jobs.queue.LOCKED_MS", 100)
+    with closing(sqlite3.connect(home / "unweave-jobs.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        asked = [
+            ("/api/jobs", {"config": plain(name="second")}),
+            (f"/api/jobs/{first['id']}/cancel", None),
+        ]
+        for path, body in asked:
+            answer = api.post(path, json=body)
+            assert (answer.status_code, answer.json()["code"]) == (503, "database_busy")
+            assert answer.headers["retry-after"]
+        other.rollback()
+    assert api.post("/api/jobs", json={"config": plain(name="second")}).status_code == 201
+    assert {job["name"] for job in api.get("/api/jobs").json()["items"]} == {"first", "second"}

@@ -31,6 +31,7 @@ _STATES: dict[str, State] = {
     "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "failed",
     "CANCELLED": "cancelled",
 }
+LOCKED_MS = 5_000
 _WAITING = ["ENQUEUED", "DELAYED"]
 _LIVE = [*_WAITING, "PENDING"]
 
@@ -122,6 +123,7 @@ class JobQueue:
         """
         self.limits.check(config, self.home)
         client, _ = self._open()
+        self._must_be_writable()
         with self._enqueueing:
             waiting = client.list_workflows(
                 name=database.WORKFLOW, status=_WAITING, load_input=False, load_output=False
@@ -138,6 +140,18 @@ class JobQueue:
                 if name is not None:
                     raise NameTakenError(name, self._suggest(client, name, taken))
                 number += 1
+
+    def _must_be_writable(self) -> None:
+        """Raise OperationalError where another program keeps SQLite locked: DBOS would wait for it for ever."""
+        if self._engine.dialect.name != "sqlite":
+            return
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={LOCKED_MS}")
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                connection.rollback()
+            finally:
+                connection.exec_driver_sql(f"PRAGMA busy_timeout={database.BUSY_MS}")
 
     def _try(self, client: DBOSClient, config: DecomposeConfig, slug: str, preset: str | None) -> str | None:
         """Enqueue under a slug; None where a live job has it. DBOS's deduplication id keeps the slug for the job."""
@@ -216,6 +230,7 @@ class JobQueue:
         """
         client, _ = self._open()
         if self.get(job_id).state in ("queued", "running"):
+            self._must_be_writable()
             client.cancel_workflow(job_id)
         return self.get(job_id)
 
