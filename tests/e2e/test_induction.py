@@ -15,6 +15,7 @@ def test_the_overview_shows_the_table_of_the_paper_beside_ours(offline: Server, 
     page = new_tab(offline).page
     page.goto("/d/induction")
     table = page.get_by_role("table").filter(has=page.get_by_role("columnheader", name="The paper"))
+    expect(table).to_be_visible()
     assert table.get_by_role("columnheader").all_inner_texts()[:4] == [
         "Site", "The paper", "Ours", "Agreement",
     ]  # fmt: skip
@@ -34,7 +35,7 @@ def test_an_ablation_of_the_induction_model_shifts_its_output(offline: Server, n
     card = page.get_by_role("article", name="Induction heads")
     card.get_by_role("link", name="Open the workbench").click()
     live(page)
-    groups = page.get_by_role("button", name=re.compile("^Add group .* to basket A$"))
+    groups = page.get_by_role("button", name=re.compile("^Put group .* into basket A$"))
     first = page.get_by_role("list", name="What matters here").get_by_role("listitem").first
     (groups if groups.count() else first.get_by_role("button", name=re.compile("to basket A"))).first.click()
     page.get_by_role("button", name="Suppress", exact=True).click()

@@ -10,7 +10,6 @@ from playwright.sync_api import Locator, Page, expect
 from tests.e2e.conftest import NewTab, Server, live
 
 SMALL = {"target.steps": 20, "target.batch_size": 16, "C": 4, "log_every": 5, "checkpoint_every": 20}
-LONG = {**SMALL, "target.steps": 20}
 
 
 def start(page: Page, name: str, steps: int, overrides: dict[str, object]) -> Locator:

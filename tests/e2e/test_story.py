@@ -30,7 +30,7 @@ def suppress_woods(page: Page) -> None:
     card = page.get_by_role("article", name=re.compile("Athletes and sports"))
     card.get_by_role("link", name="Open the workbench").click()
     live(page)
-    page.get_by_role("button", name="Add group ␣Woods to basket A").first.click()
+    page.get_by_role("button", name="Put group ␣Woods into basket A").first.click()
     expect(page.get_by_text("chosen, not applied yet")).to_be_visible()
     page.get_by_role("button", name="Suppress", exact=True).click()
     suppressed(page, 1)
