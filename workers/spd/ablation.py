@@ -41,7 +41,7 @@ from workers.spd.outputs import (
     shifts,
 )
 from workers.spd.passes import CleanPass, Passes, Touch
-from workers.spd.selfcheck import beside, everything_on
+from workers.spd.selfcheck import self_check
 from workers.spd.targets import Report, Target, ensure_target, load_target
 
 __all__ = [
@@ -243,29 +243,16 @@ class AblationEngine:
         keep = None
         if first > start.position:
             keep = torch.arange(first - start.position, seq - start.position, device=self.target.device)
-        rows = len(conditions)
-        if "self_check" in clean.known:
-            return first, self.passes.resumed(clean, masks, start, batch=rows, keep=keep)
-        # The self-check of this prompt is still owed: it is one row more of this pass, which then runs whole.
-        if start.position or last is not None:
-            self.self_check(clean)
-            return first, self.passes.resumed(clean, masks, start, batch=rows, keep=keep)
-        together = beside(self.decomposition, masks, rows)
-        logits = self.passes.resumed(clean, together, Touch(0, 0), batch=rows + 1)
-        self._checked(clean, logits[rows])
-        return first, logits[:rows, first:]
+        return first, self.passes.resumed(clean, masks, start, batch=len(conditions), keep=keep)
 
     @torch.inference_mode()
     def self_check(self, clean: CleanPass) -> float:
-        """Everything on through the components against the target: the largest KL over the positions, nats. It costs
-        a pass, so it is paid once a prompt."""
+        """Everything on through the components against the target, nats. It costs a pass, so it is paid once a
+        prompt, when the first answer about it needs it."""
         if "self_check" not in clean.known:
-            masks = everything_on(self.decomposition)
-            self._checked(clean, self.passes.resumed(clean, masks, Touch(0, 0))[0])
+            before, _ = self.baseline(clean)
+            clean.known["self_check"] = self_check(self.decomposition, self.passes, clean, before)
         return clean.known["self_check"]
-
-    def _checked(self, clean: CleanPass, logits: Tensor) -> None:
-        clean.known["self_check"] = float(kl_rows(self.baseline(clean)[0], Rows.of(logits)).max())
 
     # --- answers ----------------------------------------------------------------------------------------------
 

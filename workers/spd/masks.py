@@ -30,6 +30,17 @@ class SiteMask:
     coefficient: Tensor
     delta: Tensor | None = None
 
+    def applied(self, module: nn.Module, x: Tensor, output: Tensor) -> Tensor:
+        """What the site gives under this mask, from what it reads and what the target gives."""
+        change = ((inner_activation(x, self.V) * self.coefficient) @ self.U).to(output.dtype)
+        if self.delta is None:
+            return output + change
+        bias = getattr(module, "bias", None)
+        delta = self.delta.to(output.dtype)
+        if bias is not None:  # the bias is never masked: what δ takes from it is put back
+            change = torch.addcmul(change, 1 - delta, bias.to(output.dtype))
+        return torch.addcmul(change, output, delta)
+
 
 _masks: ContextVar[Mapping[str, SiteMask] | None] = ContextVar("unweave_masks", default=None)
 _inputs: ContextVar[dict[str, Tensor] | None] = ContextVar("unweave_inputs", default=None)
@@ -95,13 +106,6 @@ def _hook(name: str):
         mask = None if masks is None else masks.get(name)
         if mask is None:
             return None
-        change = ((inner_activation(x, mask.V) * mask.coefficient) @ mask.U).to(output.dtype)
-        if mask.delta is None:
-            return output + change
-        bias = getattr(module, "bias", None)
-        delta = mask.delta.to(output.dtype)
-        if bias is not None:  # the bias is never masked: what δ takes from it is put back
-            change = torch.addcmul(change, 1 - delta, bias.to(output.dtype))
-        return torch.addcmul(change, output, delta)
+        return mask.applied(module, x, output)
 
     return apply

@@ -197,6 +197,28 @@ class Passes:
         with masked(masks), _set(_resume, resume):
             return self._forward(tokens, keep, cache)
 
+    @property
+    def origin(self) -> Touch:
+        """Where a whole pass starts."""
+        return Touch(0, 0)
+
+    def with_state(
+        self, clean: CleanPass, masks: Mapping[str, SiteMask], keep: Int[Tensor, " kept"]
+    ) -> tuple[Float[Tensor, "1 kept vocab"], Float[Tensor, "1 seq d_model"]]:
+        """A whole pass: its logits at `keep`, and the state after the last block at every position."""
+        outputs: list[Tensor] = []
+        with _set(_outputs, outputs):
+            logits = self.resumed(clean, masks, self.origin, keep=keep)
+        return logits, outputs[-1]
+
+    def from_state(
+        self, clean: CleanPass, state: Float[Tensor, "1 seq d_model"], keep: Int[Tensor, " kept"]
+    ) -> Float[Tensor, "1 kept vocab"]:
+        """Logits at `keep` of a state after the last block: only what follows the blocks runs."""
+        tokens = torch.tensor([clean.token_ids], device=self.target.device)
+        with _set(_resume, _Resume(len(self.blocks), state)):
+            return self._forward(tokens, keep, None)
+
     def whole(
         self,
         tokens: Int[Tensor, "batch seq"],

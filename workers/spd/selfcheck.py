@@ -1,53 +1,51 @@
-"""Everything on, through the components: the proof beside every answer that the masked model is the model (SPEC 2).
-
-The remainder's output x Δᵀ = x Wᵀ − (x V) U is formed and the components are added back, as `coefficient` −1 and then
-+1, so a broken V, U or hook shows.
-"""
+"""Everything on, through the components: the proof beside every answer that the masked model is the model (SPEC 2)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workers.spd.decomposition import Decomposition
-from workers.spd.masks import SiteMask
+from workers.spd.masks import SiteMask, inner_activation
+from workers.spd.outputs import Rows, kl_rows
+from workers.spd.passes import CleanPass, Passes
+
+
+@dataclass(frozen=True)
+class EverythingOn(SiteMask):
+    """The remainder's output x Δᵀ = x Wᵀ − (x V) U is formed, and the components are added back to it."""
+
+    def applied(self, module: nn.Module, x: Tensor, output: Tensor) -> Tensor:
+        components = (inner_activation(x, self.V) @ self.U).to(output.dtype)
+        return (output - components) + components
 
 
 def everything_on(decomposition: Decomposition) -> dict[str, SiteMask]:
-    """Masks of the self-check alone."""
+    """Masks of the self-check."""
     V, U = decomposition.components.V, decomposition.components.U
-    return {
-        site: SiteMask(torch.cat([V[site]] * 2, dim=1), torch.cat([U[site]] * 2), _signs(V[site]))
-        for site in decomposition.sites
-    }
+    return {site: EverythingOn(V[site], U[site], V[site].new_ones(())) for site in decomposition.sites}
 
 
-def beside(decomposition: Decomposition, masks: Mapping[str, SiteMask], rows: int) -> dict[str, SiteMask]:
-    """These masks of `rows` conditions, with the self-check as one row more: it rides on a pass that runs anyway."""
-    result: dict[str, SiteMask] = {}
-    for site, check in everything_on(decomposition).items():
-        mask = masks.get(site)
-        if mask is None:
-            coefficient = check.coefficient.new_zeros(rows + 1, 1, check.coefficient.shape[0])
-            coefficient[rows] = check.coefficient
-            result[site] = SiteMask(check.V, check.U, coefficient)
-            continue
-        both, own = check.coefficient.shape[0], mask.coefficient.shape[-1]
-        n = mask.coefficient.shape[-2]
-        coefficient = mask.coefficient.new_zeros(rows + 1, n, both + own)
-        coefficient[:rows, :, both:] = mask.coefficient
-        coefficient[rows, :, :both] = check.coefficient
-        delta = None
-        if mask.delta is not None:
-            delta = torch.cat([mask.delta, torch.ones_like(mask.delta[:1])])
-        result[site] = SiteMask(
-            torch.cat([check.V, mask.V], dim=1), torch.cat([check.U, mask.U]), coefficient, delta
-        )
-    return result
+def self_check(decomposition: Decomposition, passes: Passes, clean: CleanPass, before: Rows) -> float:
+    """KL(target ‖ everything on), nats: the larger of that at the last position and that at the position whose state
+    after the last block differs most, relative to its size.
 
-
-def _signs(V: Tensor) -> Tensor:
-    ones = V.new_ones(V.shape[1])
-    return torch.cat([-ones, ones])
+    The unembedding is a third of a small model's pass, and runs at these two positions only; a target whose passes
+    cannot be resumed is compared at all of them.
+    """
+    masks = everything_on(decomposition)
+    seq = len(clean.token_ids)
+    if not (passes.resumes and clean.outputs):
+        logits = passes.resumed(clean, masks, passes.origin)[0]
+        return float(kl_rows(before, Rows.of(logits)).max())
+    last = torch.tensor([seq - 1], device=clean.logits.device)
+    logits, state = passes.with_state(clean, masks, last)
+    was = clean.outputs[-1][0]
+    worst = ((state[0] - was).norm(dim=-1) / was.norm(dim=-1).clamp_min(1e-30)).argmax()[None]
+    found = kl_rows(before.pick(last), Rows.of(logits[0]))
+    if int(worst) != seq - 1:
+        there = passes.from_state(clean, state, worst)
+        found = torch.cat([found, kl_rows(before.pick(worst), Rows.of(there[0]))])
+    return float(found.max())
