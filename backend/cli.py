@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -118,7 +119,9 @@ def decompose(
     target = (output or made.artifacts / loaded.name).expanduser().resolve()
     if target.exists() and not replace:
         fail(f"{target} exists already. Give --replace to put the result in its place, or another --out.", 2)
-    code, said = train(loaded, target, home=made.home, device=made.device, resume=not fresh, console=out)
+    first = os.environ.get("RANK", "0") == "0"  # under torchrun only one process speaks
+    console = out if first else Console(quiet=True)
+    code, said = train(loaded, target, home=made.home, device=made.device, resume=not fresh, console=console)
     if code:
         fail(said, code)
 

@@ -247,7 +247,8 @@ class Trainer:
 
     def check_finite(self) -> None:
         """Raise DivergedError where a parameter is not a finite number, so that no checkpoint or result holds one."""
-        if not all(bool(parameter.isfinite().all()) for parameter in self._optimized()):
+        parameters = [*self.components.parameters(), *self.ci.parameters()]
+        if not all(bool(parameter.isfinite().all()) for parameter in parameters):
             raise DivergedError(self.config, self.step, "the components or importance functions are")
 
     def eliminate(self, batch: Batch, go_on: Callable[[], None] = lambda: None) -> Elimination:
