@@ -79,7 +79,7 @@ def main() -> int:
     services = container.build(settings)
     services.start()
     failed = False
-    for spec in read_specs(FEATURED / "specs.yaml"):
+    for spec in reversed(read_specs(FEATURED / "specs.yaml")):  # the list shows the newest first
         if wanted and spec.slug not in wanted:
             continue
         try:

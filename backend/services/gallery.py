@@ -21,7 +21,10 @@ class Gallery:
     def listing(self) -> DecompositionListing:
         """Every decomposition that can be opened, shipped ones first, and a sentence for each that cannot."""
         featured = self._featured()
-        entries = self.catalogue.entries()
+        entries = sorted(
+            self.catalogue.entries(),
+            key=lambda entry: (not entry.shipped, -len(featured.get(entry.slug, []))),
+        )
         items = [
             views.summary(entry, self.engines.status(entry), featured.get(entry.slug, []))
             for entry in entries
@@ -37,7 +40,7 @@ class Gallery:
         rows = (
             select(FindingRow.decomposition, FindingRow.slug)
             .where(FindingRow.featured)
-            .order_by(FindingRow.slug)
+            .order_by(FindingRow.created_at.desc(), FindingRow.slug)
         )
         found: dict[str, list[str]] = {}
         with self.database.session() as session:

@@ -59,9 +59,7 @@ def test_a_file_that_is_no_database_is_said_to_be_none(tmp_path: Path) -> None:
         Database(f"sqlite:///{tmp_path / 'x.db'}").migrate()
 
 
-@pytest.mark.skipif(
-    "TEST_POSTGRES_URL" not in os.environ, reason="set TEST_POSTGRES_URL to a database URL"
-)
+@pytest.mark.skipif("TEST_POSTGRES_URL" not in os.environ, reason="set TEST_POSTGRES_URL to a database URL")
 def test_migrations_work_on_postgresql_too() -> None:
     database = Database(os.environ["TEST_POSTGRES_URL"])
     database.migrate()

@@ -54,7 +54,9 @@ def logits(made: AblationEngine, ids: list[int], asked: list[Condition]) -> list
 @pytest.mark.parametrize("first_unmasked", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-@settings(max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
 def test_an_ablation_is_the_model_with_edited_weights(kind, first_unmasked, data):
     made = engine(kind, first_unmasked)
     ids = data.draw(prompts())

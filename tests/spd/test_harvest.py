@@ -74,7 +74,10 @@ def test_top_tokens_are_ordered_by_their_mean_importance(found):
 
 
 def test_groups_are_the_alive_components_of_a_strongest_token(found):
-    assert {group.name: group.components for group in found.groups} == {"w1": [f"{SITE}:0"], "w3": [f"{SITE}:4"]}
+    assert {group.name: group.components for group in found.groups} == {
+        "w1": [f"{SITE}:0"],
+        "w3": [f"{SITE}:4"],
+    }
 
 
 def test_a_group_leaves_out_components_that_fire_but_change_little():

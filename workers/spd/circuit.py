@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from workers.spd.artifact import PaperComparison, TableLine
 from workers.spd.data import Prompt, clean_batch
@@ -18,7 +18,7 @@ from workers.spd.induction import InductionModel
 from workers.spd.losses import kl_divergence
 
 Mark = Literal["BOS", "s1", "m", "s2"]
-MARKS: tuple[Mark, ...] = ("BOS", "s1", "m", "s2")
+MARKS: tuple[Mark, ...] = get_args(Mark)
 SITES = {
     "Q0": "layers.0.attn.q", "K0": "layers.0.attn.k", "V0": "layers.0.attn.v",
     "Q1": "layers.1.attn.q", "K1": "layers.1.attn.k", "V1": "layers.1.attn.v",
@@ -76,9 +76,11 @@ def site_use(decomposition: Decomposition, prompts: list[Prompt], threshold: flo
         if site not in g:
             continue
         values: Tensor = g[site].cpu()
-        here = {mark: values[rows, at[mark]] for mark in MARKS}
-        marks = {mark: float(value.sum(-1).mean()) for mark, value in here.items()}
-        used = {mark: int(((v > threshold).float().mean(0) >= RARE).sum()) for mark, v in here.items()}
+        here: dict[Mark, Tensor] = {mark: values[rows, at[mark]] for mark in MARKS}
+        marks: dict[Mark, float] = {mark: float(value.sum(-1).mean()) for mark, value in here.items()}
+        used: dict[Mark, int] = {
+            mark: int(((v > threshold).float().mean(0) >= RARE).sum()) for mark, v in here.items()
+        }
         others = values.shape[1] - len(MARKS)
         elsewhere = (float(values.sum(-1).mean(0).sum()) - sum(marks.values())) / others
         result[name] = SiteUse(marks, used, elsewhere)
@@ -88,8 +90,11 @@ def site_use(decomposition: Decomposition, prompts: list[Prompt], threshold: flo
 @contextmanager
 def silenced(decomposition: Decomposition, site: str, where: Bool[Tensor, "batch seq"]) -> Iterator[None]:
     """Within this block the site's output is 0 at these positions of the batch."""
-    module = decomposition.target.model.get_submodule(site)
-    handle = module.register_forward_hook(lambda module, args, output: output * ~where[..., None])
+
+    def silence(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return output * ~where[..., None]
+
+    handle = decomposition.target.model.get_submodule(site).register_forward_hook(silence)
     try:
         yield
     finally:
@@ -118,8 +123,8 @@ def patterns(
     positions = model.positions[: tokens.shape[1]]
     x = model.embed(tokens)
     return (
-        model.layers[0].attn.pattern(x, positions),
-        model.layers[1].attn.pattern(model.layers[0](x, positions), positions),
+        model.layer(0).attn.pattern(x, positions),
+        model.layer(1).attn.pattern(model.layer(0)(x, positions), positions),
     )
 
 
@@ -174,7 +179,7 @@ def paper_table(decomposition: Decomposition, prompts: list[Prompt], threshold: 
             continue
         alone = {mark: without_site(decomposition, prompts, SITES[name], mark) for mark in MARKS}
         everywhere = without_site(decomposition, prompts, SITES[name], None)
-        also = [mark for mark in MARKS if mark != position and use.marks[mark] > NOISE]
+        also: list[Mark] = [mark for mark in MARKS if mark != position and use.marks[mark] > NOISE]
         agrees = (
             1 <= use.components[position] <= (14 if name == "V1" else 2)
             and use.marks[position] >= 0.95

@@ -64,6 +64,7 @@ class Corpus:
         room = self.config.window - int(self.config.bos)
         for _ in range(ATTEMPTS):
             at = int(torch.randint(total, (1,), generator=generator))
+            region = regions[0]
             for region in regions:
                 if at < region.last - region.first:
                     break

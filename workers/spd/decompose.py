@@ -24,6 +24,7 @@ from workers.spd.artifact import (
     Manifest,
     Metric,
     SiteCard,
+    Split,
     read_artifact,
     seal,
     write_json,
@@ -395,7 +396,7 @@ def _checks(
     harvest did not find counts as missed (see `_unknown_groups`)."""
     engine = AblationEngine(Artifact(work, manifest, ""), target)
     groups = {group.name: group.components for group in found.groups}
-    splits = {prompt.text: prompt.split for prompt in found.prompts}
+    splits: dict[str, Split] = {prompt.text: prompt.split for prompt in found.prompts}
     checks: list[Check] = []
     for check in config.checks:
         go_on()

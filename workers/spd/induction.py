@@ -84,6 +84,8 @@ class Layer(nn.Module):
 class InductionModel(nn.Module):
     """tokens [batch, seq] → logits [batch, seq, vocabulary + 2]."""
 
+    positions: Float[Tensor, "length d"]
+
     def __init__(self, source: InductionSource) -> None:
         super().__init__()
         size, d = source.vocabulary + 2, source.d_model
@@ -91,6 +93,12 @@ class InductionModel(nn.Module):
         self.layers = nn.ModuleList([Layer(d), Layer(d)])
         self.unembed = nn.Linear(d, size, bias=False)
         self.register_buffer("positions", sinusoidal(source.length, d), persistent=False)
+
+    def layer(self, number: int) -> Layer:
+        """Layer 0 or 1."""
+        layer = self.layers[number]
+        assert isinstance(layer, Layer)
+        return layer
 
     def forward(
         self, tokens: Int[Tensor, "batch seq"], keep: Int[Tensor, " kept"] | None = None
@@ -104,7 +112,7 @@ class InductionModel(nn.Module):
     def last_logits(self, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch vocab"]:
         """The logits at the last position, nothing else computed that they do not need: half the time of a pass."""
         positions = self.positions[: tokens.shape[1]]
-        first, second = self.layers[0], self.layers[1].attn
+        first, second = self.layer(0), self.layer(1).attn
         x = first(self.embed(tokens), positions)
         q, k = second.q(x[:, -1:]) + positions[-1:], second.k(x) + positions
         pattern = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(-1)

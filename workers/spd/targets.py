@@ -367,7 +367,7 @@ def _from_transformers(
         "name": name, "architecture": type(model).__name__, "layers": int(model.config.num_hidden_layers),
         "d_model": int(model.config.hidden_size), "vocabulary": int(model.config.vocab_size),
         "context_length": int(getattr(model.config, "max_position_embeddings", 1024)),
-        "license": source.license, "bos_token_id": model.config.bos_token_id,
+        "license": getattr(source, "license", None), "bos_token_id": model.config.bos_token_id,
     }  # fmt: skip
     _store(work, model, json.loads(json.dumps(config, default=str)), card, source)
 
@@ -396,6 +396,5 @@ def load_target(folder: Path, *, device: str = "cpu", dtype: str = "float32") ->
             f"The weights in {folder.name} cannot be loaded: {error}. Delete that folder and they are fetched again."
         ) from None
     tokenizer = folder / TOKENIZER
-    return Target(
-        model.to(device=device, dtype=DTYPES[dtype]), card, tokenizer if tokenizer.is_file() else None
-    )
+    moved = nn.Module.to(model, torch.device(device), DTYPES[dtype])
+    return Target(moved, card, tokenizer if tokenizer.is_file() else None)
