@@ -150,7 +150,7 @@ def sheet(browser: Browser, server: Server, address: str) -> bytes:
 
 def picture(browser: Browser, server: Server) -> bytes:
     """The README's picture: the workbench after Suppress."""
-    page = visit(browser, server, STORY, "light", (1440, 1180))
+    page = visit(browser, server, STORY, "light", (1440, 1440))
     taken = page.screenshot()
     page.context.close()
     return taken

@@ -32,7 +32,7 @@ def test_a_small_decomposition_is_started_and_opened_and_another_cancelled(
     page.goto("/jobs")
     expect(page.get_by_text(re.compile("^1 worker"))).to_be_visible(timeout=60_000)
 
-    small = start(page, "from-the-page", 30, SMALL)
+    small = start(page, "from-the-page", 30, {**SMALL, "title": "From the page"})
     expect(small).to_be_visible()
     long = start(page, "too-long", 100_000, SMALL)
     expect(long.get_by_text(re.compile("queued|running"))).to_be_visible()
@@ -55,7 +55,7 @@ def test_a_small_decomposition_is_started_and_opened_and_another_cancelled(
     live(page)
 
     page.goto("/")
-    expect(page.get_by_text("from-the-page").first).to_be_visible()
+    expect(page.get_by_role("article", name="From the page")).to_be_visible()
 
 
 def test_what_cannot_be_started_is_said_beside_the_form(offline: Server, new_tab: NewTab) -> None:

@@ -22,6 +22,7 @@ def test_stored_results_are_there_and_the_page_says_what_is_missing(offline: Ser
 
     # The importances stored with the run, for its own prompts.
     table = page.get_by_role("table", name="Causal importance, Prompt 1, by site and token")
+    expect(table.get_by_role("cell").first).to_be_attached()
     assert max(number(text) for text in table.get_by_role("cell").all_inner_texts()) > 0.5
     expect(page.get_by_role("region", name="Where these numbers come from")).to_contain_text(
         "stored with the run"

@@ -68,7 +68,6 @@ export function BasketPanel({ bench }: { bench: Workbench }) {
                   key={group.name}
                   size="small"
                   title={group.why}
-                  aria-label={`Put group ${group.name} into basket ${which.toUpperCase()}`}
                   onClick={() =>
                     bench.setBasket(which, [
                       ...basket,
@@ -76,8 +75,11 @@ export function BasketPanel({ bench }: { bench: Workbench }) {
                     ])
                   }
                 >
+                  <span className="hidden-visually">Put group </span>
                   <span className="mono">{visible(group.token)}</span>
+                  <span className="hidden-visually"> into basket {which.toUpperCase()}, </span>
                   <span className="faint">{group.components.length}</span>
+                  <span className="hidden-visually"> components</span>
                 </Button>
               ))}
               {offers.length > 12 && (
