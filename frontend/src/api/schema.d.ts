@@ -1909,10 +1909,18 @@ export interface components {
         /**
          * SelfCheck
          * @description With nothing selected the decomposed model must equal the target: the largest KL over positions, nats.
+         *
+         *     `of` prompt: on this prompt; probe: on a few tokens when the model was loaded, since this prompt's is still to come.
          */
         SelfCheck: {
             /** Max Kl */
             max_kl: number;
+            /**
+             * Of
+             * @default prompt
+             * @enum {string}
+             */
+            of: "prompt" | "probe";
         };
         /** SiteSummary */
         SiteSummary: {

@@ -120,7 +120,7 @@ export function ShiftTable(props: {
                 <td>{signed(row.ablated.logit - row.baseline.logit, 2)}</td>
                 {props.interaction && <td>{row.interaction === null ? '–' : signed(row.interaction, 2)}</td>}
                 <td>
-                  {row.baseline.rank === row.ablated.rank ? (
+                  {rank(row.baseline.rank) === rank(row.ablated.rank) ? (
                     <span className="faint">{rank(row.baseline.rank)}</span>
                   ) : (
                     <>
