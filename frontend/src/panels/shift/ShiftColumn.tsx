@@ -75,7 +75,8 @@ export function ShiftColumn({
             onChoose={(position) => bench.setPosition(index, position)}
           />
           <p className="self-check small">
-            Self-check: nothing removed, KL {nats(result.self_check.max_kl)} nats{' '}
+            Self-check{result.self_check.of === 'probe' && ' when the model was loaded'}: nothing removed, KL{' '}
+            {nats(result.self_check.max_kl)} nats{' '}
             {result.self_check.max_kl < 1e-6 ? '✓' : '– this should be 0'}
           </p>
         </div>
