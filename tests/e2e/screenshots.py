@@ -114,7 +114,7 @@ def visit(
     )
     page = context.new_page()
     page.goto(address)
-    expect(page.get_by_role("heading", level=1)).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("main").get_by_role("heading", level=1)).to_be_visible(timeout=60_000)
     if "/workbench" in address:
         live(page)
         if "cond=a" in address:
