@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -91,6 +92,7 @@ class Settings(BaseSettings):
         return self.home / "artifacts"
 
 
+@cache
 def app_version() -> str:
     """The version of Unweave that runs."""
     try:

@@ -214,6 +214,7 @@ class FakeAblation:
     positions: list[FakePosition]
     max_kl: float = 0.0
     self_check_max_kl: float = 0.0
+    self_check_of: str = "prompt"
     kl: tuple[float, ...] = ()
     answer: None = None
     cached: bool = False

@@ -1,4 +1,4 @@
-"""What routes are given, as types."""
+"""What routes are given, as types. All async: FastAPI runs a plain function in a thread, which costs more than the work."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from backend.services.prompts import Prompts
 from backend.services.sweeps import Sweeps
 
 
-def services(request: Request) -> Services:
+async def services(request: Request) -> Services:
     """The services of this app; each app has its own, nothing is global."""
     return request.app.state.services
 
@@ -31,45 +31,45 @@ def services(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(services)]
 
 
-def _catalogue(all: ServicesDep) -> Catalogue:
+async def _catalogue(all: ServicesDep) -> Catalogue:
     return all.catalogue
 
 
-def _gallery(all: ServicesDep) -> Gallery:
+async def _gallery(all: ServicesDep) -> Gallery:
     return all.gallery
 
 
-def _components(all: ServicesDep) -> Components:
+async def _components(all: ServicesDep) -> Components:
     return all.components
 
 
-def _engines(all: ServicesDep) -> Engines:
+async def _engines(all: ServicesDep) -> Engines:
     return all.engines
 
 
-def _prompts(all: ServicesDep) -> Prompts:
+async def _prompts(all: ServicesDep) -> Prompts:
     return all.prompts
 
 
-def _ablations(all: ServicesDep) -> Ablations:
+async def _ablations(all: ServicesDep) -> Ablations:
     return all.ablations
 
 
-def _modes(all: ServicesDep) -> Modes:
+async def _modes(all: ServicesDep) -> Modes:
     return all.modes
 
 
-def _sweeps(all: ServicesDep) -> Sweeps:
+async def _sweeps(all: ServicesDep) -> Sweeps:
     return all.sweeps
 
 
-def _client(request: Request) -> str:
+async def _client(request: Request) -> str:
     """Whose turn it is in the queue: a page says its own name, else it is the address."""
     told = request.headers.get("x-unweave-client", "")[:64]
     return told or (f"{request.client.host}:{request.client.port}" if request.client else "")
 
 
-def _waiting(request: Request) -> Callable[[Awaitable[Any]], Awaitable[Any]]:
+async def _waiting(request: Request) -> Callable[[Awaitable[Any]], Awaitable[Any]]:
     """Wait for an answer as long as somebody wants it: a client that leaves frees its work."""
 
     async def gone() -> None:
@@ -90,15 +90,15 @@ def _waiting(request: Request) -> Callable[[Awaitable[Any]], Awaitable[Any]]:
     return wait
 
 
-def _findings(all: ServicesDep) -> Findings:
+async def _findings(all: ServicesDep) -> Findings:
     return all.findings
 
 
-def _health(all: ServicesDep) -> HealthService:
+async def _health(all: ServicesDep) -> HealthService:
     return all.health
 
 
-def _jobs(all: ServicesDep) -> JobService:
+async def _jobs(all: ServicesDep) -> JobService:
     return all.jobs
 
 

@@ -136,9 +136,13 @@ class AnswerShift(Wire):
 
 
 class SelfCheck(Wire):
-    """With nothing selected the decomposed model must equal the target: the largest KL over positions, nats."""
+    """With nothing selected the decomposed model must equal the target: the largest KL over positions, nats.
+
+    `of` prompt: on this prompt; probe: on a few tokens when the model was loaded, since this prompt's is still to come.
+    """
 
     max_kl: float
+    of: Literal["prompt", "probe"] = "prompt"
 
 
 class Ablation(Wire):

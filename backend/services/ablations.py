@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -38,17 +40,36 @@ class Ablations:
 
     def __init__(self, engines: Engines, prompts: Prompts, pool: ComputePool) -> None:
         self.engines, self.prompts, self.pool = engines, prompts, pool
+        self._later: set[asyncio.Task[None]] = set()
 
     async def ablate(self, entry: Entry, request: AblationRequest, client: str = "") -> Ablation:
         """The answer to one ablation. Raises ApiError 422 for what cannot be done, 503 while there are no weights."""
-        return await self.pool.run(lambda: self.ablate_now(entry, request), client=client)
+        found = await self.pool.run(
+            lambda: self.ablate_now(entry, request, wait_for_check=False), client=client
+        )
+        if found.self_check.of == "probe":
+            self.check_later(entry, [token.id for token in found.tokens], client)
+        return found
+
+    def check_later(self, entry: Entry, ids: list[int], client: str) -> None:
+        """Have this prompt's self-check ready for the next answer about it; nobody waits for it now."""
+
+        async def check() -> None:
+            with contextlib.suppress(
+                ApiError
+            ):  # a full queue, or weights that left: the next answer asks again
+                await self.pool.run(lambda: self.engines.get(entry).check(ids), client=client, long=True)
+
+        task = asyncio.create_task(check())
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
 
     async def importances(self, entry: Entry, request: ImportancesRequest, client: str = "") -> Importances:
         """Live importances; for a prompt of the run, the stored ones where the weights are not there."""
         return await self.pool.run(lambda: self.importances_now(entry, request), client=client)
 
-    def ablate_now(self, entry: Entry, request: AblationRequest) -> Ablation:
-        """The same, in the calling thread."""
+    def ablate_now(self, entry: Entry, request: AblationRequest, *, wait_for_check: bool = True) -> Ablation:
+        """The same, in the calling thread; it waits for the prompt's own self-check where that is asked."""
         started = time.perf_counter()
         ids = self.prompts.resolve(entry, request)
         edits = check_edits(entry, request.components, len(ids))
@@ -60,6 +81,9 @@ class Ablations:
             ids, edits, request.mode, request.top_k, watch, positions,
             remainder=request.remainder, answer=answer, recompute=request.recompute,
         )  # fmt: skip
+        check = SelfCheck(max_kl=result.self_check_max_kl, of=result.self_check_of)
+        if wait_for_check and check.of == "probe":
+            check = SelfCheck(max_kl=engine.check(ids))
         try:
             shifts = [position_shift(entry, place) for place in result.positions]
             return Ablation(
@@ -67,7 +91,7 @@ class Ablations:
                 mode=request.mode,
                 components=len(edits),
                 positions=shifts,
-                self_check=SelfCheck(max_kl=result.self_check_max_kl),
+                self_check=check,
                 max_kl=result.max_kl,
                 kl=list(result.kl),
                 remainder=request.remainder or ("on" if request.mode == "suppress" else "off"),

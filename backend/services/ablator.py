@@ -94,6 +94,8 @@ class Ablator(Protocol):
         recompute: bool = False,
     ) -> list[AblationResult]: ...
 
+    def check(self, token_ids: Sequence[int]) -> float: ...
+
     def sweep(
         self,
         token_ids: Sequence[int],
@@ -168,6 +170,10 @@ class LocalAblator:
                 token_ids, told, top_k=top_k, watch=watch, positions=positions, answer=answer, recompute=recompute
             )
         )  # fmt: skip
+
+    def check(self, token_ids: Sequence[int]) -> float:
+        """The self-check of a prompt, kept for the answers to come."""
+        return _within_memory(lambda: self._engine.self_check(self._engine.clean(token_ids)))
 
     def sweep(
         self,

@@ -211,7 +211,7 @@ class _Compared:
                     for name, result in by_name.items()
                 ],
                 interactions=interactions(entry, by_name) if len(by_name) == 4 else [],
-                self_check=SelfCheck(max_kl=results[0].self_check_max_kl),
+                self_check=SelfCheck(max_kl=results[0].self_check_max_kl, of=results[0].self_check_of),
             )
         except ValueError as error:
             raise not_finite() from error

@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import torch
 from safetensors.torch import load_file
@@ -68,11 +68,16 @@ class AnswerShift:
 @dataclass(frozen=True)
 class AblationResult:
     """max_kl: over all positions of the prompt, reported or not; self_check_max_kl: everything on against the
-    target; kl: a position, of all; in nats. `cached`: the answer was kept from before, not computed anew."""
+    target; kl: a position, of all; in nats. `cached`: the answer was kept from before, not computed anew.
+
+    The self-check costs a pass. An answer that has something to show does not wait for it: until it is there for this
+    prompt, `self_check_of` says "probe" and the figure is that of a few tokens run when the engine was loaded.
+    """
 
     positions: list[PositionResult]
     max_kl: float
     self_check_max_kl: float
+    self_check_of: Literal["prompt", "probe"] = "prompt"
     kl: tuple[float, ...] = ()
     answer: AnswerShift | None = None
     cached: bool = False
@@ -162,6 +167,7 @@ class AblationEngine:
         self.editor = Editor(self.decomposition, self.passes)
         self._cleans: LRU[tuple[int, ...], CleanPass] = LRU(CACHED_BYTES)
         self._answers: LRU[Hashable, AblationResult] = LRU(CACHED_ROWS)
+        self._probe_check = self.self_check(self.passes.clean(self.passes.probe, inputs=False))
 
     @classmethod
     def load(
@@ -304,7 +310,8 @@ class AblationEngine:
             if acting:
                 first, stacked = self.logits(clean, [conditions[place] for place in acting])
                 logits = dict(zip(acting, stacked, strict=True))
-            self.self_check(clean)
+            else:
+                self.self_check(clean)
             for place in missing:
                 result = self._result(clean, first, logits.get(place), top_k, watch, positions, answer)
                 size = sum(len(p.top) + len(p.watched) for p in result.positions) + len(result.kl)
@@ -312,10 +319,18 @@ class AblationEngine:
                 kept[place] = result
         new = set(missing)
         return [
-            found if place in new else replace(found, cached=True)
+            self._checked(token_ids, found if place in new else replace(found, cached=True))
             for place, found in enumerate(kept)
             if found is not None
         ]
+
+    def _checked(self, token_ids: Sequence[int], result: AblationResult) -> AblationResult:
+        """The answer with the best self-check there is by now."""
+        clean = self._cleans.get(tuple(token_ids))
+        known = None if clean is None else clean.known.get("self_check")
+        if known is None or result.self_check_of == "prompt":
+            return result
+        return replace(result, self_check_max_kl=known, self_check_of="prompt")
 
     def acts(self, condition: Condition, seq: int) -> bool:
         """Whether a condition changes anything at all."""
@@ -349,7 +364,7 @@ class AblationEngine:
             answered = AnswerShift(answer, *ces)
         results = shifts(asked, before.pick(at), after.pick(at), kl[at], top_k, watch, before_top=top[at])
         nats = tuple(kl.tolist())
-        return AblationResult(results, max(nats), clean.known["self_check"], nats, answered)
+        return AblationResult(results, max(nats), self._probe_check, "probe", nats, answered)
 
 
 def _joined(before: Rows, changed: Rows, first: int) -> Rows:

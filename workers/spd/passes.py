@@ -198,6 +198,11 @@ class Passes:
             return self._forward(tokens, keep, cache)
 
     @property
+    def probe(self) -> list[int]:
+        """A few tokens that every target takes."""
+        return [i % self.target.card.model.vocabulary for i in range(1, PROBE + 1)]
+
+    @property
     def origin(self) -> Touch:
         """Where a whole pass starts."""
         return Touch(0, 0)
@@ -247,7 +252,7 @@ class Passes:
 
     def _probe(self) -> None:
         """Try what is promised on a few tokens, and give up what this architecture does not do."""
-        ids = [i % self.target.card.model.vocabulary for i in range(1, PROBE + 1)]
+        ids = self.probe
         if not self.blocks:
             self.resumes = False
         plain = self.target.logits(torch.tensor([ids], device=self.target.device))[0]
