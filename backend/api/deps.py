@@ -1,4 +1,4 @@
-"""What routes are given, as types. All async: FastAPI runs a plain function in a thread, which costs more than the work."""
+"""What routes are given, as types. All async: FastAPI runs plain functions in threads, which costs more than they do."""
 
 from __future__ import annotations
 
