@@ -1,4 +1,4 @@
-"""What routes are given, as types. All async: FastAPI runs plain functions in threads, which costs more than they do."""
+"""What routes are given, as types. All async: FastAPI runs plain functions in threads, at more than their own cost."""
 
 from __future__ import annotations
 
