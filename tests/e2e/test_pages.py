@@ -63,7 +63,7 @@ def finding(offline: Server) -> None:
 def test_the_first_page_comes_within_ten_seconds(server: Server) -> None:
     took = f"server start to first page: {server.seconds_to_first_page:.1f} s"
     print(f"\n{took}")
-    if server.load_at_start > 2 * (os.cpu_count() or 1):
+    if server.seconds_to_first_page >= 10 and server.load_at_start > 2 * (os.cpu_count() or 1):
         pytest.skip(f"this machine is busy with other things; {took}")
     assert server.seconds_to_first_page < 10
 
