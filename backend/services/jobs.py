@@ -169,6 +169,8 @@ class JobService:
                     f"There is no preset “{request.preset}”. Presets: {', '.join(preset_names())}."
                 )
             data: Any = load_config(request.preset).model_dump(mode="json")
+            if request.name not in (None, data["name"]):  # two cards of one title cannot be told apart
+                data["title"] = f"{data['title']} ({request.name})"
         else:
             data = dict(request.config or {})
             if request.name is not None:

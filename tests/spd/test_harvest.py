@@ -88,7 +88,7 @@ def test_a_group_leaves_out_components_that_fire_but_change_little():
     )  # fmt: skip
     (group,) = groups_of(columns)
     assert (group.name, group.components) == ("␣Woods", ["s:0", "s:1"])
-    assert group.why.startswith("3 components fire most on ␣Woods; these 2 matter")
+    assert group.why.startswith("3 components fire most on ␣Woods; 2 of them matter:")
 
 
 def test_stored_prompts_carry_their_importances_answer_and_split(found):

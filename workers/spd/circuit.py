@@ -188,20 +188,20 @@ def paper_table(decomposition: Decomposition, prompts: list[Prompt], threshold: 
         )
         elsewhere = "; ".join(
             [
-                f"{_words(use.components[mark], mark, use.marks[mark])}, where the target "
-                f"{'needs' if alone[mark].kl >= NEEDED else 'does not need'} it (KL {alone[mark].kl:.2g} without)"
+                f"at {mark} the target {'needs' if alone[mark].kl >= NEEDED else 'does not need'} it "
+                f"(KL {alone[mark].kl:.2g} without)"
                 for mark in also
             ]
-            + [f"{use.elsewhere:.4f} at any other position"]
+            + [f"{use.elsewhere:.4f} at any position but the marks"]
         )
         here = alone[position]
         rows.append(
             TableLine(
                 name=name,
                 paper=_words(count, position, total),
-                ours=_words(use.components[position], position, use.marks[position]),
+                ours=" + ".join(_words(use.components[mark], mark, use.marks[mark]) for mark in (position, *also)),
                 agrees=agrees,
-                note=f"Besides: {elsewhere}. The target with this site's output 0 at {position} alone copies M in "
+                note=f"{elsewhere[:1].upper()}{elsewhere[1:]}. The target with this site's output 0 at {position} alone copies M in "
                 f"{here.accuracy:.0%} of sequences (KL {here.kl:.2g}), with 0 everywhere in {everywhere.accuracy:.0%} "
                 f"(KL {everywhere.kl:.2g}).",
             )

@@ -203,6 +203,10 @@ def _reads_and_writes(
     return reads, writes
 
 
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
 def groups_of(columns: HarvestColumns) -> list[HarvestGroup]:
     """One group a token: of the alive components whose strongest token it is, those that matter.
 
@@ -219,7 +223,8 @@ def groups_of(columns: HarvestColumns) -> list[HarvestGroup]:
         strongest = max(effect for effect, _ in members)
         matter = [key for effect, key in members if effect >= GROUP_SHARE * strongest]
         why = (
-            f"{len(members)} components fire most on {visible(token)}; these {len(matter)} matter: suppressed alone, "
+            f"{_counted(len(members), 'component fires', 'components fire')} most on {visible(token)}; "
+            f"{_counted(len(matter), 'of them matters', 'of them matter')}: suppressed alone, "
             f"each moves an answer by at least half of what the strongest does ({strongest:.2g} nats)."
         )
         groups.append((strongest, HarvestGroup(name=visible(token), token=token, components=matter, why=why)))
