@@ -138,8 +138,8 @@ def test_a_replay_says_how_far_the_numbers_have_moved(
     home: Path, open_app: Open, drift: float, verdict: str
 ) -> None:
     class Drifting(FakeAblator):
-        def ablate(self, *args: Any) -> Any:
-            result = super().ablate(*args)
+        def ablate(self, *args: Any, **options: Any) -> Any:
+            result = super().ablate(*args, **options)
             if self.versions["torch"] == "1":
                 for place in result.positions:
                     for row in place.watched:

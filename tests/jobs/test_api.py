@@ -77,7 +77,7 @@ def test_a_whole_config_becomes_a_queued_job(api: TestClient) -> None:
         ({"preset": "induction", "name": "Not A Slug"}, "invalid_request", "name"),
         ({"config": {"name": "x"}}, "invalid_config", "target"),
         (
-            {"preset": "induction", "overrides": {"target": {"kind": "folder", "path": "/etc"}}},
+            {"preset": "sports-smollm2", "overrides": {"target": {"kind": "folder", "path": "/etc"}}},
             "invalid_config",
             "target.path",
         ),
