@@ -199,11 +199,13 @@ def paper_table(decomposition: Decomposition, prompts: list[Prompt], threshold: 
             TableLine(
                 name=name,
                 paper=_words(count, position, total),
-                ours=" + ".join(_words(use.components[mark], mark, use.marks[mark]) for mark in (position, *also)),
+                ours=" + ".join(
+                    _words(use.components[mark], mark, use.marks[mark]) for mark in (position, *also)
+                ),
                 agrees=agrees,
-                note=f"{elsewhere[:1].upper()}{elsewhere[1:]}. The target with this site's output 0 at {position} alone copies M in "
-                f"{here.accuracy:.0%} of sequences (KL {here.kl:.2g}), with 0 everywhere in {everywhere.accuracy:.0%} "
-                f"(KL {everywhere.kl:.2g}).",
+                note=f"{elsewhere[:1].upper()}{elsewhere[1:]}. With its output 0 at {position} alone the target "
+                f"copies M in {here.accuracy:.0%} of sequences (KL {here.kl:.2g}), with 0 everywhere in "
+                f"{everywhere.accuracy:.0%} (KL {everywhere.kl:.2g}).",
             )
         )
     clean = behaviour(decomposition, prompts)

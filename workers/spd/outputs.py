@@ -7,10 +7,11 @@ differ by exactly 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -69,11 +70,16 @@ class Rows:
     def of(cls, logits: Float[Tensor, "rows vocab"]) -> Rows:
         z = logits.float()
         most = z.amax(-1)
-        shifted = z - most[:, None]
-        weights = shifted.exp()
-        total = exact_sum(weights)
-        entropy = total.log() - exact_sum(weights.mul_(shifted)) / total
-        return cls(z, most, total, entropy)
+        total, spread = (
+            most.new_empty(len(z), dtype=torch.float64),
+            most.new_empty(len(z), dtype=torch.float64),
+        )
+        for rows, (shifted, weights) in _by_rows(z):
+            torch.sub(z[rows], most[rows, None], out=shifted)
+            torch.exp(shifted, out=weights)
+            total[rows] = exact_sum(weights)
+            spread[rows] = exact_sum(weights.mul_(shifted))
+        return cls(z, most, total, total.log() - spread / total)
 
     def pick(self, chosen: slice | Tensor) -> Rows:
         """Some of the rows."""
@@ -84,6 +90,15 @@ class Rows:
         return float(self.logits[row, token]) - float(self.most[row]) - math.log(float(self.total[row]))
 
 
+def _by_rows(z: Float[Tensor, "rows vocab"]) -> Iterator[tuple[slice, tuple[Tensor, Tensor]]]:
+    """Slices of rows with two buffers of their shape that are used again: on a CPU a row at a time, which stays in its
+    cache and touches no fresh memory (a third of the time of whole [rows, vocab] steps); elsewhere all at once."""
+    step = 1 if z.device.type == "cpu" else max(1, len(z))
+    buffers = torch.empty_like(z[:step]), torch.empty_like(z[:step])
+    for first in range(0, len(z), step):
+        yield slice(first, first + step), buffers
+
+
 def exact_sum(values: Float[Tensor, "rows vocab"]) -> Float[Tensor, " rows"]:
     """Σ over the vocabulary, float64: runs of 256 in float32, which are fast, and their sums in float64."""
     whole = values.shape[-1] // RUN * RUN
@@ -92,9 +107,14 @@ def exact_sum(values: Float[Tensor, "rows vocab"]) -> Float[Tensor, " rows"]:
 
 
 def kl_rows(before: Rows, after: Rows) -> Float[Tensor, " rows"]:
-    """KL(before ‖ after) a row, nats: log Z' − log Z − E_before[z' − z]."""
-    weights = (before.logits - before.most[:, None]).exp_()
-    change = exact_sum(weights * (after.logits - before.logits)) / before.total
+    """KL(before ‖ after) a row, nats: log Z' − log Z − E_before[z' − z]. One row before serves all after."""
+    change = torch.empty_like(after.total)
+    for rows, (weights, moved) in _by_rows(after.logits):
+        was = before.pick(rows) if len(before.logits) > 1 else before
+        torch.sub(was.logits, was.most[:, None], out=weights[: len(was.logits)]).exp_()
+        torch.sub(after.logits[rows], was.logits, out=moved)
+        change[rows] = exact_sum(moved.mul_(weights[: len(was.logits)]))
+    change /= before.total
     normal = (after.total / before.total).log() + (after.most.double() - before.most.double())
     return (normal - change).clamp_min(0)
 
