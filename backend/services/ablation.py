@@ -173,7 +173,8 @@ class Engines:
         try:
             ablator = self._loader(slot.entry.artifact, self.settings.home, self.settings.device, report)
         except Exception as error:
-            log.exception("the engine of %s could not be loaded", slot.entry.slug)
+            expected = type(error).__module__.startswith("workers.")  # no network, say: the sentence is enough
+            log.error("the engine of %s could not be loaded: %s", slot.entry.slug, error, exc_info=not expected)
             with self._changed:
                 slot.state, slot.progress, slot.message = "failed", None, _why(error, self.settings.home)
         else:

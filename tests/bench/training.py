@@ -8,7 +8,6 @@ machine does falls on both alike. Memory is the peak of a process of its own abo
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 
 from tests.bench.build import gpt2
+from tests.bench.memory import peak_mb
 from tests.spd import tiny
 from workers.spd.config import parse_config
 from workers.spd.data import Batch, clean_batch
@@ -124,7 +124,7 @@ def main() -> None:
         elif sys.argv[1] == "plain":
             run = plain_pass(batch, seq)
             run(), run()
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print(peak_mb())
         return
     for item in measure():
         print(json.dumps(item), flush=True)

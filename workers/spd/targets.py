@@ -383,7 +383,9 @@ def load_target(folder: Path, *, device: str = "cpu", dtype: str = "float32") ->
             model.load_state_dict(load_file(folder / MODEL))
         else:
             from transformers import AutoModelForCausalLM
+            from transformers.utils import logging as transformers_log
 
+            transformers_log.disable_progress_bar()  # a server's log is no place for one
             model = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=DTYPES[dtype],
