@@ -326,6 +326,7 @@ def _from_transformers(
 ) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    _no_progress_bars()
     options: dict[str, Any] = {"trust_remote_code": False}
     if gguf_file is not None:
         options["gguf_file"] = gguf_file
@@ -372,6 +373,13 @@ def _from_transformers(
     _store(work, model, json.loads(json.dumps(config, default=str)), card, source)
 
 
+def _no_progress_bars() -> None:
+    """A server's log is no place for the library's own bars; ours are reported."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
 def load_target(folder: Path, *, device: str = "cpu", dtype: str = "float32") -> Target:
     """Load a target folder. Raises TargetError with a plain sentence where it is damaged or does not fit."""
     try:
@@ -383,9 +391,8 @@ def load_target(folder: Path, *, device: str = "cpu", dtype: str = "float32") ->
             model.load_state_dict(load_file(folder / MODEL))
         else:
             from transformers import AutoModelForCausalLM
-            from transformers.utils import logging as transformers_log
 
-            transformers_log.disable_progress_bar()  # a server's log is no place for one
+            _no_progress_bars()
             model = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=DTYPES[dtype],
