@@ -173,8 +173,12 @@ class Engines:
         try:
             ablator = self._loader(slot.entry.artifact, self.settings.home, self.settings.device, report)
         except Exception as error:
-            expected = type(error).__module__.startswith("workers.")  # no network, say: the sentence is enough
-            log.error("the engine of %s could not be loaded: %s", slot.entry.slug, error, exc_info=not expected)
+            expected = type(error).__module__.startswith(
+                "workers."
+            )  # no network, say: the sentence is enough
+            log.error(
+                "the engine of %s could not be loaded: %s", slot.entry.slug, error, exc_info=not expected
+            )
             with self._changed:
                 slot.state, slot.progress, slot.message = "failed", None, _why(error, self.settings.home)
         else:
