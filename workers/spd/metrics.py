@@ -14,7 +14,8 @@ from torch import Tensor
 from workers.spd import losses
 from workers.spd.data import Batch
 from workers.spd.decomposition import Decomposition, answer_column, mean_counted
-from workers.spd.masks import SiteMask, masked
+from workers.spd.masks import masked
+from workers.spd.selfcheck import everything_on
 
 STOCHASTIC_SEEDS = 16
 PGD_STEPS = 20
@@ -66,13 +67,7 @@ class Evaluator:
     @torch.no_grad()
     def kl_everything_on(self) -> float:
         """The self-check: through the components, with the remainder formed explicitly, against the target."""
-        V, U = self.decomposition.components.V, self.decomposition.components.U
-        masks = {}
-        for site in self.decomposition.sites:
-            ones = torch.ones(V[site].shape[1], device=V[site].device)
-            masks[site] = SiteMask(
-                torch.cat([V[site]] * 2, 1), torch.cat([U[site]] * 2, 0), torch.cat([-ones, ones])
-            )
+        masks = everything_on(self.decomposition)
         return max(0.0, float(mean_counted(self.decomposition.kl(self.batch, masks)[0], self.batch.counted)))
 
     @torch.no_grad()
