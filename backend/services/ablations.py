@@ -189,7 +189,7 @@ def answer_shift(entry: Entry, found: Answered | None) -> AnswerShift | None:
         return None
     return AnswerShift(
         token_id=found.token_id,
-        token=entry.token(found.token_id).piece,
+        token=entry.piece(found.token_id),
         baseline_ce=found.baseline_ce,
         ablated_ce=found.ablated_ce,
     )
@@ -198,7 +198,7 @@ def answer_shift(entry: Entry, found: Answered | None) -> AnswerShift | None:
 def _shift(entry: Entry, row: ShiftRow) -> OutputShift:
     return OutputShift(
         token_id=row.token_id,
-        token=entry.token(row.token_id).piece,
+        token=entry.piece(row.token_id),
         baseline=_output(row.baseline),
         ablated=_output(row.ablated),
     )

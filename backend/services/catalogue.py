@@ -61,7 +61,10 @@ class Catalogue:
         return entry
 
     async def aget(self, id: str) -> Entry:
-        """The same from a coroutine."""
+        """The same from a coroutine; in a thread only where the disk has to be looked at."""
+        entry = self._by_id.get(id)
+        if entry is not None and time.monotonic() - self._scanned < RESCAN_SECONDS:
+            return entry
         return await run_in_threadpool(self.get, id)
 
     def entries(self) -> list[Entry]:

@@ -67,12 +67,16 @@ class Entry:
         except (TokenizerError, OSError, ValueError) as error:
             raise ApiError(500, "broken_tokenizer", f"“{self.slug}” cannot tokenise: {error}") from error
 
-    def token(self, token_id: int) -> Token:
-        """A token with its text; an id the tokenizer does not know (vocabularies are padded) shows as its number."""
+    def piece(self, token_id: int) -> str:
+        """The text of a token; an id the tokenizer does not know (vocabularies are padded) shows as its number."""
         try:
-            return Token(id=token_id, piece=self.tokenizer.piece(token_id))
+            return self.tokenizer.piece(token_id)
         except IndexError:
-            return Token(id=token_id, piece=f"<{token_id}>")
+            return f"<{token_id}>"
+
+    def token(self, token_id: int) -> Token:
+        """A token with its text."""
+        return Token(id=token_id, piece=self.piece(token_id))
 
     @cached_property
     def groups_by_component(self) -> dict[str, list[str]]:

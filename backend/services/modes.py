@@ -258,7 +258,7 @@ def interactions(entry: Entry, results: dict[ConditionName, AblationResult]) -> 
                 Interaction(
                     position=place.position,
                     token_id=watched.token_id,
-                    token=entry.token(watched.token_id).piece,
+                    token=entry.piece(watched.token_id),
                     logit=term({name: stat.logit for name, stat in now.items()}),
                     log_probability=term(
                         {name: math.log(max(stat.probability, floor)) for name, stat in now.items()}
@@ -271,7 +271,7 @@ def interactions(entry: Entry, results: dict[ConditionName, AblationResult]) -> 
 
 def _continued(entry: Entry, found: Continued) -> list[ContinuedToken]:
     return [
-        ContinuedToken(id=token, piece=entry.token(token).piece, probability=p)
+        ContinuedToken(id=token, piece=entry.piece(token), probability=p)
         for token, p in zip(found.token_ids, found.probabilities, strict=True)
     ]
 

@@ -59,7 +59,7 @@ class Prompts:
             if isinstance(item, str):
                 token_id = entry.tokenizer.token_id(item)
                 if token_id is None:
-                    pieces = [entry.token(i).piece for i in entry.tokenizer.encode(item, bos=False)]
+                    pieces = [entry.piece(i) for i in entry.tokenizer.encode(item, bos=False)]
                     why = f"it is {len(pieces)} tokens: {' · '.join(pieces[:8])}" if pieces else "it is empty"
                     raise invalid(
                         "watch_not_one_token",
@@ -126,6 +126,6 @@ def _warnings(entry: Entry, request: TokenizeRequest, ids: list[int]) -> list[To
 def _unknown(entry: Entry, text: str, ids: list[int]) -> str | None:
     if text.strip() and not ids:
         return "None of the text is in this model's vocabulary."
-    if "unk" not in text.lower() and any(entry.token(i).piece.lower() in ("<unk>", "[unk]") for i in ids):
+    if "unk" not in text.lower() and any(entry.piece(i).lower() in ("<unk>", "[unk]") for i in ids):
         return "Some of the text is not in this model's vocabulary and became an unknown token."
     return None

@@ -6,6 +6,7 @@ both alike.
 
 from __future__ import annotations
 
+import copy
 import json
 import statistics
 import time
@@ -19,6 +20,7 @@ import torch
 
 from tests.bench import build
 from tests.bench.server import serving
+from workers.spd import products
 
 ROUNDS = 15
 
@@ -163,6 +165,16 @@ def measure(
         paired(plain, [checked_prompt(3000 + i) for i in range(rounds)]),
     )
     yield from sweep(client, plain, path, text, sites, max(1, rounds // 5))
+    # What the engine's matrix products alone are worth here: the plain pass with them over the plain pass.
+    fast = copy.deepcopy(model).requires_grad_(False)
+    products.adopt(fast)
+
+    def plain_fast() -> None:
+        with torch.inference_mode():
+            fast(ids, use_cache=False)
+
+    plain_fast()
+    yield line("plain_pass_with_the_engines_products", None, paired(plain, [plain_fast] * rounds))
 
 
 def sweep(

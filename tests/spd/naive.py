@@ -40,8 +40,13 @@ def masks_of(decomposition: Decomposition, condition: Condition, seq: int) -> Ma
 
 def edited_logits(decomposition: Decomposition, ids: list[int], masks: Masks) -> Tensor:
     """Logits [seq, vocab] of a copy whose sites hold m_Δ (W − Σ V U) + Σ m_c V_c U_c: in the weight itself where all
-    positions share it, else position by position in a hook on the copy."""
-    model = copy.deepcopy(decomposition.target.model)
+    positions share it, else position by position in a hook on the copy.
+
+    In float64, so that what is measured is the engine's rounding and not the reference's; and the copy runs as its
+    authors wrote it: what the engine does to a model's `forward`s is taken off."""
+    model = copy.deepcopy(decomposition.target.model).double()
+    for module in model.modules():
+        module.__dict__.pop("forward", None)
     for site, (mask, delta) in masks.items():
         module = model.get_submodule(site)
         weights = _weights(decomposition, site, mask, delta)
@@ -55,8 +60,8 @@ def edited_logits(decomposition: Decomposition, ids: list[int], masks: Masks) ->
 
 
 def _weights(decomposition: Decomposition, site: str, mask: Tensor, delta: Tensor) -> list[Tensor]:
-    V, U = decomposition.components.V[site], decomposition.components.U[site]
-    W = decomposition.target.weight(site)
+    V, U = decomposition.components.V[site].double(), decomposition.components.U[site].double()
+    W, mask = decomposition.target.weight(site).double(), mask.double()
     remainder = W - (V @ U).T
     return [
         float(d) * remainder + ((V * m) @ U).T if not bool((m == 1).all() and d == 1) else W.clone()

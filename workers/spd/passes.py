@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+from workers.spd import products
 from workers.spd.masks import SiteMask, masked, recorded
 from workers.spd.targets import Target
 
@@ -132,6 +133,7 @@ class Passes:
         self.target = target
         self.path, self.blocks = find_blocks(target.model, target.layers)
         _attach(self.blocks)
+        products.adopt(target.model)
         self.resumes = self.suffixes = True
         with torch.inference_mode():
             self._probe()

@@ -1,0 +1,85 @@
+"""The matrix products of a frozen float32 model on a CPU.
+
+PyTorch hands them to MKL or OpenBLAS, which on many a CPU run at half the speed of oneDNN, the other library in every
+PyTorch for the CPU (docs/log.md has the figures). `adopt` lets a model's large Linear and Conv1D modules use that: no
+copy of a weight, no other layout, the same sum in another order. It is checked against PyTorch's own product once a
+module, and what does not agree, or is no float32 on a CPU, stays as it was.
+"""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+LARGE = 2**14  # weights; below, a call costs more than the product
+AGREES = 1e-4  # relative to the largest output
+
+
+def available() -> bool:
+    """Whether this PyTorch has oneDNN and the product used here."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x Wᵀ + b for x [..., d_in] and W [d_out, d_in] in whatever strides; float32 on a CPU, no gradients."""
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+class _Product(torch.autograd.Function):
+    """The same with a gradient for x: W is frozen."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # type: ignore[override]
+        ctx.weight = weight
+        return product(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        return product(grad.contiguous(), ctx.weight.T, None), None, None
+
+
+def _linear(module: nn.Linear, x: Tensor) -> Tensor:
+    if torch.is_grad_enabled() and x.requires_grad:
+        return _Product.apply(x, module.weight, module.bias)  # type: ignore[return-value]
+    return product(x, module.weight, module.bias)
+
+
+def _conv1d(module: Conv1D, x: Tensor) -> Tensor:
+    if torch.is_grad_enabled() and x.requires_grad:
+        return _Product.apply(x, module.weight.T, module.bias)  # type: ignore[return-value]
+    return product(x, module.weight.T, module.bias)
+
+
+@torch.no_grad()
+def adopt(model: nn.Module, large: int = LARGE) -> int:
+    """Let the large linear modules of a frozen model use it; how many do. Calling it again changes nothing."""
+    if not available():
+        return 0
+    used = 0
+    for module in model.modules():
+        forward = {nn.Linear: _linear, Conv1D: _conv1d}.get(type(module))  # type: ignore[arg-type]
+        if forward is None:
+            continue
+        weight: Any = module.weight
+        frozen = not any(p.requires_grad for p in module.parameters())
+        usable = isinstance(weight, Tensor) and weight.dtype == torch.float32 and weight.device.type == "cpu"
+        if usable and frozen and weight.numel() >= large and _agrees(module, forward):
+            # A bound method, so that a deep copy of the model multiplies with its own weights and not with these.
+            module.forward = MethodType(forward, module)
+            used += 1
+    return used
+
+
+def _agrees(module: Any, forward: Any) -> bool:
+    d_in = module.weight.shape[1] if isinstance(module, nn.Linear) else module.weight.shape[0]
+    x = torch.linspace(-1, 1, 3 * d_in).sin().reshape(1, 3, d_in)
+    plain = type(module).forward(module, x)
+    try:
+        found = forward(module, x)
+    except (RuntimeError, NotImplementedError):
+        return False
+    return bool((found - plain).abs().max() <= AGREES * plain.abs().max().clamp_min(1e-30))
