@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
@@ -18,6 +19,7 @@ from backend.services.views import tokens
 from workers.spd.keys import ComponentKey, layer_of, short_name
 
 EXAMPLES = 24
+PAGE = 1_000
 
 _SORTS = {
     "key": Row.ordinal,
@@ -63,6 +65,27 @@ class Components:
         shown = rows[:limit]
         after = _cursor(sort, order, shown[-1]) if len(rows) > limit else None
         return Listing[ComponentRow](items=[_row(row) for row in shown], next_cursor=after, total=total)
+
+    def every(
+        self,
+        entry: Entry,
+        *,
+        site: str | None,
+        q: str | None,
+        sort: ComponentSort,
+        order: Literal["asc", "desc"],
+        alive: bool | None,
+    ) -> Iterator[ComponentRow]:
+        """All that a listing finds, page after page. Raises what the listing raises, at the first row."""
+        cursor: str | None = None
+        while True:
+            page = self.listing(
+                entry, site=site, q=q, sort=sort, order=order, alive=alive, limit=PAGE, cursor=cursor
+            )
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     def detail(self, entry: Entry, key: str) -> ComponentDetail:
         """One component. Raises ApiError 422 where the text is not a key, 404 where there is no such component."""

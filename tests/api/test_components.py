@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 
+from backend.services import files
 from tests.conftest import Open
 from tests.factories import SITES, hand_artifact
 
@@ -101,3 +104,32 @@ def test_a_hundred_thousand_components_can_be_indexed_and_paged(home: Path, open
     )
     assert len(answer.json()["items"]) == 1_000
     assert answer.json()["total"] == pytest.approx(100_000 * 2 / 7, rel=0.01)
+
+
+def test_the_table_as_csv_holds_every_row_with_its_provenance_and_units(client: TestClient) -> None:
+    answer = client.get(f"{PATH}.csv", params={"sort": "max_ci", "order": "desc"})
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert 'filename="tiny_components.csv"' in answer.headers["content-disposition"]
+    said, *lines = answer.text.splitlines()
+    assert said.startswith("# decomposition=tiny; artifact=")
+    rows = list(csv.DictReader(lines))
+    listed = pages(client, sort="max_ci", order="desc")
+    assert [row["key"] for row in rows] == [row["key"] for row in listed]
+    assert [float(row["effect [nats]"]) for row in rows] == [row["effect"] for row in listed]
+    assert json.loads(rows[0]["top_tokens"]) == listed[0]["top_tokens"]
+
+
+def test_the_table_as_json_says_the_same_and_keeps_the_filter(client: TestClient) -> None:
+    answer = client.get(f"{PATH}.json", params={"site": SITES[1], "alive": True}).json()
+    assert answer["rows"] == pages(client, site=SITES[1], alive=True)
+    assert answer["provenance"]["decomposition"] == "tiny"
+
+
+def test_an_export_that_cannot_be_made_is_refused_before_it_begins(client: TestClient) -> None:
+    assert client.get(f"{PATH}.csv", params={"site": "nowhere"}).json()["code"] == "unknown_site"
+    assert client.get(f"{PATH}.xml").status_code == 422
+
+
+def test_a_label_that_looks_like_a_formula_stays_text_in_a_spreadsheet() -> None:
+    assert files.typed("=HYPERLINK(1)") == "'=HYPERLINK(1)"
+    assert files.typed("fires on =") == "fires on ="

@@ -124,6 +124,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/decompositions/{id}/components.{kind}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Components
+         * @description The same list whole, as a file: CSV with its provenance in a first comment line, or JSON.
+         */
+        get: operations["export_components"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/decompositions/{id}/components/{key}": {
         parameters: {
             query?: never;
@@ -2455,6 +2475,52 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Listing_ComponentRow_"];
                 };
+            };
+            /** @description The request cannot be done as asked */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Any other error, in the one shape */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    export_components: {
+        parameters: {
+            query?: {
+                site?: string | null;
+                q?: string | null;
+                sort?: "key" | "mean_ci" | "max_ci" | "density" | "effect" | "label";
+                order?: "asc" | "desc";
+                alive?: boolean | null;
+            };
+            header?: never;
+            path: {
+                /** @description readable slug or content hash */
+                id: string;
+                kind: "csv" | "json";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description The request cannot be done as asked */
             422: {

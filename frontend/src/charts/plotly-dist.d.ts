@@ -11,6 +11,10 @@ declare module 'plotly.js-cartesian-dist-min' {
       config: Record<string, unknown>,
     ) => Promise<void>
     purge: (element: HTMLElement) => void
+    toImage: (
+      figure: PlotlyFigure,
+      options: { format: 'svg' | 'png'; width: number; height: number },
+    ) => Promise<string>
   }
   export default Plotly
 }

@@ -12,3 +12,9 @@ export function draw(element: HTMLElement, figure: Figure) {
 }
 
 export const clear = (element: HTMLElement) => Plotly.purge(element)
+
+/** A figure as SVG text, drawn out of sight. */
+export async function drawnSvg(figure: Figure, width: number, height: number): Promise<string> {
+  const url = await Plotly.toImage(figure, { format: 'svg', width, height })
+  return decodeURIComponent(url.slice(url.indexOf(',') + 1))
+}

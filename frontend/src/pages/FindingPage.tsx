@@ -109,6 +109,7 @@ function FindingView({ finding }: { finding: Finding }) {
         {finding.results.map((result, i) => (
           <FindingResult
             key={i}
+            slug={finding.slug}
             index={i}
             result={result}
             sentence={finding.summary[i] ?? null}

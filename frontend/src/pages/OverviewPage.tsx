@@ -72,12 +72,12 @@ function Overview({ d }: { d: Decomposition }) {
           ))}
         </Notice>
       )}
-      {d.paper_table && <PaperTablePanel table={d.paper_table} />}
-      <EvidenceTable rows={d.evidence} positions={d.reconstruction_positions} />
-      <AblationChecks checks={d.ablation_checks} id={d.id} />
-      <Sites sites={d.site_summaries} threshold={d.provenance.threshold} />
-      <Curves curves={d.curves} />
-      <RunPrompts prompts={d.prompts} id={d.id} />
+      {d.paper_table && <PaperTablePanel table={d.paper_table} from={d.provenance} />}
+      <EvidenceTable rows={d.evidence} positions={d.reconstruction_positions} from={d.provenance} />
+      <AblationChecks checks={d.ablation_checks} from={d.provenance} />
+      <Sites sites={d.site_summaries} from={d.provenance} />
+      <Curves curves={d.curves} from={d.provenance} />
+      <RunPrompts prompts={d.prompts} from={d.provenance} />
       <RunDetails decomposition={d} />
     </div>
   )

@@ -11,6 +11,7 @@ import type { ComponentsSearch } from '@/state/lists'
 import { forgetProblems, useProblems } from '@/state/problems'
 import { useShortcuts } from '@/state/shortcuts'
 import { Seg } from '@/ui/controls'
+import { ExportMenu } from '@/ui/Export'
 import { AddressProblems, Empty, ErrorNotice, Recomputing } from '@/ui/surfaces'
 
 const HEADS: { sort: ComponentSort | null; head: string; right?: boolean }[] = [
@@ -130,6 +131,15 @@ export function ComponentTable({ decomposition }: { decomposition: Decomposition
         <span className="aside" role="status">
           {query.data ? `${count(total)} found` : ''}
         </span>
+        <ExportMenu
+          of={id}
+          name="components"
+          title="Components"
+          links={(['csv', 'json'] as const).map((kind) => ({
+            label: kind.toUpperCase(),
+            href: componentsFile(id, kind, filter),
+          }))}
+        />
       </div>
       <AddressProblems problems={useProblems('components')} onDismiss={() => forgetProblems('components')} />
       <ErrorNotice error={query.error} onRetry={() => query.refetch()} />
@@ -181,6 +191,13 @@ export function ComponentTable({ decomposition }: { decomposition: Decomposition
       )}
     </section>
   )
+}
+
+/** The address of the whole list, as it is filtered and sorted, as a file. */
+function componentsFile(id: string, kind: 'csv' | 'json', filter: Record<string, unknown>): string {
+  const query = new URLSearchParams()
+  for (const [name, value] of Object.entries(filter)) if (value !== undefined) query.set(name, String(value))
+  return `/api/decompositions/${encodeURIComponent(id)}/components.${kind}?${query}`
 }
 
 /** Stands for the rows above or below those in view. */

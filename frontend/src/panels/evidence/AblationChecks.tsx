@@ -1,18 +1,48 @@
 import { Link } from '@tanstack/react-router'
-import type { AblationCheck } from '@/api/types'
+import type { AblationCheck, Provenance } from '@/api/types'
 import { plural, probability, SPLIT_WORDS, signed, visible } from '@/api/words'
 import { encodeEntry } from '@/state/basket'
 import { encodePrompt } from '@/state/prompts'
+import { provenanceFacts } from '@/ui/download'
+import { ExportMenu } from '@/ui/Export'
 import { Piece } from '@/ui/Piece'
 import { Panel } from '@/ui/surfaces'
 import { TableScroll } from '@/ui/TableScroll'
 
 /** The run's own test of selectivity: each line can be opened in the workbench and seen again. */
-export function AblationChecks({ checks, id }: { checks: AblationCheck[]; id: string }) {
+export function AblationChecks({ checks, from }: { checks: AblationCheck[]; from: Provenance }) {
   if (checks.length === 0) return null
+  const id = from.decomposition
   const passed = checks.filter((check) => check.ok).length
   return (
-    <Panel title="What suppressing a group does" aside={`${passed} of ${checks.length} as wanted`}>
+    <Panel
+      title="What suppressing a group does"
+      aside={`${passed} of ${checks.length} as wanted`}
+      tools={
+        <ExportMenu
+          of={id}
+          name="ablation-checks"
+          title="What suppressing a group does"
+          facts={provenanceFacts(from)}
+          table={() => ({
+            columns: [
+              { key: 'group' },
+              { key: 'components' },
+              { key: 'prompt' },
+              { key: 'answer' },
+              { key: 'role' },
+              { key: 'split' },
+              { key: 'baseline', unit: 'probability' },
+              { key: 'ablated', unit: 'probability' },
+              { key: 'change', unit: 'of the baseline' },
+              { key: 'wanted' },
+              { key: 'ok' },
+            ],
+            rows: checks,
+          })}
+        />
+      }
+    >
       <TableScroll label="What suppressing a group does">
         <table className="data">
           <thead>

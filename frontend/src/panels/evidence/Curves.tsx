@@ -1,23 +1,43 @@
 import { useCallback } from 'react'
-import type { Curve } from '@/api/types'
+import type { Curve, Provenance } from '@/api/types'
 import { figure } from '@/api/words'
+import { svgOfPlot } from '@/charts/export'
 import { baseLayout, type FigureOf, Plot } from '@/charts/Plot'
+import { provenanceFacts } from '@/ui/download'
+import { ExportMenu } from '@/ui/Export'
 import { Panel } from '@/ui/surfaces'
 
-export function Curves({ curves }: { curves: Curve[] }) {
+export function Curves({ curves, from }: { curves: Curve[]; from: Provenance }) {
   if (curves.length === 0) return null
   return (
-    <Panel title="Training" aside="logarithmic, by step">
+    <Panel
+      title="Training"
+      aside="logarithmic, by step"
+      tools={
+        <ExportMenu
+          of={from.decomposition}
+          name="training"
+          title="Training"
+          facts={provenanceFacts(from)}
+          table={() => ({
+            columns: [{ key: 'curve' }, { key: 'unit' }, { key: 'step' }, { key: 'value' }],
+            rows: curves.flatMap(({ name, unit, steps, values }) =>
+              steps.map((step, i) => ({ curve: name, unit, step, value: values[i] })),
+            ),
+          })}
+        />
+      }
+    >
       <div className="curves">
         {curves.map((curve) => (
-          <CurvePlot key={curve.name} curve={curve} />
+          <CurvePlot key={curve.name} curve={curve} from={from} />
         ))}
       </div>
     </Panel>
   )
 }
 
-function CurvePlot({ curve }: { curve: Curve }) {
+function CurvePlot({ curve, from }: { curve: Curve; from: Provenance }) {
   const last = curve.values.findLast((value) => value !== null)
   const positive = curve.values.every((value) => value === null || value > 0)
   const figureOf = useCallback<FigureOf>(
@@ -51,10 +71,23 @@ function CurvePlot({ curve }: { curve: Curve }) {
   return (
     <figure className="curve">
       <figcaption>
-        <b>{curve.label}</b>{' '}
-        <span className="soft small">
-          {curve.unit && `${curve.unit}, `}ends at <span className="num">{figure(last ?? null)}</span>
+        <span>
+          <b>{curve.label}</b>{' '}
+          <span className="soft small">
+            {curve.unit && `${curve.unit}, `}ends at <span className="num">{figure(last ?? null)}</span>
+          </span>
         </span>
+        <ExportMenu
+          of={from.decomposition}
+          name={`curve-${curve.name}`}
+          title={`${curve.label}${curve.unit && `, ${curve.unit}`}`}
+          facts={provenanceFacts(from)}
+          figure={() => svgOfPlot(figureOf)}
+          table={() => ({
+            columns: [{ key: 'step' }, { key: curve.name, unit: curve.unit || undefined }],
+            rows: curve.steps.map((step, i) => ({ step, [curve.name]: curve.values[i] })),
+          })}
+        />
       </figcaption>
       <Plot
         figure={figureOf}

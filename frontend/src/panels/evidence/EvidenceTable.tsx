@@ -1,13 +1,48 @@
-import type { EvidenceRow } from '@/api/types'
+import type { EvidenceRow, Provenance } from '@/api/types'
 import { figure } from '@/api/words'
+import { provenanceFacts } from '@/ui/download'
+import { ExportMenu } from '@/ui/Export'
 import { Panel } from '@/ui/surfaces'
 import { TableScroll } from '@/ui/TableScroll'
 
 /** How well the run holds up: every figure with what it means, and a warning where it is weak. */
-export function EvidenceTable({ rows, positions }: { rows: EvidenceRow[]; positions: string }) {
+export function EvidenceTable({
+  rows,
+  positions,
+  from,
+}: {
+  rows: EvidenceRow[]
+  positions: string
+  from: Provenance
+}) {
   if (rows.length === 0) return null
   return (
-    <Panel title="Evidence" aside={`counted over ${positions}`}>
+    <Panel
+      title="Evidence"
+      aside={`counted over ${positions}`}
+      tools={
+        <ExportMenu
+          of={from.decomposition}
+          name="evidence"
+          title="Evidence"
+          facts={provenanceFacts(from)}
+          table={() => ({
+            columns: [
+              'name',
+              'label',
+              'train',
+              'held_out',
+              'spread',
+              'unit',
+              'status',
+              'warning',
+              'explain',
+            ].map((key) => ({ key })),
+            rows,
+          })}
+        />
+      }
+    >
       <TableScroll label="Evidence">
         <table className="data">
           <thead>

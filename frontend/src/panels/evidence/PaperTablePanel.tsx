@@ -1,11 +1,28 @@
-import type { PaperTable } from '@/api/types'
+import type { PaperTable, Provenance } from '@/api/types'
+import { provenanceFacts } from '@/ui/download'
+import { ExportMenu } from '@/ui/Export'
 import { Panel } from '@/ui/surfaces'
 import { TableScroll } from '@/ui/TableScroll'
 
 /** A table a paper printed, ours beside it, differences not hidden. */
-export function PaperTablePanel({ table }: { table: PaperTable }) {
+export function PaperTablePanel({ table, from }: { table: PaperTable; from: Provenance }) {
   return (
-    <Panel title={table.title} aside={table.source}>
+    <Panel
+      title={table.title}
+      aside={table.source}
+      tools={
+        <ExportMenu
+          of={from.decomposition}
+          name="paper-table"
+          title={table.title}
+          facts={{ ...provenanceFacts(from), source: table.source }}
+          table={() => ({
+            columns: ['name', 'paper', 'ours', 'agrees', 'note'].map((key) => ({ key })),
+            rows: table.rows,
+          })}
+        />
+      }
+    >
       <TableScroll label={table.title}>
         <table className="data" aria-label={table.title}>
           <thead>

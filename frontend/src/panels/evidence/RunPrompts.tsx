@@ -1,15 +1,18 @@
 import { Link } from '@tanstack/react-router'
-import type { RunPrompt } from '@/api/types'
+import type { Provenance, RunPrompt } from '@/api/types'
 import { probability, SPLIT_WORDS } from '@/api/words'
 import { encodePrompt } from '@/state/prompts'
+import { provenanceFacts } from '@/ui/download'
+import { ExportMenu } from '@/ui/Export'
 import { Piece } from '@/ui/Piece'
 import { Panel } from '@/ui/surfaces'
 import { TableScroll } from '@/ui/TableScroll'
 
 const SHOWN = 12
 
-export function RunPrompts({ prompts, id }: { prompts: RunPrompt[]; id: string }) {
+export function RunPrompts({ prompts, from }: { prompts: RunPrompt[]; from: Provenance }) {
   if (prompts.length === 0) return null
+  const id = from.decomposition
   const table = (list: RunPrompt[]) => (
     <TableScroll label="Prompts of the run">
       <table className="data">
@@ -53,7 +56,33 @@ export function RunPrompts({ prompts, id }: { prompts: RunPrompt[]; id: string }
     </TableScroll>
   )
   return (
-    <Panel title="Prompts" aside={`${prompts.length} in all`}>
+    <Panel
+      title="Prompts"
+      aside={`${prompts.length} in all`}
+      tools={
+        <ExportMenu
+          of={id}
+          name="prompts"
+          title="Prompts"
+          facts={provenanceFacts(from)}
+          table={() => ({
+            columns: [
+              { key: 'text' },
+              { key: 'split' },
+              { key: 'bos' },
+              { key: 'token_ids' },
+              { key: 'answer' },
+              { key: 'answer_probability', unit: 'probability' },
+              { key: 'fact' },
+            ],
+            rows: prompts.map(({ tokens, ...prompt }) => ({
+              ...prompt,
+              token_ids: tokens.map((token) => token.id),
+            })),
+          })}
+        />
+      }
+    >
       {table(prompts.slice(0, SHOWN))}
       {prompts.length > SHOWN && (
         <details className="more">

@@ -1,18 +1,47 @@
 import { useCallback, useMemo } from 'react'
-import type { SiteSummary } from '@/api/types'
+import type { Provenance, SiteSummary } from '@/api/types'
 import { figure, siteTail } from '@/api/words'
+import { svgOfPlot } from '@/charts/export'
 import { baseLayout, type FigureOf, Plot } from '@/charts/Plot'
+import { provenanceFacts } from '@/ui/download'
+import { ExportMenu } from '@/ui/Export'
 import { Panel } from '@/ui/surfaces'
 import { TableScroll } from '@/ui/TableScroll'
 
 /** Where the components live: alive ones and L0 by layer, a colour a kind of matrix; the table below has each site. */
-export function Sites({ sites, threshold }: { sites: SiteSummary[]; threshold: number }) {
+export function Sites({ sites, from }: { sites: SiteSummary[]; from: Provenance }) {
   if (sites.length === 0) return null
+  const table = () => ({
+    columns: [
+      { key: 'site' },
+      { key: 'layer' },
+      { key: 'd_out' },
+      { key: 'd_in' },
+      { key: 'components' },
+      { key: 'stored' },
+      { key: 'alive' },
+      { key: 'l0', unit: 'components a position' },
+      { key: 'faithfulness', unit: 'mean squared error' },
+    ],
+    rows: sites,
+  })
   return (
-    <Panel title="Components by site" aside={`used from a CI of ${threshold}`}>
+    <Panel
+      title="Components by site"
+      aside={`used from a CI of ${from.threshold}`}
+      tools={
+        <ExportMenu
+          of={from.decomposition}
+          name="sites"
+          title="Components by site"
+          facts={provenanceFacts(from)}
+          table={table}
+        />
+      }
+    >
       <div className="curves two">
-        <SitePlot sites={sites} value="alive" title="Alive components" />
-        <SitePlot sites={sites} value="l0" title="L0: components in use per position, mean" />
+        <SitePlot sites={sites} value="alive" title="Alive components" from={from} />
+        <SitePlot sites={sites} value="l0" title="L0: components in use per position, mean" from={from} />
       </div>
       <details className="more">
         <summary>All {sites.length} sites as a table</summary>
@@ -62,7 +91,17 @@ export function Sites({ sites, threshold }: { sites: SiteSummary[]; threshold: n
 // The same order for light and dark; distinct in lightness too, for colour-blind readers.
 const KINDS = ['accent', 'up-fill', 'accent-b', 'before', 'weak', 'down-fill', 'good']
 
-function SitePlot({ sites, value, title }: { sites: SiteSummary[]; value: 'alive' | 'l0'; title: string }) {
+function SitePlot({
+  sites,
+  value,
+  title,
+  from,
+}: {
+  sites: SiteSummary[]
+  value: 'alive' | 'l0'
+  title: string
+  from: Provenance
+}) {
   const kinds = useMemo(() => [...new Set(sites.map((site) => siteTail(site.site)))], [sites])
   const figureOf = useCallback<FigureOf>(
     (colour) => {
@@ -96,7 +135,20 @@ function SitePlot({ sites, value, title }: { sites: SiteSummary[]; value: 'alive
   return (
     <figure className="curve">
       <figcaption>
-        <b>{title}</b> <span className="soft small">{figure(total)} in all</span>
+        <span>
+          <b>{title}</b> <span className="soft small">{figure(total)} in all</span>
+        </span>
+        <ExportMenu
+          of={from.decomposition}
+          name={`${value}-by-site`}
+          title={title}
+          facts={provenanceFacts(from)}
+          figure={() => svgOfPlot(figureOf)}
+          table={() => ({
+            columns: [{ key: 'site' }, { key: 'layer' }, { key: value }],
+            rows: sites,
+          })}
+        />
       </figcaption>
       <Plot
         figure={figureOf}

@@ -2,13 +2,18 @@ import { useMemo, useState } from 'react'
 import type { Ablation, Finding } from '@/api/types'
 import { nats, probability, probabilityChange, rank, shortKey, signed, unit, visible } from '@/api/words'
 import { KLStrip, PairBars } from '@/charts/Bars'
+import { barsSvg } from '@/charts/barsFigure'
 import { CIGrid } from '@/charts/CIGrid'
 import type { Place } from '@/charts/grid'
+import { gridSvg, gridTable } from '@/charts/gridFigure'
 import { Legend } from '@/charts/Legend'
 import { gridRows, gridValues, indexImportances, matchSelection } from '@/state/importances'
 import { resolvePosition } from '@/state/prompts'
 import { describeShift, shiftAt, shiftRows } from '@/state/shift'
+import { shiftTable } from '@/state/shiftTable'
 import { layerOpener } from '@/state/workbench'
+import { type Facts, provenanceFacts } from '@/ui/download'
+import { ExportMenu } from '@/ui/Export'
 import { Piece } from '@/ui/Piece'
 import { Panel } from '@/ui/surfaces'
 import { TableScroll } from '@/ui/TableScroll'
@@ -17,6 +22,7 @@ type Result = Finding['results'][number]
 
 /** One prompt of a finding, as it was recorded; what a re-run gave stands beside it. */
 export function FindingResult(props: {
+  slug: string
   index: number
   result: Result
   sentence: string | null
@@ -37,6 +43,9 @@ export function FindingResult(props: {
     0.01,
     ...rows.map((row) => Math.max(row.baseline.probability, row.ablated.probability)),
   )
+  const file = { of: props.slug, facts: provenanceFacts(ablation.provenance) }
+  const which = `prompt-${props.index + 1}`
+  const kl = ablation.tokens.map((_, i) => shiftAt(ablation, i)?.kl ?? 0)
   const anew = new Map((again ? shiftRows(again) : []).map((row) => [row.token_id, row]))
   return (
     <Panel
@@ -48,6 +57,14 @@ export function FindingResult(props: {
         </span>
       }
       aside={props.result.request.bos ? 'with BOS' : 'no BOS'}
+      tools={
+        <ExportMenu
+          {...file}
+          name={`${which}-output-shift`}
+          title={`Output shift, ${name}`}
+          table={() => shiftTable([{ prompt: name, ablation }])}
+        />
+      }
     >
       <div className="pad">
         <p className="say">
@@ -116,29 +133,64 @@ export function FindingResult(props: {
         </TableScroll>
         <div className="kl-line small soft">
           <span>KL by position, nats; choose a token to look there</span>
-          <span className="num">max {nats(ablation.max_kl)}</span>
+          <span className="row">
+            <span className="num">max {nats(ablation.max_kl)}</span>
+            <ExportMenu
+              {...file}
+              name={`${which}-kl`}
+              title={`KL by position, ${name}`}
+              table={() => ({
+                columns: [
+                  { key: 'position' },
+                  { key: 'token_id' },
+                  { key: 'token' },
+                  { key: 'kl', unit: 'nats' },
+                ],
+                rows: ablation.tokens.map(({ id, piece }, i) => ({
+                  position: i,
+                  token_id: id,
+                  token: piece,
+                  kl: kl[i],
+                })),
+              })}
+              figure={() =>
+                barsSvg({ tokens: ablation.tokens.map((token) => token.piece), values: kl, unit: 'KL, nats' })
+              }
+            />
+          </span>
         </div>
         <KLStrip
           label={`KL by position of ${name}`}
           tokens={ablation.tokens.map((token) => token.piece)}
-          kl={ablation.tokens.map((_, i) => shiftAt(ablation, i)?.kl ?? 0)}
+          kl={kl}
           max={Math.max(props.maxKl, 1e-2)}
           chosen={position}
           onChoose={setPosition}
         />
       </div>
-      {importances && <Heatmap importances={importances} name={name} />}
+      {importances && (
+        <Heatmap importances={importances} name={name} file={{ ...file, name: `${which}-ci` }} />
+      )}
     </Panel>
   )
 }
 
-function Heatmap({ importances, name }: { importances: NonNullable<Result['importances']>; name: string }) {
+function Heatmap({
+  importances,
+  name,
+  file,
+}: {
+  importances: NonNullable<Result['importances']>
+  name: string
+  file: { of: string; name: string; facts: Facts }
+}) {
   const [selected, setSelected] = useState<Place>({ block: 0, row: null, column: null })
   const [open, setOpen] = useState<string | undefined>(undefined)
   const index = useMemo(() => indexImportances(importances), [importances])
   const rows = useMemo(() => gridRows(index.sites, layerOpener(open, index.sites.length)), [index, open])
   const threshold = importances.provenance.threshold
   const values = useMemo(() => gridValues(index, rows, 'max', threshold), [index, rows, threshold])
+  const blocks = [{ name, tokens: importances.tokens, values, stale: false }]
   const chosen = selected.row !== null || selected.column !== null
   const row = rows.find((one) => one.id === selected.row)
   const matches = chosen ? matchSelection(index, row?.sites ?? null, selected.column, threshold) : []
@@ -153,7 +205,7 @@ function Heatmap({ importances, name }: { importances: NonNullable<Result['impor
       <summary>Causal importance</summary>
       <CIGrid
         rows={rows}
-        blocks={[{ name, tokens: importances.tokens, values, stale: false }]}
+        blocks={blocks}
         show="max"
         scale="linear"
         top={1}
@@ -177,6 +229,13 @@ function Heatmap({ importances, name }: { importances: NonNullable<Result['impor
       )}
       <div className="grid-foot">
         <Legend show="max" scale="linear" top={1} threshold={threshold} />
+        <span className="grow" />
+        <ExportMenu
+          {...file}
+          title={`Causal importance, ${name}`}
+          table={() => gridTable({ rows, blocks, show: 'max' })}
+          figure={() => gridSvg({ rows, blocks, show: 'max', scale: 'linear', top: 1, threshold })}
+        />
       </div>
     </details>
   )

@@ -1,0 +1,112 @@
+import { DropdownMenu } from 'radix-ui'
+import { useEffect, useState } from 'react'
+import { sentenceOf } from '@/api/client'
+import { Button } from './controls'
+import { type Facts, fileName, save, type TableData, toCsv, toJson } from './download'
+import { Icon } from './Icon'
+import { framed, rasterised } from './picture'
+import { Notice } from './surfaces'
+
+interface Other {
+  label: string
+  ending: string
+  /** The text of the file, or the address of a file that the server makes. */
+  make: () => string | Promise<string>
+}
+
+/**
+ * Everything a table or a figure can be saved as: CSV and JSON of `table`, PNG and SVG of `figure`. Both are made only
+ * when asked for. `figure` answers an SVG with a width and a height: see `charts/export.ts`.
+ */
+export function ExportMenu(props: {
+  /** Of what: the decomposition or the finding; the first part of the file's name. */
+  of: string
+  /** What it is; the second part of the file's name. */
+  name: string
+  /** The same in words: the title of the figure, and what the button is called. */
+  title: string
+  table?: () => TableData | Promise<TableData>
+  figure?: () => string | Promise<string>
+  facts?: Facts
+  /** Files the server writes, by their ending: for tables that are too long for the page. */
+  links?: { label: string; href: string }[]
+  more?: Other[]
+}) {
+  const { of, name, title, table, figure, links = [], more = [] } = props
+  const [said, setSaid] = useState<string | null>(null)
+  const [error, setError] = useState<unknown>(null)
+  const [busy, setBusy] = useState(false)
+  useEffect(() => {
+    if (!said) return
+    const timer = setTimeout(() => setSaid(null), 4000)
+    return () => clearTimeout(timer)
+  }, [said])
+  const facts = { ...props.facts, what: title, page: window.location.href }
+  const store = async (ending: string, make: () => Promise<Blob>) => {
+    const file = fileName(of, name, ending)
+    setBusy(true)
+    setError(null)
+    try {
+      save(file, await make())
+      setSaid(`Saved ${file}`)
+    } catch (failure) {
+      setError(failure)
+    } finally {
+      setBusy(false)
+    }
+  }
+  const blob = (text: string, type: string) => new Blob([text], { type })
+  const items: [string, () => Promise<void>][] = []
+  if (table) {
+    items.push(['CSV', () => store('csv', async () => blob(toCsv(await table(), facts), 'text/csv'))])
+    items.push([
+      'JSON',
+      () => store('json', async () => blob(toJson(await table(), facts), 'application/json')),
+    ])
+  }
+  if (figure) {
+    const draw = async () => framed(await figure(), { title, facts })
+    items.push(['PNG', () => store('png', async () => rasterised(await draw()))])
+    items.push(['SVG', () => store('svg', async () => blob(await draw(), 'image/svg+xml'))])
+  }
+  for (const { label, ending, make } of more)
+    items.push([label, () => store(ending, async () => blob(await make(), 'text/plain'))])
+  return (
+    <span className="export">
+      <DropdownMenu.Root modal={false}>
+        <DropdownMenu.Trigger asChild>
+          <Button kind="quiet" size="small" icon disabled={busy} aria-label={`Export ${title}`}>
+            <Icon name="save" />
+          </Button>
+        </DropdownMenu.Trigger>
+        <DropdownMenu.Portal>
+          <DropdownMenu.Content className="menu small" align="end" sideOffset={4} collisionPadding={8}>
+            <DropdownMenu.Label className="menu-label">Save as</DropdownMenu.Label>
+            {items.map(([label, act]) => (
+              <DropdownMenu.Item key={label} className="menu-item" onSelect={() => void act()}>
+                {label}
+              </DropdownMenu.Item>
+            ))}
+            {links.map(({ label, href }) => (
+              <DropdownMenu.Item key={label} asChild>
+                <a className="menu-item" href={href} download>
+                  {label}
+                </a>
+              </DropdownMenu.Item>
+            ))}
+          </DropdownMenu.Content>
+        </DropdownMenu.Portal>
+      </DropdownMenu.Root>
+      <span className="export-said" role="status">
+        {said}
+      </span>
+      {error !== null && (
+        <span className="export-problem">
+          <Notice tone="error" onDismiss={() => setError(null)}>
+            {sentenceOf(error)}
+          </Notice>
+        </span>
+      )}
+    </span>
+  )
+}
