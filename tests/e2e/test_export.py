@@ -32,7 +32,9 @@ def rows(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(lines))
 
 
-def test_the_evidence_is_saved_as_a_table_with_every_digit(page: Page, tmp_path: Path, server: Server) -> None:
+def test_the_evidence_is_saved_as_a_table_with_every_digit(
+    page: Page, tmp_path: Path, server: Server
+) -> None:
     page.goto("/d/induction")
     path = saved(page, "Evidence", "CSV", tmp_path)
     assert path.name == "induction_evidence.csv"
@@ -81,13 +83,19 @@ def test_a_finding_gives_its_heatmap_and_its_numbers(page: Page, tmp_path: Path,
     assert sum(1 for item in svg.iter() if item.tag.endswith("rect")) > len(cells)
     shift = rows(saved(page, "Output shift, Prompt 1", "CSV", tmp_path))
     assert {"kl [nats]", "baseline_probability [probability]"} <= set(shift[0])
-    assert saved(page, "KL by position, Prompt 1", "SVG", tmp_path).read_text(encoding="utf-8").startswith("<svg")
+    assert (
+        saved(page, "KL by position, Prompt 1", "SVG", tmp_path)
+        .read_text(encoding="utf-8")
+        .startswith("<svg")
+    )
 
 
 def test_a_figure_that_cannot_be_made_says_so_and_stays(page: Page) -> None:
     page.goto("/d/induction")
     settled(page)
-    page.evaluate("() => { window.DOMParser = class { parseFromString() { throw new Error('No figure today.') } } }")
+    page.evaluate(
+        "() => { window.DOMParser = class { parseFromString() { throw new Error('No figure today.') } } }"
+    )
     page.get_by_role("button", name="Export Alive components", exact=True).click()
     page.get_by_role("menuitem", name="SVG").click()
     expect(page.get_by_role("alert").get_by_text("No figure today.")).to_be_visible()
