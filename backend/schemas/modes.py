@@ -36,7 +36,8 @@ class Basket(Wire):
 
 
 class ComparisonRequest(Wire):
-    """Two baskets on one prompt or many. A component in both baskets is suppressed by the larger strength in A+B."""
+    """Two baskets on one prompt or many. A component in both baskets is suppressed by the larger strength in A+B.
+    Positions that a shorter prompt does not have do nothing there; no prompt having them is an error."""
 
     prompts: list[Prompt] = Field(min_length=1, max_length=MAX_PROMPTS)
     a: Basket = Basket()
@@ -47,7 +48,19 @@ class ComparisonRequest(Wire):
     top_k: Annotated[int, Field(ge=1, le=MAX_TOP_K)] = 10
     watch: list[TokenRef] = Field(default=[], max_length=MAX_WATCH)
     positions: Literal["all", "last"] = "last"
+    at: list[Annotated[int, Field(ge=-1)]] | None = Field(
+        default=None, max_length=MAX_PROMPTS,
+        description="the position to report of each prompt, −1 the last; goes before `positions`",
+    )  # fmt: skip
     recompute: bool = False
+
+    @model_validator(mode="after")
+    def _one_position_a_prompt(self) -> ComparisonRequest:
+        if self.at is not None and len(self.at) != len(self.prompts):
+            raise ValueError(
+                f"“at” names {len(self.at)} positions for {len(self.prompts)} prompts; send one each."
+            )
+        return self
 
 
 class ConditionResult(Wire):
@@ -184,7 +197,7 @@ class Regimes(Wire):
 
 class Head(Wire):
     layer: Place
-    head: Place
+    head: Place | None = Field(default=None, description="null: every head of the layer")
 
 
 class AttentionRequest(Prompt):

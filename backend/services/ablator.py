@@ -116,7 +116,7 @@ class Ablator(Protocol):
     ) -> Iterator[RegimeResult | None]: ...
 
     def patterns(
-        self, token_ids: Sequence[int], condition: ConditionSpec, heads: Sequence[tuple[int, int]]
+        self, token_ids: Sequence[int], condition: ConditionSpec, heads: Sequence[tuple[int, int | None]]
     ) -> list[HeadPattern]: ...
 
     def continuations(
@@ -211,7 +211,7 @@ class LocalAblator:
         return _each_within_memory(steps())
 
     def patterns(
-        self, token_ids: Sequence[int], condition: ConditionSpec, heads: Sequence[tuple[int, int]]
+        self, token_ids: Sequence[int], condition: ConditionSpec, heads: Sequence[tuple[int, int | None]]
     ) -> list[HeadPattern]:
         from workers.spd.patterns import PatternsError, patterns
 

@@ -58,15 +58,19 @@ class Modes:
         """Conditions on each prompt; a prompt is a piece of work. Raises ApiError 422 for what cannot be done."""
         started = time.perf_counter()
         asked = [self.prompts.resolve(entry, prompt) for prompt in request.prompts]
+        longest = max(len(ids) for ids in asked)
+        for basket in (request.a, request.b):
+            check_edits(entry, basket.components, longest)
         baskets = [
-            (check_edits(entry, request.a.components, len(ids)), check_edits(entry, request.b.components, len(ids)))
+            [check_edits(entry, within(basket.components, len(ids)), len(ids)) for basket in (request.a, request.b)]
             for ids in asked
         ]  # fmt: skip
+        places = [_reported(request, number, len(ids)) for number, ids in enumerate(asked)]
         watch = self.prompts.watched(entry, request.watch)
         engine = self.engines.get(entry)
         found = []
-        for ids, (a, b) in zip(asked, baskets, strict=True):
-            work = _Compared(entry, engine, request, ids, a, b, watch)
+        for ids, (a, b), at in zip(asked, baskets, places, strict=True):
+            work = _Compared(entry, engine, request, ids, a, b, watch, at)
             found.append(await self.pool.run(work, client=client))
         return Comparison(
             prompts=found,
@@ -175,8 +179,10 @@ class _Compared:
         a: list[EditSpec],
         b: list[EditSpec],
         watch: list[int],
+        positions: tuple[int, ...] | None,
     ) -> None:
         self.entry, self.engine, self.request, self.ids, self.watch = entry, engine, request, ids, watch
+        self.positions = positions
         self.edits: dict[ConditionName, list[EditSpec]] = {
             "none": [], "A": a, "B": b, "A+B": joined(a, b, len(ids)),
         }  # fmt: skip
@@ -191,9 +197,8 @@ class _Compared:
             else ConditionSpec()
             for name in names
         ]
-        positions = None if request.positions == "all" else (len(self.ids) - 1,)
         results = self.engine.conditions(
-            self.ids, specs, request.top_k, self.watch, positions, recompute=request.recompute
+            self.ids, specs, request.top_k, self.watch, self.positions, recompute=request.recompute
         )
         by_name = dict(zip(names, results, strict=True))
         try:
@@ -215,6 +220,29 @@ class _Compared:
             )
         except ValueError as error:
             raise not_finite() from error
+
+
+def within(components: Sequence[Suppression], length: int) -> list[Suppression]:
+    """A basket on a prompt of `length` tokens: positions past its end, and what has none before it, left out."""
+    found: list[Suppression] = []
+    for item in components:
+        if item.start is not None and item.start >= length:
+            continue
+        if item.positions is not None:
+            there = [position for position in item.positions if position < length]
+            if not there:
+                continue
+            item = item.model_copy(update={"positions": there})
+        found.append(item)
+    return found
+
+
+def _reported(request: ComparisonRequest, number: int, length: int) -> tuple[int, ...] | None:
+    """The positions to report of one prompt; None means all. Raises ApiError 422 for one that is not there."""
+    if request.at is None:
+        return None if request.positions == "all" else (length - 1,)
+    at = request.at[number]
+    return check_positions([length - 1 if at < 0 else at], length, "report")
 
 
 def joined(a: Sequence[EditSpec], b: Sequence[EditSpec], length: int) -> list[EditSpec]:

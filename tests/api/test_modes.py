@@ -51,6 +51,31 @@ def test_conditions_side_by_side_equal_the_single_ablations(real_client: TestCli
         assert prompt["self_check"]["max_kl"] < 1e-6
 
 
+def test_a_comparison_reports_where_it_is_asked_in_each_prompt(
+    real_client: TestClient, keys: list[str]
+) -> None:
+    body = {"prompts": [{"text": WOODS}, {"text": "Tiger Woods"}], "watch": [" golf"], "at": [2, -1]}
+    # Position 6 is past the end of the second prompt, and does nothing there.
+    long = len(post(real_client, "tokenize", text=WOODS)["tokens"])
+    a = {"components": [{"key": keys[0], "positions": [long - 1]}, {"key": keys[1], "start": long - 1}]}
+    found = post(real_client, "comparisons", a=a, **body)["prompts"]
+    assert [c["positions"][0]["position"] for c in found[0]["conditions"]] == [2] * 4
+    assert [c["positions"][0]["position"] for c in found[1]["conditions"]] == [
+        len(found[1]["tokens"]) - 1
+    ] * 4
+    assert [c["components"] for c in found[0]["conditions"]] == [0, 2, 0, 2]
+    assert [c["components"] for c in found[1]["conditions"]] == [0, 0, 0, 0]
+    assert found[0]["conditions"][1]["max_kl"] > 0
+    assert found[1]["conditions"][1]["max_kl"] == 0
+    nowhere = {"components": [{"key": keys[0], "positions": [long]}]}
+    for wrong, code in (
+        ({"at": [0]}, "invalid_request"), ({"at": [long, 0]}, "position_out_of_range"),
+        ({"a": nowhere}, "position_out_of_range"),
+    ):  # fmt: skip
+        answer = real_client.post(f"{TINY}/comparisons", json={**body, **wrong})
+        assert (answer.status_code, answer.json()["code"]) == (422, code)
+
+
 def test_a_sweep_streams_its_rows_and_ranks_them(real_client: TestClient, keys: list[str]) -> None:
     lines = frames(
         real_client, text=WOODS, components=[{"key": key} for key in keys], watch=[" golf"],
@@ -122,6 +147,9 @@ def test_attention_and_continuations_before_and_after(real_client: TestClient, k
     rows = seen["heads"][0]["ablated"]
     assert [len(row) for row in rows] == list(range(1, len(seen["tokens"]) + 1))
     assert all(sum(row) == pytest.approx(1, abs=1e-4) for row in rows)
+    whole = post(real_client, "attention", text=WOODS, heads=[{"layer": 1}], components=basket)["heads"]
+    assert [head["head"] for head in whole] == list(range(len(whole)))
+    assert whole[0] == seen["heads"][0]
     far = post(real_client, "continuations", text=WOODS, components=basket, tokens=4)
     assert len(far["baseline"]) == len(far["ablated"]) == 4
     missing = real_client.post(f"{TINY}/attention", json={"text": WOODS, "heads": [{"layer": 9, "head": 0}]})

@@ -107,9 +107,13 @@ def _ask(layer: int):
 
 @torch.inference_mode()
 def patterns(
-    engine: AblationEngine, token_ids: Sequence[int], condition: Condition, heads: Sequence[tuple[int, int]]
+    engine: AblationEngine,
+    token_ids: Sequence[int],
+    condition: Condition,
+    heads: Sequence[tuple[int, int | None]],
 ) -> list[HeadPattern]:
-    """Patterns of these (layer, head) pairs. Raises PatternsError for one that is not there or cannot be seen."""
+    """Patterns of these (layer, head) pairs, head None meaning all of the layer. Raises PatternsError for one that is
+    not there or cannot be seen."""
     passes = engine.passes
     if not attach(engine.target.model):
         raise PatternsError("This model's attention cannot be looked into: it does not run through sdpa.")
@@ -129,7 +133,8 @@ def patterns(
     found = []
     for layer, head in heads:
         both = wanted.found[layer]
-        if not 0 <= head < both.shape[1]:
+        if head is not None and not 0 <= head < both.shape[1]:
             raise PatternsError(f"Layer {layer} has {both.shape[1]} heads; there is no head {head}.")
-        found.append(HeadPattern(layer, head, both[0, head], both[1, head]))
+        for one in range(both.shape[1]) if head is None else [head]:
+            found.append(HeadPattern(layer, one, both[0, one], both[1, one]))
     return found

@@ -3,6 +3,7 @@ import { infiniteQueryOptions, keepPreviousData, queryOptions } from '@tanstack/
 import { client, unwrap, withDefaults } from './client'
 import type {
   AblationRequest,
+  ComparisonRequest,
   ComponentRow,
   ComponentSort,
   ImportancesRequest,
@@ -135,7 +136,14 @@ export const queries = {
 
   ablation: (
     id: string,
-    body: PromptBody & { components: Suppression[]; mode: Mode; top_k: number; watch: (string | number)[] },
+    body: PromptBody & {
+      components: Suppression[]
+      mode: Mode
+      remainder: 'on' | 'off'
+      top_k: number
+      watch: (string | number)[]
+      positions: number[] | null
+    },
   ) =>
     queryOptions({
       queryKey: ['ablation', id, body],
@@ -144,6 +152,21 @@ export const queries = {
           client.POST('/api/decompositions/{id}/ablations', {
             params: { path: { id } },
             body: withDefaults<AblationRequest>(body),
+            signal,
+          }),
+        ),
+      staleTime: Number.POSITIVE_INFINITY,
+      placeholderData: keepPreviousData,
+    }),
+
+  comparison: (id: string, body: Partial<ComparisonRequest>) =>
+    queryOptions({
+      queryKey: ['comparison', id, body],
+      queryFn: ({ signal }) =>
+        unwrap(
+          client.POST('/api/decompositions/{id}/comparisons', {
+            params: { path: { id } },
+            body: withDefaults<ComparisonRequest>(body),
             signal,
           }),
         ),

@@ -707,6 +707,7 @@ export interface components {
         /**
          * ComparisonRequest
          * @description Two baskets on one prompt or many. A component in both baskets is suppressed by the larger strength in A+B.
+         *     Positions that a shorter prompt does not have do nothing there; no prompt having them is an error.
          */
         ComparisonRequest: {
             /** Prompts */
@@ -757,6 +758,11 @@ export interface components {
              * @enum {string}
              */
             positions: "all" | "last";
+            /**
+             * At
+             * @description the position to report of each prompt, −1 the last; goes before `positions`
+             */
+            at?: number[] | null;
             /**
              * Recompute
              * @default false
@@ -1319,8 +1325,11 @@ export interface components {
         Head: {
             /** Layer */
             layer: number;
-            /** Head */
-            head: number;
+            /**
+             * Head
+             * @description null: every head of the layer
+             */
+            head?: number | null;
         };
         /**
          * HeadPatterns

@@ -6,7 +6,7 @@ import type { Finding, Group, Replay } from '@/api/types'
 import { day, plural, probabilityChange } from '@/api/words'
 import { FindingResult } from '@/panels/finding/FindingResult'
 import { ProvenanceList, ProvenanceStrip } from '@/panels/provenance/ProvenanceStrip'
-import { encodeEntry, packBasket } from '@/state/basket'
+import { encodeEntry, packBasket, usualRemainder } from '@/state/basket'
 import { useTitle } from '@/state/hooks'
 import { encodePrompt, type PromptSpec } from '@/state/prompts'
 import { TOP_K, type WorkbenchSearch, withoutDefaults } from '@/state/workbench'
@@ -54,6 +54,7 @@ function FindingView({ finding }: { finding: Finding }) {
     a: packBasket(components, finding.groups, allGroups).map(encodeEntry),
     cond: components.length > 0 ? 'a' : 'none',
     mode: request?.mode,
+    rem: components.length > 0 ? usualRemainder(request?.mode, request?.remainder) : undefined,
     at: finding.results.map(({ result }, i) =>
       finding.focus[i] === result.tokens.length - 1 ? -1 : (finding.focus[i] ?? -1),
     ),

@@ -3,6 +3,7 @@ import { useParams } from '@tanstack/react-router'
 import { queries } from '@/api/queries'
 import type { Decomposition } from '@/api/types'
 import { BasketPanel } from '@/panels/basket/BasketPanel'
+import { ComparePanel } from '@/panels/compare/ComparePanel'
 import { GridPanel } from '@/panels/grid/GridPanel'
 import { MattersPanel } from '@/panels/matters/MattersPanel'
 import { PromptsPanel } from '@/panels/prompts/PromptsPanel'
@@ -53,7 +54,10 @@ function Bench({ decomposition }: { decomposition: Decomposition }) {
         <MattersPanel bench={bench} />
         <BasketPanel bench={bench} />
       </aside>
-      <ShiftPanel bench={bench} />
+      <div className="bench-output">
+        <ComparePanel bench={bench} />
+        <ShiftPanel bench={bench} />
+      </div>
       <ProvenanceStrip
         provenance={result?.provenance ?? decomposition.provenance}
         threshold={bench.threshold}

@@ -9,6 +9,8 @@ export interface BasketEntry {
   strength: number
   /** Positions it is suppressed at; null means all. */
   positions: number[] | null
+  /** Not before this position; goes with `positions: null`. */
+  start?: number | null
 }
 
 const KEY = /^[A-Za-z0-9_.]+:\d{1,7}$/
@@ -16,12 +18,22 @@ const GROUP = '~'
 
 export const MAX_ENTRIES = 512
 
-/** `~Woods`, `model.layers.0.mlp.down_proj:3`, with `;0.5` for a strength and `@2,3` for positions where they are not the usual. */
+/** The strength a person typed, or null where it is none: a number from 0 to 1, `50 %` too. */
+export function readStrength(text: string): number | null {
+  const match = /^\s*(\d*[.,]?\d+|\d+[.,])\s*(%?)\s*$/.exec(text)
+  if (!match) return null
+  const value = Number(match[1]?.replace(',', '.')) / (match[2] ? 100 : 1)
+  return value >= 0 && value <= 1 ? Number(value.toFixed(3)) : null
+}
+
+/** `~Woods`, `model.layers.0.mlp.down_proj:3`, where they are not the usual with `;0.5` for a strength and `@2,3` for
+ * positions or `@4-` for those from 4 on. */
 export function encodeEntry(entry: BasketEntry): string {
   const name =
     entry.kind === 'group' ? `${GROUP}${entry.name.replace(/[%;@]/g, encodeURIComponent)}` : entry.name
   const strength = entry.strength === 1 ? '' : `;${Number(entry.strength.toFixed(3))}`
-  const positions = entry.positions === null ? '' : `@${entry.positions.join(',')}`
+  const from = entry.start ? `@${entry.start}-` : ''
+  const positions = entry.positions === null ? from : `@${entry.positions.join(',')}`
   return name + strength + positions
 }
 
@@ -32,19 +44,32 @@ export function decodeEntry(code: string): BasketEntry | null {
   const strength = strengthText === undefined ? 1 : Number(strengthText || Number.NaN)
   if (!(strength >= 0 && strength <= 1)) return null
   let positions: number[] | null = null
-  if (positionText !== undefined) {
+  let start: number | null = null
+  const from = /^(\d{1,5})-$/.exec(positionText ?? '')
+  if (from) start = Number(from[1])
+  else if (positionText !== undefined) {
     if (!/^\d{1,5}(,\d{1,5})*$/.test(positionText)) return null
     positions = positionText.split(',').map(Number)
   }
   if (head.startsWith(GROUP)) {
     try {
       const name = decodeURIComponent(head.slice(1))
-      return name === '' ? null : { kind: 'group', name, strength, positions }
+      return name === '' ? null : { kind: 'group', name, strength, positions, ...(start ? { start } : {}) }
     } catch {
       return null
     }
   }
-  return KEY.test(head) ? { kind: 'component', name: head, strength, positions } : null
+  if (!KEY.test(head)) return null
+  return { kind: 'component', name: head, strength, positions, ...(start ? { start } : {}) }
+}
+
+/** A remainder as the address holds it: left out where it is the mode's usual one. */
+export function usualRemainder(
+  mode: 'suppress' | 'keep_only' | undefined,
+  remainder: 'on' | 'off' | null | undefined,
+): 'on' | 'off' | undefined {
+  const usual = mode === 'keep_only' ? 'off' : 'on'
+  return remainder && remainder !== usual ? remainder : undefined
 }
 
 export const sameThing = (a: BasketEntry, b: Pick<BasketEntry, 'kind' | 'name'>) =>
@@ -70,11 +95,17 @@ export function expandBasket(basket: BasketEntry[], groups: Map<string, Group>, 
   const found = new Map<string, Suppression>()
   const put = (keys: string[], entry: BasketEntry, overrides: boolean) => {
     const positions = entry.positions?.filter((position) => position < length) ?? null
-    if (positions?.length === 0) return
+    const start = entry.start ?? null
+    if (positions?.length === 0 || (start !== null && start >= length)) return
     for (const key of keys) {
       const old = found.get(key)
       if (overrides || !old || entry.strength > old.strength) {
-        found.set(key, { key, strength: entry.strength, positions })
+        found.set(key, {
+          key,
+          strength: entry.strength,
+          positions,
+          ...(positions === null && start !== null ? { start } : {}),
+        })
       }
     }
   }
@@ -87,14 +118,32 @@ export function expandBasket(basket: BasketEntry[], groups: Map<string, Group>, 
   return { components: [...found.values()].sort((a, b) => (a.key < b.key ? -1 : 1)), unknown }
 }
 
-/** A and B together: what is in either, the larger strength where both have it. */
-export function joinSuppressions(a: Suppression[], b: Suppression[]): Suppression[] {
-  const found = new Map(a.map((one) => [one.key, one]))
-  for (const one of b) {
-    const old = found.get(one.key)
-    if (!old || one.strength > old.strength) found.set(one.key, one)
+/**
+ * A and B together, as the server joins them: what is in either; where both hold a component at a position, the larger
+ * strength counts there, so that one component may stand in the list once for each strength.
+ */
+export function joinSuppressions(a: Suppression[], b: Suppression[], length: number): Suppression[] {
+  const inB = new Map(b.map((one) => [one.key, one]))
+  const shared = new Set(a.filter((one) => inB.has(one.key)).map((one) => one.key))
+  const joined = [...a, ...b].filter((one) => !shared.has(one.key))
+  for (const one of a.filter((entry) => shared.has(entry.key)))
+    joined.push(...atEachPlace(one, inB.get(one.key) as Suppression, length))
+  return joined.sort((x, y) => (x.key < y.key ? -1 : x.key > y.key ? 1 : 0))
+}
+
+const everywhere = (one: Suppression) => !one.positions && !one.start
+
+function atEachPlace(a: Suppression, b: Suppression, length: number): Suppression[] {
+  const whole = Math.max(...[a, b].map((one) => (everywhere(one) ? one.strength : 0)))
+  if (whole >= Math.max(a.strength, b.strength)) return [{ key: a.key, strength: whole, positions: null }]
+  const places = new Map<number, number[]>()
+  const at = (one: Suppression, position: number) =>
+    (one.positions ? one.positions.includes(position) : position >= (one.start ?? 0)) ? one.strength : 0
+  for (let position = 0; position < length; position += 1) {
+    const strength = Math.max(at(a, position), at(b, position))
+    if (strength > 0) places.set(strength, [...(places.get(strength) ?? []), position])
   }
-  return [...found.values()].sort((x, y) => (x.key < y.key ? -1 : 1))
+  return [...places].map(([strength, positions]) => ({ key: a.key, strength, positions }))
 }
 
 /** Which components a basket holds, groups opened. */
@@ -108,7 +157,9 @@ export function basketKeys(basket: BasketEntry[], groups: Map<string, Group>): S
 
 /** A basket for recorded suppressions: the groups that are wholly and plainly in it by name, the rest one by one. */
 export function packBasket(components: Suppression[], names: string[], groups: Group[]): BasketEntry[] {
-  const plain = new Set(components.filter((c) => c.strength === 1 && !c.positions).map((c) => c.key))
+  const plain = new Set(
+    components.filter((c) => c.strength === 1 && !c.positions && !c.start).map((c) => c.key),
+  )
   const whole = groups.filter(
     (group) => names.includes(group.name) && group.components.every((key) => plain.has(key)),
   )
@@ -123,6 +174,7 @@ export function packBasket(components: Suppression[], names: string[], groups: G
           name: c.key,
           strength: c.strength,
           positions: c.positions ?? null,
+          ...(c.start ? { start: c.start } : {}),
         }),
       ),
   ]

@@ -20,8 +20,7 @@ export function describeShift(
   ablated: boolean,
 ): Sentence | null {
   const rows = shiftRows(shift)
-  const before = rows.find((row) => row.baseline.rank === 1) ?? rows[0]
-  const subject = (answer !== null && rows.find((row) => row.token === answer)) || before
+  const subject = subjectOf(shift, answer)
   if (!subject) return null
   const [p, q] = [subject.baseline.probability, subject.ablated.probability]
   const now = rows.find((row) => row.ablated.rank === 1)
@@ -33,6 +32,13 @@ export function describeShift(
     after: q,
     first: first && ablated ? { token: now.token, probability: now.ablated.probability } : null,
   }
+}
+
+/** The token a prompt is about: its answer where the run names one, else the most probable token before. */
+export function subjectOf(shift: PositionShift, answer: string | null): OutputShift | null {
+  const rows = shiftRows(shift)
+  const before = rows.find((row) => row.baseline.rank === 1) ?? rows[0]
+  return (answer !== null && rows.find((row) => row.token === answer)) || before || null
 }
 
 export interface ShiftRow extends OutputShift {

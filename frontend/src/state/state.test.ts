@@ -104,6 +104,7 @@ describe('what a basket suppresses', () => {
         { key: 's:1', strength: 1 },
         { key: 's:2', strength: 0.9 },
       ],
+      7,
     )
     expect(joined.map((one) => [one.key, one.strength])).toEqual([
       ['s:1', 1],

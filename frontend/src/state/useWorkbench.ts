@@ -13,9 +13,12 @@ import type {
   Token,
   TokenizeAnswer,
 } from '@/api/types'
+import { probability } from '@/api/words'
 import { type BasketEntry, encodeEntry, expandBasket, joinSuppressions } from './basket'
 import { type CIIndex, indexImportances } from './importances'
 import { encodePrompt, type PromptSpec, promptBody, promptText, resolvePosition } from './prompts'
+import { shiftAt } from './shift'
+import type { TokenOffer } from './useTokenInput'
 import {
   type Condition,
   readEntries,
@@ -46,8 +49,6 @@ export interface PromptView {
   answer: string | null
   position: number
   shown: Live<Ablation>
-  /** A and B alone, asked for only while both together are shown. */
-  parts: { a: Live<Ablation>; b: Live<Ablation> } | null
   suppressed: Suppression[]
 }
 
@@ -59,7 +60,7 @@ interface QueryLike<T> {
   refetch: () => unknown
 }
 
-const live = <T>(query: QueryLike<T>): Live<T> => ({
+export const live = <T>(query: QueryLike<T>): Live<T> => ({
   data: query.error && !query.isFetching ? undefined : query.data,
   stale: query.isPlaceholderData || (query.isFetching && query.data !== undefined),
   pending: query.isFetching && query.data === undefined,
@@ -79,6 +80,9 @@ export function storyPrompts(decomposition: Decomposition): PromptSpec[] {
   const chosen = (first.length > 0 ? first : decomposition.prompts).slice(0, 2)
   return chosen.map((prompt) => ({ text: prompt.text, bos: prompt.bos }))
 }
+
+/** Longer prompts are asked for the position looked at alone: all of them would be megabytes. */
+const LONG = 96
 
 export type Patch = Partial<WorkbenchSearch>
 export type SetSearch = (patch: Patch, options?: { replace?: boolean }) => void
@@ -104,6 +108,7 @@ export function useWorkbench(decomposition: Decomposition) {
   const basketB = useMemo(() => readEntries(search.b), [search.b])
   const condition: Condition = search.cond ?? 'none'
   const mode = search.mode ?? 'suppress'
+  const remainder = search.rem ?? (mode === 'suppress' ? 'on' : 'off')
   const watch = useMemo(
     () => search.w?.filter((token) => token !== '') ?? decomposition.default_watch,
     [search.w, decomposition],
@@ -135,25 +140,28 @@ export function useWorkbench(decomposition: Decomposition) {
     expandBasket(entries, groupsByName, lengths[i] ?? 0).components
   const suppressions = specs.map((_, i) => {
     const [a, b] = [expand(basketA, i), expand(basketB, i)]
-    return { none: [], a, b, ab: joinSuppressions(a, b) } satisfies Record<Condition, Suppression[]>
+    return { none: [], a, b, ab: joinSuppressions(a, b, lengths[i] ?? 0) } satisfies Record<
+      Condition,
+      Suppression[]
+    >
   })
   // Groups must be known before a basket of groups can be applied: half a basket would be another question.
   const waiting = !groupsQuery.isSuccess && [...basketA, ...basketB].some((entry) => entry.kind === 'group')
-  const ask = (i: number, which: Condition, wanted: boolean) => {
+  const ask = (i: number, which: Condition) => {
     const components = suppressions[i]?.[which] ?? []
+    const plain = components.length === 0
     const body = {
       ...promptBody(specs[i] as PromptSpec),
       components,
-      mode: components.length > 0 ? mode : ('suppress' as const),
+      mode: plain ? ('suppress' as const) : mode,
+      remainder: plain ? ('on' as const) : remainder,
       top_k: search.k ?? TOP_K,
       watch,
+      positions: lengths[i] && lengths[i] > LONG ? [resolvePosition(search.at?.[i] ?? -1, lengths[i])] : null,
     }
-    return { ...queries.ablation(id, body), enabled: wanted && ready && !waiting && !!askable[i] }
+    return { ...queries.ablation(id, body), enabled: ready && !waiting && !!askable[i] }
   }
-  const shown = useQueries({ queries: specs.map((_, i) => ask(i, condition, true)) })
-  const both = condition === 'ab'
-  const partsA = useQueries({ queries: specs.map((_, i) => ask(i, 'a', both)) })
-  const partsB = useQueries({ queries: specs.map((_, i) => ask(i, 'b', both)) })
+  const shown = useQueries({ queries: specs.map((_, i) => ask(i, condition)) })
 
   const indices = useIndices(importances.map((query) => query.data))
   const prompts = specs.map((spec, i): PromptView => {
@@ -173,13 +181,11 @@ export function useWorkbench(decomposition: Decomposition) {
       answer: own?.answer ?? null,
       position: resolvePosition(search.at?.[i] ?? -1, result.data?.tokens.length ?? tokens.length),
       shown: result,
-      parts: both
-        ? { a: live(partsA[i] as QueryLike<Ablation>), b: live(partsB[i] as QueryLike<Ablation>) }
-        : null,
       suppressed: suppressions[i]?.[condition] ?? [],
     }
   })
 
+  const offers = offersOf(prompts)
   const setPrompts = (next: PromptSpec[], options?: { replace?: boolean; patch?: Patch }) =>
     set({ p: next.map(encodePrompt), ...options?.patch }, options)
   const setBasket = (which: 'a' | 'b', entries: BasketEntry[], options?: { replace?: boolean }) =>
@@ -211,7 +217,12 @@ export function useWorkbench(decomposition: Decomposition) {
       : [],
     condition,
     mode,
+    remainder,
+    /** Whether the baskets' groups are known, so that a basket can be applied. */
+    known: !waiting,
     watch,
+    /** Tokens in the tables now: what a box for a token offers first. */
+    offers,
     threshold: search.t ?? decomposition.provenance.threshold,
     setPrompts,
     setBasket,
@@ -220,6 +231,14 @@ export function useWorkbench(decomposition: Decomposition) {
 }
 
 export type Workbench = ReturnType<typeof useWorkbench>
+
+function offersOf(prompts: PromptView[]): TokenOffer[] {
+  const found = new Map<string, number>()
+  for (const { shown, position } of prompts)
+    for (const row of (shown.data && shiftAt(shown.data, position)?.top) ?? [])
+      found.set(row.token, Math.max(found.get(row.token) ?? 0, row.baseline.probability))
+  return [...found].map(([token, p]) => ({ token, note: probability(p) }))
+}
 
 /** One index an answer: made once, kept while the answer is the same. */
 const INDICES = new WeakMap<Importances, CIIndex>()

@@ -5,20 +5,29 @@
  *   n     the prompt looked at, from 1         show, scale, t, open   how the grid is drawn
  *   a, b  an entry of basket A or B (repeated) mode, cond   suppress or keep only; which condition is shown
  *   at    output position, one a prompt, −1 the last     w, k, sort, dir   watched tokens, top k, table order
+ *   rem   what no component explains, on or off          d     two tokens whose logits are compared (d=first&d=second)
+ *   m, cs, cd, all   the table of conditions: its measure, order, and whether watched tokens have rows too
+ *   lab   the experiment that is open, with its own settings: see lab.ts     tour   the step of the tour
  */
 import type { BasketEntry } from './basket'
 import { decodeEntry, MAX_ENTRIES } from './basket'
+import { LAB_DEFAULTS, type LabSearch, readLab } from './lab'
 import { noteProblems } from './problems'
 import { decodePrompt, MAX_PROMPTS, type PromptSpec } from './prompts'
 import { clip, SearchReader } from './search'
 
 export const CONDITIONS = ['none', 'a', 'b', 'ab'] as const
 export const SHIFT_SORTS = ['token', 'before', 'after', 'dp', 'dlogit', 'rank', 'interaction'] as const
+export const MEASURES = ['probability', 'log_probability', 'logit', 'difference', 'kl'] as const
+export const COMPARE_SORTS = ['prompt', 'none', 'a', 'b', 'ab', 'interaction'] as const
+export const TOUR_STEPS = 6
 export type Condition = (typeof CONDITIONS)[number]
+export type Measure = (typeof MEASURES)[number]
+export type CompareSort = (typeof COMPARE_SORTS)[number]
 export type ShiftSort = (typeof SHIFT_SORTS)[number]
 export const TOP_K = 10
 
-export interface WorkbenchSearch {
+export interface WorkbenchSearch extends LabSearch {
   p?: string[]
   n?: number
   row?: string
@@ -36,6 +45,13 @@ export interface WorkbenchSearch {
   k?: number
   sort?: ShiftSort
   dir?: 'asc' | 'desc'
+  rem?: 'on' | 'off'
+  d?: string[]
+  m?: Measure
+  cs?: CompareSort
+  cd?: 'asc' | 'desc'
+  all?: 'yes'
+  tour?: number
 }
 
 const DEFAULTS: Partial<WorkbenchSearch> = {
@@ -45,6 +61,9 @@ const DEFAULTS: Partial<WorkbenchSearch> = {
   mode: 'suppress',
   cond: 'none',
   k: TOP_K,
+  m: 'probability',
+  cs: 'prompt',
+  ...LAB_DEFAULTS,
 }
 
 /**
@@ -82,6 +101,14 @@ export function readWorkbench(raw: Record<string, unknown>): { search: Workbench
     k: read.number('k', { min: 1, max: 50, whole: true }),
     sort: read.choice('sort', SHIFT_SORTS),
     dir: read.choice('dir', ['asc', 'desc']),
+    rem: read.choice('rem', ['on', 'off']),
+    d: readContrast(read),
+    m: read.choice('m', MEASURES),
+    cs: read.choice('cs', COMPARE_SORTS),
+    cd: read.choice('cd', ['asc', 'desc']),
+    all: read.choice('all', ['yes']),
+    tour: read.number('tour', { min: 1, max: TOUR_STEPS, whole: true }),
+    ...readLab(read),
   }
   return { search: withoutDefaults(search), problems: read.problems }
 }
@@ -135,6 +162,16 @@ function readWatched(read: SearchReader): string[] | undefined {
     read.problems.push(`Only the first 32 of ${tokens.length} watched tokens are shown.`)
   // One empty `w` says: watch nothing, not even what the run suggests.
   return tokens.length > 0 ? tokens.slice(0, 32) : undefined
+}
+
+function readContrast(read: SearchReader): string[] | undefined {
+  const tokens = read.all('d')
+  if (tokens.length === 0) return undefined
+  if (tokens.length === 2 && tokens.every((token) => token !== '')) return tokens
+  read.problems.push(
+    `“d=${clip(tokens.join('&d='))}” is not two tokens; a logit difference needs d=one&d=other.`,
+  )
+  return undefined
 }
 
 export const readPrompts = (search: WorkbenchSearch): PromptSpec[] | null =>

@@ -1,9 +1,10 @@
 /** The baskets: what is taken out of the model, how much of it, and where. */
 import { useState } from 'react'
 import { plural, visible } from '@/api/words'
+import { usualRemainder } from '@/state/basket'
 import { useShortcuts } from '@/state/shortcuts'
 import type { Workbench } from '@/state/useWorkbench'
-import { Button, Seg } from '@/ui/controls'
+import { Button, Seg, Switch } from '@/ui/controls'
 import { Notice, Panel } from '@/ui/surfaces'
 import { Entry } from './Entry'
 
@@ -49,7 +50,7 @@ export function BasketPanel({ bench }: { bench: Workbench }) {
             { value: 'suppress', label: 'suppress' },
             { value: 'keep_only', label: 'keep only' },
           ]}
-          onChange={(value) => bench.set({ mode: value })}
+          onChange={(value) => bench.set({ mode: value, rem: undefined })}
         />
       }
     >
@@ -100,6 +101,7 @@ export function BasketPanel({ bench }: { bench: Workbench }) {
                 group={entry.kind === 'group' ? bench.groupsByName.get(entry.name) : undefined}
                 label={bench.labels?.get(entry.name)?.label}
                 tokens={prompt?.tokens ?? []}
+                keeps={mode === 'keep_only'}
                 onChange={(next) =>
                   bench.setBasket(
                     which,
@@ -130,6 +132,7 @@ export function BasketPanel({ bench }: { bench: Workbench }) {
             Restore
           </Button>
         </div>
+        <Remainder bench={bench} />
         <p className="basket-say small" role="status">
           {!bench.ready
             ? 'Live ablation comes when the weights are ready.'
@@ -141,5 +144,30 @@ export function BasketPanel({ bench }: { bench: Workbench }) {
         </p>
       </div>
     </Panel>
+  )
+}
+
+/** What no component explains: on or off, and what that means with the mode. */
+function Remainder({ bench }: { bench: Workbench }) {
+  const { mode, remainder } = bench
+  const on = remainder === 'on'
+  const said =
+    mode === 'suppress'
+      ? on
+        ? 'The true model without the basket.'
+        : 'The other components alone, without what none explains.'
+      : on
+        ? 'The basket, and what no component explains.'
+        : 'The basket alone.'
+  return (
+    <div className="remainder small">
+      <Switch
+        label="remainder on"
+        name="Remainder: what no component explains"
+        checked={on}
+        onChange={(next) => bench.set({ rem: usualRemainder(mode, next ? 'on' : 'off') })}
+      />
+      <span className="faint">{said}</span>
+    </div>
   )
 }

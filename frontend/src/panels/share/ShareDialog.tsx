@@ -157,6 +157,7 @@ function toRequest(
         ...promptBody(prompt.spec),
         components: prompt.suppressed,
         mode: prompt.suppressed.length > 0 ? bench.mode : 'suppress',
+        remainder: prompt.suppressed.length > 0 ? bench.remainder : 'on',
         top_k: bench.search.k ?? TOP_K,
         watch: bench.watch,
       }),

@@ -1,3 +1,4 @@
+import type { PromptComparison } from '@/api/types'
 import { nats, plural, probability, visible } from '@/api/words'
 import { KLStrip } from '@/charts/Bars'
 import { useSlow } from '@/state/hooks'
@@ -11,11 +12,14 @@ export function ShiftColumn({
   prompt,
   index,
   maxKl,
+  comparison,
 }: {
   bench: Workbench
   prompt: PromptView
   index: number
   maxKl: number
+  /** A, B and A + B on this prompt: what the interaction is read from. */
+  comparison: PromptComparison | null
 }) {
   const { shown } = prompt
   const slow = useSlow(shown.stale || shown.pending)
@@ -54,8 +58,8 @@ export function ShiftColumn({
           {said && <Say said={said} />}
           <ShiftTable
             name={prompt.name}
-            rows={rowsOf(prompt)}
-            interaction={prompt.parts !== null}
+            rows={rowsOf(prompt, comparison)}
+            interaction={bench.condition === 'ab'}
             sort={bench.search.sort}
             dir={bench.search.dir}
             onSort={(sort, dir) => bench.set({ sort, dir }, { replace: true })}
@@ -69,7 +73,7 @@ export function ShiftColumn({
           <KLStrip
             label={`KL by position of ${prompt.name}; choose the position to look at`}
             tokens={result.tokens.map((one) => one.piece)}
-            kl={result.tokens.map((_, position) => shiftAt(result, position)?.kl ?? 0)}
+            kl={result.kl}
             max={Math.max(maxKl, 1e-2)}
             chosen={prompt.position}
             onChoose={(position) => bench.setPosition(index, position)}
@@ -85,17 +89,16 @@ export function ShiftColumn({
   )
 }
 
-function rowsOf(prompt: PromptView): TableRow[] {
+function rowsOf(prompt: PromptView, comparison: PromptComparison | null): TableRow[] {
   const shift = prompt.shown.data && shiftAt(prompt.shown.data, prompt.position)
   if (!shift) return []
-  const find = (which: 'a' | 'b', id: number) => {
-    const part = prompt.parts?.[which].data
-    const there = part && shiftAt(part, prompt.position)
-    return there ? shiftRows(there).find((row) => row.token_id === id) : undefined
+  const find = (which: 'A' | 'B', id: number) => {
+    const there = comparison?.conditions.find((result) => result.condition === which)?.positions[0]
+    return there && shiftRows(there).find((row) => row.token_id === id)
   }
   return shiftRows(shift).map((row) => ({
     ...row,
-    interaction: interaction(row, find('a', row.token_id), find('b', row.token_id)),
+    interaction: interaction(row, find('A', row.token_id), find('B', row.token_id)),
   }))
 }
 

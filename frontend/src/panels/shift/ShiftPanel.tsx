@@ -1,16 +1,16 @@
 /** Output shift: all prompts side by side under one condition, because selectivity is the claim. */
 import { useInfiniteQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
-import { useState } from 'react'
 import { queries } from '@/api/queries'
-import { visible } from '@/api/words'
+import type { PromptComparison } from '@/api/types'
 import { DifferenceLegend } from '@/charts/Bars'
+import { type Compared, useComparison } from '@/state/useComparison'
 import type { Workbench } from '@/state/useWorkbench'
 import type { Condition } from '@/state/workbench'
-import { Button, Seg } from '@/ui/controls'
-import { Icon } from '@/ui/Icon'
-import { Panel, Popover } from '@/ui/surfaces'
+import { Seg } from '@/ui/controls'
+import { Panel } from '@/ui/surfaces'
 import { ShiftColumn } from './ShiftColumn'
+import { Watch } from './Watch'
 
 const WORDS: Record<Condition, string> = { none: 'none', a: 'A', b: 'B', ab: 'A + B' }
 
@@ -22,6 +22,7 @@ export function ShiftPanel({ bench }: { bench: Workbench }) {
     b: baskets.b.length === 0,
     ab: baskets.a.length === 0 || baskets.b.length === 0,
   }
+  const compared = useComparison(bench)
   const maxKl = Math.max(0, ...bench.prompts.map((prompt) => prompt.shown.data?.max_kl ?? 0))
   return (
     <Panel
@@ -47,80 +48,24 @@ export function ShiftPanel({ bench }: { bench: Workbench }) {
       {!bench.ready && bench.prompts.every((prompt) => !prompt.shown.data) && <Waiting id={bench.id} />}
       <div className={`columns n${Math.min(bench.prompts.length, 2)}`}>
         {bench.prompts.map((prompt, i) => (
-          <ShiftColumn key={i} bench={bench} prompt={prompt} index={i} maxKl={maxKl} />
+          <ShiftColumn
+            key={i}
+            bench={bench}
+            prompt={prompt}
+            index={i}
+            maxKl={maxKl}
+            comparison={comparisonOf(compared, i)}
+          />
         ))}
       </div>
     </Panel>
   )
 }
 
-/** Tokens that stay in the tables wherever they rank. */
-function Watch({ bench }: { bench: Workbench }) {
-  const [text, setText] = useState('')
-  const put = (tokens: string[]) => bench.set({ w: tokens.length === 0 ? [''] : tokens })
-  const add = () => {
-    if (text !== '' && !bench.watch.includes(text)) put([...bench.watch, text])
-    setText('')
-  }
-  return (
-    <Popover
-      label="Watched tokens"
-      trigger={
-        <Button size="small">
-          <Icon name="eye" /> Watching {bench.watch.length}
-        </Button>
-      }
-    >
-      <div className="watch">
-        <p className="field-label">Watched tokens</p>
-        <p className="small soft">
-          They stay in the tables whatever their rank. A leading space is part of a token: most words have
-          one.
-        </p>
-        <ul className="chips">
-          {bench.watch.map((token) => (
-            <li key={token}>
-              <Button
-                size="small"
-                aria-label={`Stop watching ${visible(token)}`}
-                onClick={() => put(bench.watch.filter((other) => other !== token))}
-              >
-                <span className="mono">{visible(token)}</span> <Icon name="close" />
-              </Button>
-            </li>
-          ))}
-        </ul>
-        <form
-          className="editor-line"
-          onSubmit={(event) => {
-            event.preventDefault()
-            add()
-          }}
-        >
-          <input
-            className="input mono"
-            aria-label="Token to watch"
-            placeholder=" tennis"
-            value={text}
-            onChange={(event) => setText(event.target.value)}
-          />
-          <Button type="submit" disabled={text === ''}>
-            Watch
-          </Button>
-        </form>
-        {text !== '' && (
-          <p className="small soft">
-            as typed: <span className="mono">{visible(text)}</span>
-          </p>
-        )}
-        {bench.search.w && (
-          <button type="button" className="link-btn small" onClick={() => bench.set({ w: undefined })}>
-            Back to the run’s own answers
-          </button>
-        )}
-      </div>
-    </Popover>
-  )
+/** The conditions of one prompt, where the comparison holds it and is not older than what is asked. */
+function comparisonOf(compared: Compared, prompt: number): PromptComparison | null {
+  if (compared.answer.stale) return null
+  return compared.answer.data?.prompts[compared.asked.findIndex((one) => one.prompt === prompt)] ?? null
 }
 
 /** While the weights are on their way: what was recorded before can be read already. */

@@ -1,0 +1,99 @@
+/** Every condition on every prompt, from one request. */
+import { useQuery } from '@tanstack/react-query'
+import { queries } from '@/api/queries'
+import type { Comparison, ComparisonRequest, OutputShift } from '@/api/types'
+import { expandBasket } from './basket'
+import type { Asked } from './compare'
+import { promptBody } from './prompts'
+import { shiftAt, subjectOf } from './shift'
+import { type Live, live, type PromptView, type Workbench } from './useWorkbench'
+import { TOP_K } from './workbench'
+
+const MAX_WATCH = 32
+
+export interface TokenRef {
+  ref: string | number
+  name: string
+}
+
+/** The token a prompt is about, as far as its output is known. */
+export function subjectOfPrompt(prompt: PromptView): OutputShift | null {
+  const shift = prompt.shown.data && shiftAt(prompt.shown.data, prompt.position)
+  return shift ? subjectOf(shift, prompt.answer) : null
+}
+
+/** The two tokens whose logits are compared: those of the address, else what the first two prompts are about. */
+export function contrastOf(bench: Workbench): [TokenRef, TokenRef] | null {
+  const chosen = bench.search.d
+  if (chosen?.[0] && chosen[1]) return [one(chosen[0]), one(chosen[1])]
+  const found = new Map<number, string>()
+  for (const prompt of bench.prompts) {
+    const subject = subjectOfPrompt(prompt)
+    if (subject) found.set(subject.token_id, subject.token)
+  }
+  const [first, second] = [...found].map(([ref, name]): TokenRef => ({ ref, name }))
+  return first && second ? [first, second] : null
+}
+
+const one = (text: string): TokenRef => ({ ref: text, name: text })
+
+export interface Compared {
+  answer: Live<Comparison>
+  /** In the order of the answer's prompts. */
+  asked: Asked[]
+  /** Prompts of the page that have no place in it, because they have no output. */
+  missing: number[]
+  wanted: boolean
+  contrast: [TokenRef, TokenRef] | null
+}
+
+/**
+ * Asked once every prompt shows its own output, which goes first; a prompt that has none is left out. The same request
+ * from two places on a page is one.
+ */
+export function useComparison(bench: Workbench): Compared {
+  const { baskets, prompts } = bench
+  const wanted = baskets.a.length + baskets.b.length > 0
+  const settled = prompts.every((prompt) => !prompt.shown.pending && !prompt.shown.stale)
+  const asked: Asked[] = []
+  const missing: number[] = []
+  prompts.forEach((prompt, i) => {
+    const subject = subjectOfPrompt(prompt)
+    if (subject) asked.push({ prompt: i, tokenId: subject.token_id })
+    else missing.push(i)
+  })
+  const contrast = contrastOf(bench)
+  const longest = Math.max(0, ...prompts.map((prompt) => prompt.tokens.length))
+  const basket = (which: 'a' | 'b') => ({
+    components: expandBasket(baskets[which], bench.groupsByName, longest).components,
+  })
+  const [a, b] = [basket('a'), basket('b')]
+  const body: Partial<ComparisonRequest> = {
+    prompts: asked.map(({ prompt }) => promptBody(prompts[prompt]?.spec ?? { text: '', bos: false })),
+    a,
+    b,
+    conditions: [
+      'none',
+      ...(a.components.length > 0 ? (['A'] as const) : []),
+      ...(b.components.length > 0 ? (['B'] as const) : []),
+      ...(a.components.length > 0 && b.components.length > 0 ? (['A+B'] as const) : []),
+    ],
+    mode: bench.mode,
+    remainder: bench.remainder,
+    top_k: bench.search.k ?? TOP_K,
+    watch: [
+      ...new Set([
+        ...asked.map(({ tokenId }) => tokenId),
+        ...(contrast?.map(({ ref }) => ref) ?? []),
+        ...bench.watch,
+      ]),
+    ].slice(0, MAX_WATCH),
+    at: asked.map(({ prompt }) => prompts[prompt]?.position ?? -1),
+  }
+  const query = useQuery({
+    ...queries.comparison(bench.id, body),
+    enabled: wanted && settled && bench.ready && bench.known && asked.length > 0,
+  })
+  const answer = live<Comparison>(query)
+  return { answer: { ...answer, stale: answer.stale || !settled }, asked, missing, wanted, contrast }
+}
