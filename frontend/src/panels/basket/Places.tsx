@@ -34,7 +34,7 @@ export function Places(props: {
       : [...now, position].sort((a, b) => a - b)
     put(next.length === 0 ? null : next, null)
   }
-  const pressed = (i: number) => (chosen ? chosen.includes(i) : start !== null ? i >= start : true)
+  const pressed = (i: number) => (chosen ? chosen.includes(i) : start !== null && i >= start)
   const beyond = (chosen ?? []).filter((position) => position > last)
   return (
     <Popover
@@ -57,21 +57,19 @@ export function Places(props: {
           ]}
           onChange={choose}
         />
-        {how !== 'all' && (
-          <div className="chips places">
-            {tokens.map((token, i) => (
-              <Button
-                key={i}
-                size="small"
-                kind={pressed(i) ? 'primary' : 'plain'}
-                aria-pressed={pressed(i)}
-                onClick={() => (how === 'from' ? put(null, i === 0 ? null : i) : toggle(i))}
-              >
-                <small>{i}</small> <span className="mono">{visible(token.piece)}</span>
-              </Button>
-            ))}
-          </div>
-        )}
+        <div className="chips places">
+          {tokens.map((token, i) => (
+            <Button
+              key={i}
+              size="small"
+              kind={pressed(i) ? 'primary' : 'plain'}
+              aria-pressed={pressed(i)}
+              onClick={() => (how === 'from' ? put(null, i === 0 ? null : i) : toggle(i))}
+            >
+              <small>{i}</small> <span className="mono">{visible(token.piece)}</span>
+            </Button>
+          ))}
+        </div>
         {beyond.length > 0 && (
           <p className="small soft">
             {beyond.join(', ')}: past the end of this prompt; {beyond.length === 1 ? 'it acts' : 'they act'}{' '}
