@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
-from workers.spd.artifact import MANIFEST, Artifact, ArtifactError, read_artifact
+from workers.spd.artifact import MANIFEST, Artifact, ArtifactError, put_in_place, read_artifact
 
 MOST_FILES = 1_000
 MOST_BYTES = 20 * 2**30
@@ -42,9 +42,7 @@ def bring_in(source: Path, artifacts: Path, *, replace: bool) -> Artifact:
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / name, copy / name)
         _read(copy)
-        if final.exists():
-            os.replace(final, Path(scratch) / "replaced")
-        os.replace(copy, final)
+        put_in_place(copy, final)
     return _read(final)
 
 

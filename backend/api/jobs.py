@@ -50,6 +50,18 @@ def cancel_job(id: JobId, jobs: JobsDep) -> Job:
     return jobs.cancel(id)
 
 
+@router.post("/{id}/resume", status_code=201)
+def resume_job(id: JobId, jobs: JobsDep) -> Job:
+    """Go on with the checkpoint of a job that failed (`resumable`): a new job of the same name."""
+    return jobs.resume(id)
+
+
+@router.post("/{id}/discard")
+def discard_job(id: JobId, jobs: JobsDep) -> Job:
+    """Throw away the checkpoint that a failed job kept."""
+    return jobs.discard(id)
+
+
 @router.get(
     "/{id}/events",
     response_class=StreamingResponse,

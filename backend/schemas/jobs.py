@@ -69,6 +69,9 @@ class Job(Wire):
     started_at: datetime | None
     finished_at: datetime | None
     error: str | None = Field(description="why it failed and what to do, a plain sentence")
+    resumable: bool = Field(
+        default=False, description="failed, and its checkpoint is kept: it can be resumed or thrown away"
+    )
     decomposition: str | None = Field(description="slug, once it is stored")
     worker: str | None = Field(default=None, description="the worker that runs it, as in GET /api/health")
     resumed: int = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from backend.db.session import Database
@@ -19,6 +20,9 @@ from backend.services.prompts import Prompts
 from backend.services.sweeps import Sweeps
 from backend.settings import Settings
 from workers.jobs.limits import Limits
+from workers.spd.artifact import recover
+
+log = logging.getLogger("unweave")
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,20 @@ class Services:
         Raises DatabaseError where the database cannot be used; anything else that is broken is only warned of.
         """
         self.settings.artifacts.mkdir(parents=True, exist_ok=True)
+        self._recover()
         self.database.migrate()
         self.catalogue.refresh()
         self.findings.seed(self.settings.featured)
         if self.settings.load_engines:
             for entry in self.catalogue.entries():
                 self.engines.want(entry, first=False)
+
+    def _recover(self) -> None:
+        try:
+            for name in recover(self.settings.artifacts):
+                log.warning("brought back “%s”, whose replacement was interrupted", name)
+        except OSError as error:
+            log.warning("an interrupted replacement could not be undone: %s", error)
 
     def close(self) -> None:
         """Give back threads and connections."""

@@ -21,7 +21,14 @@ from backend.schemas.jobs import CurvePoint, Job, JobRequest, Preset
 from backend.settings import Settings
 from workers.jobs.limits import Limits
 from workers.jobs.progress import Point
-from workers.jobs.queue import JobQueue, JobRecord, NameTakenError, QueueFullError, UnknownJobError
+from workers.jobs.queue import (
+    JobQueue,
+    JobRecord,
+    NameTakenError,
+    NotKeptError,
+    QueueFullError,
+    UnknownJobError,
+)
 from workers.spd.artifact import MANIFEST
 from workers.spd.config import (
     ConfigError,
@@ -111,6 +118,26 @@ class JobService:
         """Cancel a job; what it made so far is removed. One that has ended stays as it is. Raises ApiError 404."""
         try:
             return self._views([self.queue.cancel(id)], self.queue.curve(id))[0]
+        except UnknownJobError as error:
+            raise not_found("unknown_job", str(error), id=id) from None
+
+    def resume(self, id: str) -> Job:
+        """A new job that goes on with the checkpoint of one that failed. Raises ApiError 404, 409 or 429."""
+        try:
+            return self._views([self.queue.resume(id)], self.queue.curve(id))[0]
+        except UnknownJobError as error:
+            raise not_found("unknown_job", str(error), id=id) from None
+        except NotKeptError as error:
+            raise ApiError(409, "not_resumable", str(error)) from None
+        except NameTakenError as error:
+            raise ApiError(409, "name_taken", str(error), {"suggestion": error.suggestion}) from None
+        except QueueFullError as error:
+            raise ApiError(429, "queue_full", str(error), retry_after=error.retry_after) from None
+
+    def discard(self, id: str) -> Job:
+        """Throw away what a failed job kept. Raises ApiError 404."""
+        try:
+            return self._views([self.queue.discard(id)], self.queue.curve(id))[0]
         except UnknownJobError as error:
             raise not_found("unknown_job", str(error), id=id) from None
 
@@ -227,6 +254,7 @@ def _job(record: JobRecord, curve: list[Point] | None, present: set[str]) -> Job
         started_at=_when(row.started_at) if row is not None else None,
         finished_at=_when(record.finished_at) if record.finished_at is not None else None,
         error=record.error,
+        resumable=record.resumable,
         decomposition=record.decomposition,
         worker=record.executor if running else None,
         resumed=row.resumed if row is not None else 0,

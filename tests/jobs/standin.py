@@ -22,6 +22,10 @@ class Stopped(Exception):
     """The run stopped because `stop()` said so."""
 
 
+class DivergedError(ArithmeticError):
+    """As the real one."""
+
+
 class TargetError(Exception):
     """As the real one: a plain sentence."""
 
@@ -62,7 +66,7 @@ def decompose(
         report(RunProgress("train", step, config.steps, step / config.steps, 10.0, 1.0, {"kl": 1 / step}))
         if step % config.checkpoint_every == 0:
             write_json(state, {"step": step})
-        if step == int(wishes.get("at", 1)):
+        if step == int(wishes.get("at", 1)) and not first:
             _misbehave(wishes.get("raise"))
     (work / "metrics.jsonl").write_text(json.dumps({"step": config.steps, "first": first}) + "\n")
     for stage in ("harvest", "evidence", "store"):
@@ -91,6 +95,8 @@ def _misbehave(kind: str | None) -> None:
             raise TargetError("The weights cannot be fetched: there is no network.")
         case "disk":
             raise OSError(errno.ENOSPC, "No space left on device")
+        case "diverged":
+            raise DivergedError("The training diverged at step 15.")
         case "memory":
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: not enough memory")
         case "bug":

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.conftest import Workers, config_of, has_ended, has_trained, url_of, wait_for, workers_in
-from workers.jobs.queue import JobQueue
+from workers.jobs.queue import JobQueue, NameTakenError, NotKeptError
 from workers.spd.artifact import read_artifact
 
 pytestmark = pytest.mark.slow
@@ -90,6 +90,47 @@ def test_a_failed_job_says_why_in_a_sentence_and_keeps_the_trace_in_its_log(
     folder = shared.home / "jobs" / job.id
     assert "Traceback" in (folder / "job.log").read_text(encoding="utf-8")
     assert sorted(path.name for path in folder.iterdir()) == ["job.log", "lock"]
+
+
+def test_a_job_that_meets_a_full_disk_keeps_its_checkpoint_and_is_resumed_from_it(shared: JobQueue) -> None:
+    full = config_of("full", steps=40, wishes="raise=disk at=25 sleep=0.01")
+    job = shared.enqueue(full, preset=None, name=None)
+    failed = wait_for(shared, job.id, has_ended)
+    assert failed.error is not None
+    assert "Free some space in Unweave's home folder and resume the job." in failed.error
+    assert "Its work up to the last checkpoint is kept." in failed.error
+    assert failed.resumable
+    time.sleep(2.5)  # the worker's maintenance looks in between
+    assert (shared.home / "jobs" / job.id / "full.partial" / "checkpoint" / "state.json").is_file()
+    again = shared.resume(job.id)
+    assert (again.name, again.steps) == ("full", 40)
+    with pytest.raises((NotKeptError, NameTakenError)):
+        shared.resume(job.id)
+    done = wait_for(shared, again.id, has_ended)
+    assert (done.state, done.decomposition) == ("done", "full"), done.error
+    metrics = json.loads((shared.home / "artifacts" / "full" / "metrics.jsonl").read_text())
+    assert metrics["first"] == 20, "the last checkpoint before the disk was full"
+    assert done.progress is not None
+    assert done.progress.resumed == 1
+    steps = [point.step for point in shared.curve(again.id)]
+    assert steps == list(range(1, 41)), "the curve goes on where it was"
+    assert not shared.get(job.id).resumable
+    with pytest.raises(NotKeptError, match="left no checkpoint"):
+        shared.resume(job.id)
+
+
+def test_what_a_failed_job_kept_can_be_thrown_away(shared: JobQueue) -> None:
+    job = shared.enqueue(config_of("thrown", steps=40, wishes="raise=disk at=15"), preset=None, name=None)
+    assert wait_for(shared, job.id, has_ended).resumable
+    assert not shared.discard(job.id).resumable
+    assert sorted(path.name for path in (shared.home / "jobs" / job.id).iterdir()) == ["job.log", "lock"]
+
+
+def test_a_run_that_diverged_keeps_nothing_because_it_would_diverge_again(shared: JobQueue) -> None:
+    job = shared.enqueue(config_of("apart", steps=40, wishes="raise=diverged at=15"), preset=None, name=None)
+    failed = wait_for(shared, job.id, has_ended)
+    assert failed.error == "The training diverged at step 15."
+    assert not failed.resumable
 
 
 def test_a_name_taken_from_outside_while_the_job_ran_costs_no_result(shared: JobQueue) -> None:

@@ -8,7 +8,20 @@ from pathlib import Path
 import pytest
 
 from tests.factories import hand_artifact
-from workers.spd.artifact import ArtifactError, is_full, read_artifact, seal, write_json
+from workers.spd.artifact import (
+    FORMAT,
+    ArtifactError,
+    HarvestColumns,
+    HarvestGroup,
+    HarvestPrompt,
+    Manifest,
+    TargetCard,
+    is_full,
+    read_artifact,
+    recover,
+    seal,
+    write_json,
+)
 
 
 @pytest.fixture
@@ -148,3 +161,62 @@ def test_json_without_a_number_is_refused_and_the_old_file_stays(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "a.json", {"x": float("nan")})
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
+
+
+# What a stored file must hold, by format. A field that becomes required makes every older artefact unreadable: give it
+# a default, or raise FORMAT and say in the CHANGELOG what to do; then this table is written anew.
+REQUIRED = {
+    1: {
+        Manifest: "config created_at device dtype faithfulness_by_site files l0_by_site metrics sites target "
+        "training_seconds versions",
+        TargetCard: "model source weights_hash",
+        HarvestColumns: "alive density effect index label max_ci mean_ci reads site top_token top_tokens write_norm "
+        "writes",
+        HarvestPrompt: "answer answer_probability bos ci component fact inner_activation pieces position site split "
+        "text token_ids",
+        HarvestGroup: "components name token why",
+    }
+}
+
+
+@pytest.mark.parametrize("shape", REQUIRED[1])
+def test_no_field_becomes_required_without_a_new_format(shape):
+    required = {name for name, field in shape.model_fields.items() if field.is_required()}
+    assert required == set(REQUIRED[FORMAT][shape].split())
+
+
+def test_an_artefact_of_another_version_says_which_file_and_what_to_do(stored):
+    path = stored.path / "harvest/components.json"
+    columns = json.loads(path.read_text())
+    del columns["writes"]
+    path.write_text(json.dumps(columns))
+    with pytest.raises(
+        ArtifactError, match=r"lacks “writes”, so it comes from an older version.*unweave decompose"
+    ):
+        _ = read_artifact(stored.path, verify=False).columns
+    path.write_text(json.dumps({**columns, "writes": [], "halo": []}))
+    with pytest.raises(ArtifactError, match=r"has “halo”, which this version does not know. Upgrade"):
+        _ = read_artifact(stored.path, verify=False).columns
+    edit_manifest(stored.path, format=FORMAT + 1)
+    with pytest.raises(ArtifactError, match="Upgrade Unweave to open it"):
+        read_artifact(stored.path)
+
+
+def test_a_kill_between_the_two_renames_of_a_replacement_loses_nothing(tmp_path, monkeypatch):
+    first = hand_artifact(tmp_path)
+    real = os.replace
+
+    def killed(source, target):
+        if str(source).endswith(".partial"):
+            raise KeyboardInterrupt
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        hand_artifact(tmp_path, description="another")
+    monkeypatch.undo()
+    assert not first.path.exists()
+    assert recover(tmp_path) == [], "what was set aside this moment may belong to a run that goes on"
+    assert recover(tmp_path, older_than=0) == ["tiny"]
+    assert read_artifact(first.path).hash == first.hash
+    assert recover(tmp_path, older_than=0) == []

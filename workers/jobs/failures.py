@@ -23,6 +23,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and ("not enough memory" in text or "out of memory" in text)
 
 
+def is_final(error: BaseException) -> bool:
+    """Whether the same run would fail the same way again, whatever room or memory it is given."""
+    names = ("DivergedError", "CheckpointError")  # by name: theirs would import torch
+    return any(isinstance(cause, ConfigError) or type(cause).__name__ in names for cause in chain(error))
+
+
 def chain(error: BaseException) -> list[BaseException]:
     """The error and what led to it, outermost first."""
     found: list[BaseException] = []
@@ -33,11 +39,12 @@ def chain(error: BaseException) -> list[BaseException]:
     return found
 
 
-def sentence(error: BaseException, *, job_id: str, device: str, home: Path) -> str:
+def sentence(error: BaseException, *, job_id: str, device: str, home: Path, kept: bool = False) -> str:
     """What happened and what to do, in words for whoever started the job; no path outside `home` is named."""
+    again = "resume the job" if kept else "start the job again"
     for cause in chain(error):
         if is_full(cause):
-            return "The disk is full. Free some space in Unweave's home folder and start the job again."
+            return f"The disk is full. Free some space in Unweave's home folder and {again}."
         if is_out_of_memory(cause):
             return (
                 f"There was not enough memory on {device}. Start the job again with a smaller “C”, fewer “sites”, "
@@ -52,7 +59,9 @@ def sentence(error: BaseException, *, job_id: str, device: str, home: Path) -> s
     if type(error).__name__ == "CheckpointError":
         return "The job's checkpoint is damaged, so it cannot go on. Start the job again."
     if isinstance(error, PermissionError):
-        return "A file in Unweave's home folder may not be written. Check who owns that folder, then start again."
+        return (
+            f"A file in Unweave's home folder may not be written. Check who owns that folder, then {again}."
+        )
     return (
         f"The job stopped on an unexpected error ({type(error).__name__}). "
         f"The log on the server, jobs/{job_id}/job.log in Unweave's home folder, has the details."

@@ -64,7 +64,7 @@ class ProgressStore:
         values = {
             "job_id": job_id, "stage": STAGES[0], "step": 0, "steps": steps, "fraction": 0.0, "rate": None,
             "remaining_seconds": None, "message": "Starting.", "furthest_stage": 0, "furthest_step": 0, "attempts": 1,
-            "resumed": 0, "crashes": 0, "left_cleanly": False, "started_at": now, "updated_at": now,
+            "resumed": int(from_checkpoint), "crashes": 0, "left_cleanly": False, "started_at": now, "updated_at": now,
         }  # fmt: skip
         with self._engine.begin() as connection:
             if before is None:
@@ -121,6 +121,15 @@ class ProgressStore:
             connection.execute(
                 progress_table.update().where(progress_table.c.job_id == job_id).values(left_cleanly=True)
             )
+
+    def take_curve(self, before: str, job_id: str) -> None:
+        """Give the curve of a job that ended to the one that goes on with its work."""
+        mine = points_table.c.job_id
+        with self._engine.begin() as connection:
+            connection.execute(points_table.delete().where(mine == job_id))
+            columns = [sa.literal(job_id), points_table.c.step, points_table.c.figures]
+            query = sa.select(*columns).where(mine == before)
+            connection.execute(points_table.insert().from_select(["job_id", "step", "figures"], query))
 
     def rows(self, job_ids: Iterable[str]) -> dict[str, ProgressRow]:
         """The rows of these jobs, by id; jobs that never started have none."""

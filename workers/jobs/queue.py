@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import threading
 import time
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from workers.jobs.heartbeat import Worker, read_workers
 from workers.jobs.limits import Limits
 from workers.jobs.names import SHIPPED, suffixed, taken_names
 from workers.jobs.progress import Point, ProgressRow, ProgressStore
-from workers.spd.config import DecomposeConfig
+from workers.jobs.runner import CONTINUES, has_checkpoint
+from workers.spd.config import DecomposeConfig, parse_config
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
@@ -52,6 +54,20 @@ class NameTakenError(Exception):
         self.suggestion = suggestion
 
 
+class NotKeptError(Exception):
+    """The job left nothing that could be gone on from."""
+
+    def __init__(self, job_id: str, state: State) -> None:
+        said = {
+            "queued": "It waits in the queue.",
+            "running": "It still runs.",
+            "done": "It is done.",
+            "failed": "It left no checkpoint; start it again.",
+            "cancelled": "It was cancelled, and its work removed; start it again.",
+        }
+        super().__init__(f"The job “{job_id}” cannot be resumed. {said[state]}")
+
+
 class UnknownJobError(Exception):
     """There is no job of that id."""
 
@@ -72,6 +88,7 @@ class JobRecord:
     decomposition: str | None
     executor: str | None
     progress: ProgressRow | None
+    resumable: bool = False
 
 
 class JobQueue:
@@ -125,11 +142,7 @@ class JobQueue:
         client, _ = self._open()
         self._must_be_writable()
         with self._enqueueing:
-            waiting = client.list_workflows(
-                name=database.WORKFLOW, status=_WAITING, load_input=False, load_output=False
-            )
-            if len(waiting) >= self.limits.queued:
-                raise QueueFullError(self.limits.queued, self._retry_after())
+            self._must_have_room(client)
             taken = taken_names(self.home / "artifacts", self._shipped)
             wish, number = name or config.name, 1
             while True:
@@ -140,6 +153,44 @@ class JobQueue:
                 if name is not None:
                     raise NameTakenError(name, self._suggest(client, name, taken))
                 number += 1
+
+    def resume(self, job_id: str) -> JobRecord:
+        """Put a new job in the queue that goes on with the work of one that failed, under the same name.
+
+        Raises UnknownJobError, NotKeptError, QueueFullError, NameTakenError where the name is taken by now, and OSError
+        where the disk is still full.
+        """
+        client, _ = self._open()
+        record = self.get(job_id)
+        if not record.resumable:
+            raise NotKeptError(job_id, record.state)
+        self._must_be_writable()
+        [status] = client.list_workflows(name=database.WORKFLOW, workflow_ids=[job_id])
+        config = parse_config((status.input or {"args": ()})["args"][0])
+        with self._enqueueing:
+            self._must_have_room(client)
+            taken = taken_names(self.home / "artifacts", self._shipped)
+            new = None
+            if record.name not in taken:
+                new = self._try(client, config, record.name, record.preset, continues=job_id)
+            if new is None:
+                raise NameTakenError(record.name, self._suggest(client, record.name, taken))
+        return self.get(new)
+
+    def discard(self, job_id: str) -> JobRecord:
+        """Throw away what a failed job kept. Raises UnknownJobError, and OSError where it cannot be removed."""
+        if self.get(job_id).state == "failed":
+            for path in (self.home / "jobs" / job_id).iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+        return self.get(job_id)
+
+    def _must_have_room(self, client: DBOSClient) -> None:
+        waiting = client.list_workflows(
+            name=database.WORKFLOW, status=_WAITING, load_input=False, load_output=False
+        )
+        if len(waiting) >= self.limits.queued:
+            raise QueueFullError(self.limits.queued, self._retry_after())
 
     def _must_be_writable(self) -> None:
         """Raise OperationalError where another program keeps SQLite locked: DBOS would wait for it for ever."""
@@ -153,9 +204,20 @@ class JobQueue:
             finally:
                 connection.exec_driver_sql(f"PRAGMA busy_timeout={database.BUSY_MS}")
 
-    def _try(self, client: DBOSClient, config: DecomposeConfig, slug: str, preset: str | None) -> str | None:
+    def _try(
+        self,
+        client: DBOSClient,
+        config: DecomposeConfig,
+        slug: str,
+        preset: str | None,
+        continues: str | None = None,
+    ) -> str | None:
         """Enqueue under a slug; None where a live job has it. DBOS's deduplication id keeps the slug for the job."""
         job_id = f"{slug}-{secrets.token_hex(4)}"
+        folder = self.home / "jobs" / job_id
+        if continues is not None:  # before the job can start: its worker reads it
+            folder.mkdir(parents=True)
+            (folder / CONTINUES).write_text(continues, encoding="utf-8")
         data = config.model_copy(update={"name": slug}).model_dump(mode="json")
         try:
             client.enqueue(
@@ -175,6 +237,8 @@ class JobQueue:
                 data,
             )
         except dbos_error.DBOSQueueDeduplicatedError:
+            if continues is not None:
+                shutil.rmtree(folder, ignore_errors=True)
             return None
         return job_id
 
@@ -249,8 +313,15 @@ class JobQueue:
             )
             waiting.sort(key=lambda status: (status.priority or 0, _created(status)))
             places = {status.workflow_id: place for place, status in enumerate(waiting)}
+        jobs = self.home / "jobs"
         return [
-            _record(status, rows.get(status.workflow_id), places.get(status.workflow_id)) for status in found
+            _record(
+                status,
+                rows.get(status.workflow_id),
+                places.get(status.workflow_id),
+                kept=has_checkpoint(jobs / status.workflow_id),
+            )
+            for status in found
         ]
 
 
@@ -266,7 +337,7 @@ def _finished(status: WorkflowStatus, row: ProgressRow | None) -> float | None:
     return max(status.completed_at / 1000, _created(status), row.updated_at if row is not None else 0.0)
 
 
-def _record(status: WorkflowStatus, row: ProgressRow | None, place: int | None) -> JobRecord:
+def _record(status: WorkflowStatus, row: ProgressRow | None, place: int | None, *, kept: bool) -> JobRecord:
     about: dict[str, Any] = status.attributes or {}
     state = _STATES[status.status]
     return JobRecord(
@@ -282,4 +353,5 @@ def _record(status: WorkflowStatus, row: ProgressRow | None, place: int | None) 
         decomposition=status.output if state == "done" else None,
         executor=status.executor_id,
         progress=row,
+        resumable=state == "failed" and kept,
     )

@@ -6,6 +6,9 @@
     home/jobs/<id>/<slug>/           the finished artefact, for the moment before it is published
     home/artifacts/<slug>/           published: one rename, so the gallery never sees half of it
 
+A job that failed for want of something (disk, memory, weights) keeps its checkpoint, and another job can go on from it:
+its folder then holds `continues`, a file with the id of the job whose work it takes over.
+
 Every method can be run again after a crash in any place.
 """
 
@@ -23,7 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from workers.jobs.failures import JobError, sentence
+from workers.jobs.failures import JobError, is_final, sentence
 from workers.jobs.monitor import Monitor, Why
 from workers.jobs.names import SHIPPED, taken_names
 from workers.jobs.progress import ProgressStore
@@ -35,6 +38,13 @@ if TYPE_CHECKING:
 
 MAX_CRASHES = 3
 LOCK_SECONDS = 30.0
+CONTINUES = "continues"
+KEPT = "Its work up to the last checkpoint is kept."
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a job's folder holds work that can be gone on from: a checkpoint, or a run that only has to be stored."""
+    return any(folder.glob("*.partial/checkpoint*/state.json")) or any(folder.glob(f"*/{MANIFEST}"))
 
 
 class RunStoppedError(Exception):
@@ -93,12 +103,24 @@ class JobRunner:
             raise
         except Exception as error:
             self._note(job_id, "failed\n" + traceback.format_exc())
+            kept = not is_final(error) and has_checkpoint(folder)
+            said = sentence(error, job_id=job_id, device=self.device, home=self.home, kept=kept)
+            raise self._given_up(job_id, said, kept=kept) from None
+
+    def _given_up(self, job_id: str, said: str, *, kept: bool) -> JobError:
+        """The error that ends a job. Its checkpoint stays where going on from it can help."""
+        if kept:
+            return JobError(f"{said} {KEPT}")
+        with contextlib.suppress(
+            OSError
+        ):  # what cannot be removed now is removed by the worker's maintenance
             self.clear(job_id)
-            raise JobError(sentence(error, job_id=job_id, device=self.device, home=self.home)) from None
+        return JobError(said)
 
     def _run(
         self, job_id: str, folder: Path, config: DecomposeConfig, wanted: Callable[[], Why | None]
     ) -> str:
+        self._take_over(job_id, folder)
         out = folder / config.name
         if (out / MANIFEST).is_file():
             return read_artifact(out).hash
@@ -109,11 +131,11 @@ class JobRunner:
         self._note(job_id, f"attempt {row.attempts}, process {os.getpid()}, {self.device}")
         if row.crashes >= MAX_CRASHES:
             self._note(job_id, f"given up after {row.crashes} crashes at stage {row.stage}, step {row.step}")
-            self.clear(job_id)
-            raise JobError(
+            said = (
                 f"The worker died {row.crashes} times in a row at the same point of this job (stage “{row.stage}”), "
                 "most likely for lack of memory. Start it again with a smaller “C”, fewer “sites” or a smaller batch."
             )
+            raise self._given_up(job_id, said, kept=has_checkpoint(folder))
         method = self.method()
         with Monitor(job_id, self.store, wanted, lambda line: self._note(job_id, line)) as monitor:
             try:
@@ -132,6 +154,22 @@ class JobRunner:
                 raise RunStoppedError(monitor.why) from None
         self._note(job_id, "the run is whole")
         return artifact.hash
+
+    def _take_over(self, job_id: str, folder: Path) -> None:
+        """Move the work of the job that this one continues into its own folder, where that was asked for."""
+        try:
+            before = (folder / CONTINUES).read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return
+        old = self.folder(before)
+        if old.parent == folder.parent and old.is_dir():
+            with hold(old / "lock"):
+                for work in [path for path in old.iterdir() if path.is_dir()]:
+                    # Both jobs make a decomposition of the same name, so the folder keeps its own.
+                    os.rename(work, folder / work.name)
+            self.store.take_curve(before, job_id)
+            self._note(job_id, f"goes on with the work of {before}")
+        (folder / CONTINUES).unlink()
 
     def publish(self, job_id: str, name: str, digest: str) -> str:
         """Move the finished artefact into the gallery. Returns the slug it got. Can be repeated.
@@ -153,7 +191,8 @@ class JobRunner:
             os.rename(source, artifacts / slug)
         except OSError as error:
             self._note(job_id, "could not be published\n" + traceback.format_exc())
-            raise JobError(sentence(error, job_id=job_id, device=self.device, home=self.home)) from None
+            said = sentence(error, job_id=job_id, device=self.device, home=self.home, kept=True)
+            raise JobError(said) from None
         self._note(job_id, f"published as {slug}")
         self.clear(job_id)
         return slug

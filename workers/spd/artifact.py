@@ -22,19 +22,24 @@ import hashlib
 import json
 import os
 import shutil
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from workers.spd.config import DecomposeConfig, Source
 
 FORMAT = 1
+OLD = ".old"
 MANIFEST = "manifest.json"
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+REDO = "Make it again with `unweave decompose`, or open it with the version of Unweave that made it."
+T = TypeVar("T")
 Split = Literal["train", "held_out", "bystander"]
 
 
@@ -203,15 +208,15 @@ class Artifact:
 
     @cached_property
     def columns(self) -> HarvestColumns:
-        return HarvestColumns.model_validate(self._json("harvest/components.json"))
+        return self._read(TypeAdapter(HarvestColumns).validate_python, "harvest/components.json")
 
     @cached_property
     def prompts(self) -> list[HarvestPrompt]:
-        return [HarvestPrompt.model_validate(item) for item in self._json("harvest/prompts.json")]
+        return self._read(TypeAdapter(list[HarvestPrompt]).validate_python, "harvest/prompts.json")
 
     @cached_property
     def groups(self) -> list[HarvestGroup]:
-        return [HarvestGroup.model_validate(item) for item in self._json("harvest/groups.json")]
+        return self._read(TypeAdapter(list[HarvestGroup]).validate_python, "harvest/groups.json")
 
     @cached_property
     def curves(self) -> list[dict[str, float | int]]:
@@ -223,12 +228,32 @@ class Artifact:
     def name(self) -> str:
         return self.manifest.config.name
 
+    def _read(self, shaped: Callable[[Any], T], name: str) -> T:
+        """A file of the harvest in its shape. Raises ArtifactError that names what does not fit, and what to do."""
+        try:
+            return shaped(self._json(name))
+        except ValidationError as error:
+            raise _does_not_fit(self.path.name, name, error) from None
+
     def _json(self, name: str) -> Any:
         try:
             return json.loads((self.path / name).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ArtifactError(f"{self.path.name}/{name} cannot be read: {reason}.") from None
+
+
+def _does_not_fit(folder: str, file: str, error: ValidationError) -> ArtifactError:
+    first = error.errors()[0]
+    where = ".".join(str(step) for step in first["loc"])
+    match first["type"]:
+        case "missing":
+            said = f"lacks “{where}”, so it comes from an older version of Unweave. {REDO}"
+        case "extra_forbidden":
+            said = f"has “{where}”, which this version does not know. Upgrade Unweave to open it."
+        case _:
+            said = f"does not fit: {where}: {first['msg']}. {REDO}"
+    return ArtifactError(f"“{folder}” cannot be opened: its {file} {said}")
 
 
 def sha256(path: Path) -> str:
@@ -252,17 +277,15 @@ def read_artifact(path: Path, *, verify: bool = True) -> Artifact:
         raise ArtifactError(f"“{path.name}” has a {MANIFEST} that is not valid JSON.") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         found = data.get("format") if isinstance(data, dict) else None
+        newer = isinstance(found, int) and found > FORMAT
         raise ArtifactError(
-            f"“{path.name}” has artefact format {found!r}; this version of Unweave reads format {FORMAT}."
+            f"“{path.name}” has artefact format {found!r}; this version of Unweave reads format {FORMAT}. "
+            + ("Upgrade Unweave to open it." if newer else REDO)
         )
     try:
         manifest = Manifest.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(step) for step in first["loc"])
-        raise ArtifactError(
-            f"“{path.name}” has a {MANIFEST} that does not fit: {where}: {first['msg']}."
-        ) from None
+        raise _does_not_fit(path.name, MANIFEST, error) from None
     for name, digest in manifest.files.items():
         file = path / name
         if not file.resolve().is_relative_to(path.resolve()):
@@ -284,6 +307,35 @@ def write_json(path: Path, data: Any) -> None:
     os.replace(part, path)
 
 
+def put_in_place(work: Path, final: Path) -> None:
+    """Rename `work` to `final`. What stood there goes last; a kill in between leaves it as `<name>.old`, which
+    `recover` brings back."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    old = final.with_name(final.name + OLD)
+    if final.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(final, old)
+    os.replace(work, final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover(root: Path, *, older_than: float = 10.0) -> list[str]:
+    """Bring back artefacts that were set aside for a replacement which never came (a kill between the two renames).
+
+    Only those set aside more than `older_than` seconds ago: another process may be about to put theirs in place.
+    Returns their names. Raises OSError where a folder cannot be renamed.
+    """
+    found: list[str] = []
+    for old in sorted(root.glob(f"*{OLD}")):
+        final = old.with_name(old.name.removesuffix(OLD))
+        waits = time.time() - old.stat().st_ctime < older_than
+        if final.exists() or waits or not (old / MANIFEST).is_file():
+            continue
+        os.replace(old, final)
+        found.append(final.name)
+    return found
+
+
 def seal(work: Path, manifest: Manifest, final: Path) -> Artifact:
     """Hash what stands in `work` (all but `checkpoint/`), write the manifest, and rename `work` to `final`.
 
@@ -302,15 +354,7 @@ def seal(work: Path, manifest: Manifest, final: Path) -> Artifact:
     part = work / (MANIFEST + ".part")
     part.write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
     os.replace(part, work / MANIFEST)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    if final.exists():
-        old = final.with_name(final.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
-        os.replace(final, old)
-        os.replace(work, final)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        os.replace(work, final)
+    put_in_place(work, final)
     for checkpoint in final.glob("checkpoint*"):
         shutil.rmtree(checkpoint, ignore_errors=True)
     return read_artifact(final)

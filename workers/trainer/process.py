@@ -20,12 +20,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from workers.jobs import database
 from workers.jobs.heartbeat import Heartbeat
 from workers.jobs.progress import ProgressStore
-from workers.jobs.runner import JobRunner, Method
+from workers.jobs.runner import JobRunner, Method, has_checkpoint
 from workers.jobs.workflow import register
 from workers.trainer.rescue import SILENT_SECONDS, Rescue
 from workers.trainer.slots import claim
 
 POLL_SECONDS = 0.5
+FAILED = ("ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 GRACE_SECONDS = 20.0
 MAINTENANCE_SECONDS = 5.0
 NICENESS = 5
@@ -142,7 +143,11 @@ class WorkerProcess:
             rescue.look()
             for job_id in runner.leftovers():
                 status = DBOS.get_workflow_status(job_id)
-                if status is None or status.status not in ("ENQUEUED", "DELAYED", "PENDING"):
+                if status is not None and status.status in ("ENQUEUED", "DELAYED", "PENDING"):
+                    continue
+                # A job that failed keeps its checkpoint until it is resumed or thrown away.
+                failed = status is not None and status.status in FAILED
+                if not (failed and has_checkpoint(runner.folder(job_id))):
                     runner.clear(job_id)
         except (SQLAlchemyError, dbos_error.DBOSException, OSError) as error:
             log.warning("maintenance has to wait: %s", error)
