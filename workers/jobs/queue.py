@@ -166,7 +166,8 @@ class JobQueue:
             raise NotKeptError(job_id, record.state)
         self._must_be_writable()
         [status] = client.list_workflows(name=database.WORKFLOW, workflow_ids=[job_id])
-        config = parse_config((status.input or {"args": ()})["args"][0])
+        given: Any = status.input
+        config = parse_config(given["args"][0])
         with self._enqueueing:
             self._must_have_room(client)
             taken = taken_names(self.home / "artifacts", self._shipped)
