@@ -75,6 +75,8 @@ def hand_artifact(
     components: int = 8,
     sites: Sequence[str] = SITES,
     bos_token_id: int | None = 0,
+    weights: str = "tiny weights",
+    parameters: int = 1_000,
     **config: Any,
 ) -> Artifact:
     """An artefact folder written by hand: numbers that follow from their place, no weights behind it.
@@ -108,9 +110,9 @@ def hand_artifact(
         config=parse_config(tiny_config(name, **config)),
         target=TargetCard(
             source=parse_config(tiny_config()).target,
-            weights_hash=hashlib.sha256(b"tiny weights").hexdigest(),
+            weights_hash=hashlib.sha256(weights.encode()).hexdigest(),
             model=ModelCard(
-                name="Tiny", architecture="LlamaForCausalLM", parameters=1_000, layers=2, d_model=8,
+                name="Tiny", architecture="LlamaForCausalLM", parameters=parameters, layers=2, d_model=8,
                 vocabulary=tokenizer.get_vocab_size(), context_length=CONTEXT, license="MIT",
             ),
             bos_token_id=bos_token_id,
@@ -228,6 +230,7 @@ class FakeImportances:
     ci: list[float]
     inner_activation: list[float]
     below_threshold: int = 0
+    cached: bool = False
 
 
 @dataclass
@@ -238,7 +241,9 @@ class FakeAblator:
     device: str = "cpu"
     versions: dict[str, str] = field(default_factory=lambda: {"torch": "0"})
 
-    def importances(self, token_ids: Sequence[int], threshold: float) -> FakeImportances:
+    def importances(
+        self, token_ids: Sequence[int], threshold: float, *, recompute: bool = False
+    ) -> FakeImportances:
         here = range(len(token_ids))
         return FakeImportances(
             [0 for _ in here], list(here), [0 for _ in here], [1.0 for _ in here], [0.5 for _ in here]

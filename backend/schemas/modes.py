@@ -29,6 +29,8 @@ Remainder = Literal["on", "off"]
 ConditionName = Literal["none", "A", "B", "A+B"]
 Place = Annotated[int, Field(ge=0)]
 TokenRef = str | Place
+Recompute = Annotated[bool, Field(description="compute anew even where the answer is kept from before")]
+Cached = Annotated[bool, Field(description="kept from an equal request, not computed anew")]
 
 
 class Basket(Wire):
@@ -114,6 +116,7 @@ class SweepRequest(Prompt):
     answer: TokenRef | None = Field(default=None, description="a row tells the change of its cross-entropy")
     rank_by: Literal["kl", "watched", "contrast", "ce"] = "kl"
     top: Annotated[int, Field(ge=1, le=1_000)] = Field(default=100, description="rows of the final ranking")
+    recompute: Recompute = False
 
     @model_validator(mode="after")
     def _has_what_it_ranks_by(self) -> SweepRequest:
@@ -152,6 +155,9 @@ class SweepFrame(Wire):
     tokens: list[Token] | None = None
     baseline: list[SweepWatched] | None = None
     ranking: list[int] | None = Field(default=None, description="numbers, largest absolute change first")
+    cached: bool | None = Field(
+        default=None, description="with start: the rows are kept from an equal request"
+    )
     elapsed_ms: float
     provenance: Provenance | None = None
     code: str | None = None
@@ -173,6 +179,7 @@ class RegimeRequest(Prompt):
     top_k: Annotated[int, Field(ge=1, le=MAX_TOP_K)] = 10
     watch: list[TokenRef] = Field(default=[], max_length=MAX_WATCH)
     positions: list[Place] | None = Field(default=None, max_length=8_192)
+    recompute: Recompute = False
 
 
 class RegimeOutcome(Wire):
@@ -191,6 +198,7 @@ class Regimes(Wire):
     regimes: list[RegimeOutcome]
     threshold: float
     seed: int
+    cached: Cached = False
     elapsed_ms: float
     provenance: Provenance
 
@@ -205,6 +213,7 @@ class AttentionRequest(Prompt):
     components: list[Suppression] = Field(default=[], max_length=MAX_COMPONENTS)
     mode: Mode = "suppress"
     remainder: Remainder | None = None
+    recompute: Recompute = False
 
 
 class HeadPatterns(Wire):
@@ -219,6 +228,7 @@ class HeadPatterns(Wire):
 class Attention(Wire):
     tokens: list[Token]
     heads: list[HeadPatterns]
+    cached: Cached = False
     elapsed_ms: float
     provenance: Provenance
 
@@ -228,6 +238,7 @@ class ContinuationRequest(Prompt):
     mode: Mode = "suppress"
     remainder: Remainder | None = None
     tokens: Annotated[int, Field(ge=1, le=20)] = 10
+    recompute: Recompute = False
 
 
 class ContinuedToken(Wire):
@@ -243,5 +254,6 @@ class Continuation(Wire):
     baseline: list[ContinuedToken]
     ablated: list[ContinuedToken]
     stopped: str | None = None
+    cached: Cached = False
     elapsed_ms: float
     provenance: Provenance

@@ -49,6 +49,7 @@ class Prompt(Wire):
 
 class ImportancesRequest(Prompt):
     threshold: Unit = 0.0
+    recompute: bool = Field(default=False, description="run the prompt anew even where its pass is kept")
 
 
 class Importances(Wire):
@@ -64,6 +65,7 @@ class Importances(Wire):
     threshold: float
     below_threshold: int = Field(description="non-zero entries left out because of the threshold")
     source: Literal["live", "stored"] = Field(description="stored: harvested with the run, needs no weights")
+    cached: bool = Field(default=False, description="from a pass kept from before, not run anew")
     elapsed_ms: float
     provenance: Provenance
 

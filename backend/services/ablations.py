@@ -27,6 +27,7 @@ from backend.services.ablation import Ablator, EditSpec, Engines
 from backend.services.components import parse_key
 from backend.services.compute import ComputePool
 from backend.services.entries import Entry
+from backend.services.kept import Flights
 from backend.services.prompts import Prompts, tokens
 from workers.spd.artifact import HarvestPrompt
 
@@ -41,15 +42,22 @@ class Ablations:
     def __init__(self, engines: Engines, prompts: Prompts, pool: ComputePool) -> None:
         self.engines, self.prompts, self.pool = engines, prompts, pool
         self._later: set[asyncio.Task[None]] = set()
+        self._flights = Flights()
 
     async def ablate(self, entry: Entry, request: AblationRequest, client: str = "") -> Ablation:
         """The answer to one ablation. Raises ApiError 422 for what cannot be done, 503 while there are no weights."""
-        found = await self.pool.run(
-            lambda: self.ablate_now(entry, request, wait_for_check=False), client=client
-        )
-        if found.self_check.of == "probe":
-            self.check_later(entry, [token.id for token in found.tokens], client)
-        return found
+
+        async def make() -> Ablation:
+            made = await self.pool.run(
+                lambda: self.ablate_now(entry, request, wait_for_check=False), client=client
+            )
+            if made.self_check.of == "probe":
+                self.check_later(entry, [token.id for token in made.tokens], client)
+            return made
+
+        if request.recompute:
+            return await make()
+        return await self._flights.join((entry.hash, request.model_dump_json()), make)
 
     def check_later(self, entry: Entry, ids: list[int], client: str) -> None:
         """Have this prompt's self-check ready for the next answer about it; nobody waits for it now."""
@@ -114,7 +122,7 @@ class Ablations:
             if stored is None:
                 raise
             return _stored(entry, stored, request.threshold, started)
-        found = engine.importances(ids, request.threshold)
+        found = engine.importances(ids, request.threshold, recompute=request.recompute)
         try:
             return Importances(
                 tokens=tokens(entry, ids),
@@ -127,6 +135,7 @@ class Ablations:
                 threshold=request.threshold,
                 below_threshold=found.below_threshold,
                 source="live",
+                cached=found.cached,
                 elapsed_ms=since(started),
                 provenance=provenance_of(entry, engine),
             )

@@ -67,7 +67,9 @@ class Ablator(Protocol):
     @property
     def versions(self) -> dict[str, str]: ...
 
-    def importances(self, token_ids: Sequence[int], threshold: float) -> SparseImportances: ...
+    def importances(
+        self, token_ids: Sequence[int], threshold: float, *, recompute: bool = False
+    ) -> SparseImportances: ...
 
     def ablate(
         self,
@@ -135,8 +137,10 @@ class LocalAblator:
         self._engine = engine
         self.dtype, self.device, self.versions = engine.dtype, engine.device, engine.versions
 
-    def importances(self, token_ids: Sequence[int], threshold: float) -> SparseImportances:
-        return _within_memory(lambda: self._engine.importances(token_ids, threshold))
+    def importances(
+        self, token_ids: Sequence[int], threshold: float, *, recompute: bool = False
+    ) -> SparseImportances:
+        return _within_memory(lambda: self._engine.importances(token_ids, threshold, recompute=recompute))
 
     def ablate(
         self,

@@ -8,7 +8,6 @@ never holds all threads where there is more than one. What a client no longer wa
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -58,6 +57,42 @@ class _Lane:
                 del self._clients[client]
 
 
+class _Steps(Generic[T]):
+    """An iterator that threads step through and whose reader may leave during a step: then the step ends, nothing
+    follows it, and the iterator is closed, so that what it holds is let go."""
+
+    def __init__(self, steps: Iterator[T]) -> None:
+        self._steps, self._lock = steps, threading.Lock()
+        self._running = self._left = False
+
+    def next(self) -> Any:
+        """The next value, or END."""
+        with self._lock:
+            if self._left:
+                return END
+            self._running = True
+        try:
+            return next(self._steps, END)
+        finally:
+            with self._lock:
+                self._running = False
+                left = self._left
+            if left:
+                self._close()
+
+    def leave(self) -> None:
+        """Nobody reads any more."""
+        with self._lock:
+            self._left, running = True, self._running
+        if not running:
+            self._close()
+
+    def _close(self) -> None:
+        close = getattr(self._steps, "close", None)
+        if close is not None:
+            close()
+
+
 class ComputePool:
     """Runs model work off the event loop."""
 
@@ -96,17 +131,15 @@ class ComputePool:
 
     async def stream(self, steps: Iterator[T], *, client: str = "") -> AsyncIterator[T]:
         """What `steps` yields, each step a piece of long work of its own; stops with its reader."""
+        taken = _Steps(steps)
         try:
             while True:
-                found = await self.run(lambda: next(steps, END), client=client, long=True)
+                found = await self.run(taken.next, client=client, long=True)
                 if found is END:
                     return
-                yield found  # type: ignore[misc]
+                yield found
         finally:
-            with contextlib.suppress(ValueError):  # a step still at work: it ends, and nothing follows it
-                close = getattr(steps, "close", None)
-                if close is not None:
-                    close()
+            taken.leave()
 
     @property
     def inside(self) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from backend.schemas.modes import (
     Attention,
@@ -36,13 +36,16 @@ from backend.services.ablations import (
 )
 from backend.services.compute import ComputePool
 from backend.services.entries import Entry
+from backend.services.kept import Kept, content_key, wire_bytes
 from backend.services.prompts import Prompts, tokens
 
 if TYPE_CHECKING:
     from workers.spd.ablation import AblationResult
     from workers.spd.continuation import Continuation as Continued
     from workers.spd.outputs import OutputStat
+    from workers.spd.regimes import Regime, RegimeResult
 
+A = TypeVar("A", Regimes, Attention, Continuation)
 DIGITS = 6
 
 
@@ -51,6 +54,7 @@ class Modes:
 
     def __init__(self, engines: Engines, prompts: Prompts, pool: ComputePool) -> None:
         self.engines, self.prompts, self.pool = engines, prompts, pool
+        self.kept = Kept()
 
     # --- conditions -------------------------------------------------------------------------------------------
 
@@ -94,25 +98,21 @@ class Modes:
         if threshold is None:
             threshold = entry.artifact.manifest.config.threshold
         engine = self.engines.get(entry)
-        outcomes: list[RegimeOutcome] = []
-        for kind in dict.fromkeys(request.kinds):
-            ask = RegimeAsk(kind, selection, threshold, request.samples, request.seed, request.steps)
-            steps = engine.regime(ids, ask, request.top_k, watch, positions)
-            async for result in self.pool.stream(steps, client=client):
-                if result is not None:
-                    try:
-                        outcomes.append(
-                            RegimeOutcome(
-                                kind=kind, kl=result.kl, low=result.low, high=result.high, samples=result.samples,
-                                positions=[position_shift(entry, place) for place in result.positions],
-                            )
-                        )  # fmt: skip
-                    except ValueError as error:
-                        raise not_finite() from error
-        return Regimes(
-            tokens=tokens(entry, ids), regimes=outcomes, threshold=threshold, seed=request.seed,
-            elapsed_ms=since(started), provenance=provenance_of(entry, engine),
-        )  # fmt: skip
+
+        async def make() -> Regimes:
+            outcomes: list[RegimeOutcome] = []
+            for kind in dict.fromkeys(request.kinds):
+                ask = RegimeAsk(kind, selection, threshold, request.samples, request.seed, request.steps)
+                steps = engine.regime(ids, ask, request.top_k, watch, positions)
+                async for result in self.pool.stream(steps, client=client):
+                    if result is not None:
+                        outcomes.append(_outcome(entry, kind, result))
+            return Regimes(
+                tokens=tokens(entry, ids), regimes=outcomes, threshold=threshold, seed=request.seed,
+                elapsed_ms=since(started), provenance=provenance_of(entry, engine),
+            )  # fmt: skip
+
+        return await self._answer(entry, engine, ids, request, make, started)
 
     # --- attention and continuations --------------------------------------------------------------------------
 
@@ -121,21 +121,25 @@ class Modes:
         started = time.perf_counter()
         ids, condition, engine = self._one(entry, request, request.components, request)
         heads = [(head.layer, head.head) for head in request.heads]
-        found = await self.pool.run(lambda: engine.patterns(ids, condition, heads), client=client)
-        return Attention(
-            tokens=tokens(entry, ids),
-            heads=[
-                HeadPatterns(
-                    layer=head.layer,
-                    head=head.head,
-                    baseline=_triangle(head.baseline.tolist()),
-                    ablated=_triangle(head.ablated.tolist()),
-                )
-                for head in found
-            ],
-            elapsed_ms=since(started),
-            provenance=provenance_of(entry, engine),
-        )
+
+        async def make() -> Attention:
+            found = await self.pool.run(lambda: engine.patterns(ids, condition, heads), client=client)
+            return Attention(
+                tokens=tokens(entry, ids),
+                heads=[
+                    HeadPatterns(
+                        layer=head.layer,
+                        head=head.head,
+                        baseline=_triangle(head.baseline.tolist()),
+                        ablated=_triangle(head.ablated.tolist()),
+                    )
+                    for head in found
+                ],
+                elapsed_ms=since(started),
+                provenance=provenance_of(entry, engine),
+            )
+
+        return await self._answer(entry, engine, ids, request, make, started)
 
     async def continuation(
         self, entry: Entry, request: ContinuationRequest, client: str = ""
@@ -143,17 +147,37 @@ class Modes:
         """Greedy continuations before and after."""
         started = time.perf_counter()
         ids, condition, engine = self._one(entry, request, request.components, request)
-        found = await self.pool.run(
-            lambda: engine.continuations(ids, condition, request.tokens), client=client
-        )
-        return Continuation(
-            tokens=tokens(entry, ids),
-            baseline=_continued(entry, found.baseline),
-            ablated=_continued(entry, found.ablated),
-            stopped=found.stopped,
-            elapsed_ms=since(started),
-            provenance=provenance_of(entry, engine),
-        )
+
+        async def make() -> Continuation:
+            found = await self.pool.run(
+                lambda: engine.continuations(ids, condition, request.tokens), client=client
+            )
+            return Continuation(
+                tokens=tokens(entry, ids),
+                baseline=_continued(entry, found.baseline),
+                ablated=_continued(entry, found.ablated),
+                stopped=found.stopped,
+                elapsed_ms=since(started),
+                provenance=provenance_of(entry, engine),
+            )
+
+        return await self._answer(entry, engine, ids, request, make, started)
+
+    async def _answer(
+        self,
+        entry: Entry,
+        engine: Ablator,
+        ids: list[int],
+        request: RegimeRequest | AttentionRequest | ContinuationRequest,
+        make: Callable[[], Awaitable[A]],
+        started: float,
+    ) -> A:
+        """What is kept of an equal question, or what `make` gives."""
+        key = content_key(entry, engine, ids, request)
+        found, cached = await self.kept.answer(key, request.recompute, make, wire_bytes)
+        if not cached:
+            return found
+        return found.model_copy(update={"cached": True, "elapsed_ms": since(started)})
 
     def _one(
         self,
@@ -295,6 +319,16 @@ def interactions(entry: Entry, results: dict[ConditionName, AblationResult]) -> 
                 )
             )
     return found
+
+
+def _outcome(entry: Entry, kind: Regime, result: RegimeResult) -> RegimeOutcome:
+    try:
+        return RegimeOutcome(
+            kind=kind, kl=result.kl, low=result.low, high=result.high, samples=result.samples,
+            positions=[position_shift(entry, place) for place in result.positions],
+        )  # fmt: skip
+    except ValueError as error:
+        raise not_finite() from error
 
 
 def _continued(entry: Entry, found: Continued) -> list[ContinuedToken]:

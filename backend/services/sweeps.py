@@ -15,12 +15,15 @@ from backend.services.ablation import Ablator, ConditionSpec, EditSpec, Engines
 from backend.services.ablations import check_edits, check_positions, provenance_of, since
 from backend.services.compute import ComputePool
 from backend.services.entries import Entry
+from backend.services.kept import Kept, content_key
 from backend.services.prompts import Prompts, tokens
 
 if TYPE_CHECKING:
     from workers.spd.sweeps import SweepRow
 
 log = logging.getLogger("unweave")
+ITEM_BYTES = 1_200  # of a row, and of each token watched in it
+_Rows = tuple[list[SweepItem], list[SweepWatched]]
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Sweeps:
 
     def __init__(self, engines: Engines, prompts: Prompts, pool: ComputePool) -> None:
         self.engines, self.prompts, self.pool = engines, prompts, pool
+        self.kept = Kept()
 
     def plan(self, entry: Entry, request: SweepRequest) -> tuple[Planned, Ablator]:
         """Check everything before the first byte is sent. Raises ApiError 422 or 503."""
@@ -63,6 +67,10 @@ class Sweeps:
             return self.prompts.watched(entry, [token])[0]
 
         contrast = None if request.contrast is None else (one(request.contrast[0]), one(request.contrast[1]))
+        if contrast is not None and contrast[0] == contrast[1]:
+            raise invalid(
+                "same_tokens", "The two tokens of “contrast” are the same; their difference is always 0."
+            )
         answer = None if request.answer is None else one(request.answer)
         watch = self.prompts.watched(entry, request.watch)
         planned = Planned(ids, conditions, keys, strengths, watch, contrast, answer)
@@ -87,27 +95,29 @@ class Sweeps:
     async def frames(
         self, entry: Entry, request: SweepRequest, planned: Planned, engine: Ablator, client: str
     ) -> AsyncIterator[bytes]:
-        """The lines of the answer. Each batch is a long step among the other work; the reader's going ends it."""
+        """The lines of the answer. Each batch is a long step among the other work; the reader's going ends it.
+
+        The rows of a finished sweep are kept: an equal one, however ranked, is answered from them at once."""
         started, total, done = time.perf_counter(), len(planned.conditions), 0
-        kept: list[SweepItem] = []
+        key = content_key(entry, engine, planned.ids, request, "rank_by", "top")
+        kept: _Rows | None = None if request.recompute else self.kept.find(key)
+        items: list[SweepItem] = []
         baseline: list[SweepWatched] = []
-        steps = engine.sweep(
-            planned.ids, planned.conditions, request.position, planned.watch, planned.contrast, planned.answer
-        )
         yield _line(
             SweepFrame(
                 event="start", done=0, total=total, tokens=tokens(entry, planned.ids), elapsed_ms=since(started),
-                provenance=provenance_of(entry, engine),
+                cached=kept is not None, provenance=provenance_of(entry, engine),
             )
         )  # fmt: skip
         try:
-            async for rows in self.pool.stream(self._made(steps, planned), client=client):
-                items, baseline = rows
-                kept += items
-                done += len(items)
+            async for new, baseline in (
+                self._rows(planned, request, engine, client) if kept is None else _all(kept)
+            ):
+                items += new
+                done += len(new)
                 frame = SweepFrame(
-                    event="rows", done=done, total=total, items=items, elapsed_ms=since(started),
-                    baseline=baseline if done == len(items) else None,
+                    event="rows", done=done, total=total, items=new, elapsed_ms=since(started),
+                    baseline=baseline if done == len(new) else None,
                 )  # fmt: skip
                 yield _line(frame)
         except ApiError as error:
@@ -118,20 +128,33 @@ class Sweeps:
             said = "Something went wrong on the server. What came before this line is right."
             yield _line(_failed("internal", said, done, total, since(started)))
             return
-        ranking = ranked(kept, baseline, request)
+        if kept is None:
+            self.kept.keep(key, (items, baseline), ITEM_BYTES * len(items) * (1 + len(planned.watch)))
+        ranking = ranked(items, baseline, request)
         yield _line(
             SweepFrame(event="end", done=done, total=total, ranking=ranking, elapsed_ms=since(started))
         )
 
-    def _made(
-        self, steps: Iterator[list[SweepRow]], planned: Planned
-    ) -> Iterator[tuple[list[SweepItem], list[SweepWatched]]]:
+    def _rows(
+        self, planned: Planned, request: SweepRequest, engine: Ablator, client: str
+    ) -> AsyncIterator[_Rows]:
+        steps = engine.sweep(
+            planned.ids, planned.conditions, request.position, planned.watch, planned.contrast, planned.answer
+        )
+        return self.pool.stream(self._made(steps, planned), client=client)
+
+    def _made(self, steps: Iterator[list[SweepRow]], planned: Planned) -> Iterator[_Rows]:
         for rows in steps:
             baseline = [
                 SweepWatched(token_id=w.token_id, probability=w.baseline_probability, logit=w.baseline_logit)
                 for w in rows[0].watched
             ]
             yield [_item(row, planned) for row in rows], baseline
+
+
+async def _all(rows: _Rows) -> AsyncIterator[_Rows]:
+    """All at once."""
+    yield rows
 
 
 def ranked(items: list[SweepItem], baseline: list[SweepWatched], request: SweepRequest) -> list[int]:

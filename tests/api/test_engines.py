@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +140,81 @@ def test_several_decompositions_are_ready_side_by_side_up_to_the_limit(home: Pat
     assert states == {"one": "ready", "two": "absent", "three": "ready"}, "the least recently used leaves"
 
 
+def test_what_cannot_fit_the_memory_is_refused_with_both_numbers(home: Path, open_app: Open) -> None:
+    loaded: list[int] = []
+
+    def loader(*_: Any) -> FakeAblator:
+        loaded.append(1)
+        return FakeAblator()
+
+    hand_artifact(home / "artifacts", parameters=2 * 2**20)
+    client = open_app(home, loader=loader, memory_budget_mb=8)
+    services: Any = client.app.state.services
+    services.engines.wait(services.catalogue.get("tiny"), 20)
+    answer = client.post(ABLATIONS, json={"text": WOODS})
+    assert (answer.status_code, answer.json()["code"]) == (503, "weights_failed")
+    for said in ("needs about 10 MB", "the budget is 8 MB", "UNWEAVE_MEMORY_BUDGET_MB"):
+        assert said in answer.json()["message"]
+    assert loaded == [], "it is said before anything is loaded"
+
+
+def test_under_a_memory_budget_the_least_recently_used_leaves(home: Path, open_app: Open) -> None:
+    for name in ("one", "two", "three"):
+        hand_artifact(home / "artifacts", name, weights=f"weights of {name}", parameters=2 * 2**20)
+    client = open_app(home, memory_budget_mb=25)
+
+    def ready() -> set[str]:
+        items = client.get("/api/decompositions").json()["items"]
+        return {item["id"] for item in items if item["target"]["state"] == "ready"}
+
+    wait_for_engine(client, "one")
+    wait_for_engine(client, "two")
+    assert ready() == {"one", "two"}
+    assert client.post("/api/decompositions/one/ablations", json={"text": WOODS}).status_code == 200
+    wait_for_engine(client, "three")
+    assert ready() == {"one", "three"}
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory: you tried")]
+)
+def test_an_out_of_memory_fails_its_own_request_alone(
+    real_client: TestClient, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    services: Any = real_client.app.state.services  # type: ignore[attr-defined]
+    passes = services.engines.get(services.catalogue.get("tiny"))._engine.passes
+    real = passes.resumed
+
+    def scarce(clean: Any, *args: Any, **options: Any) -> Any:
+        if len(clean.token_ids) > 5:
+            raise error
+        return real(clean, *args, **options)
+
+    monkeypatch.setattr(passes, "resumed", scarce)
+    key = real_client.get("/api/decompositions/tiny/components?limit=1").json()["items"][0]["key"]
+    body = {"components": [{"key": key}], "recompute": True}
+    answers: dict[str, Any] = {}
+
+    def ask(text: str) -> None:
+        answers[text] = real_client.post(ABLATIONS, json={"text": text, **body})
+
+    threads = [threading.Thread(target=ask, args=(text,)) for text in (WOODS, "Tiger", "Tiger Woods")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert (answers[WOODS].status_code, answers[WOODS].json()["code"]) == (507, "out_of_memory")
+    assert "Shorten the prompt" in answers[WOODS].json()["message"]
+    assert [answers[text].status_code for text in ("Tiger", "Tiger Woods")] == [200, 200]
+    lines = real_client.post(
+        "/api/decompositions/tiny/sweeps", json={"text": WOODS, "components": [{"key": key}]}
+    ).text.splitlines()
+    assert [json.loads(line)["event"] for line in lines][-1] == "error"
+    assert json.loads(lines[-1])["code"] == "out_of_memory"
+    monkeypatch.undo()
+    assert real_client.post(ABLATIONS, json={"text": WOODS, **body}).status_code == 200
+
+
 def test_past_the_queue_the_answer_is_429_and_nothing_is_lost(home: Path, open_app: Open) -> None:
     held, entered = threading.Event(), threading.Semaphore(0)
 
@@ -153,10 +229,10 @@ def test_past_the_queue_the_answer_is_429_and_nothing_is_lost(home: Path, open_a
     wait_for_engine(client)
     statuses: list[int] = []
 
-    def ask() -> None:
-        statuses.append(client.post(ABLATIONS, json={"text": WOODS}).status_code)
+    def ask(top_k: int) -> None:
+        statuses.append(client.post(ABLATIONS, json={"text": WOODS, "top_k": top_k}).status_code)
 
-    threads = [threading.Thread(target=ask) for _ in range(2)]
+    threads = [threading.Thread(target=ask, args=(top_k,)) for top_k in (3, 4)]
     threads[0].start()
     assert entered.acquire(timeout=20)
     threads[1].start()

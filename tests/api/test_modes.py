@@ -118,6 +118,7 @@ def test_every_alive_component_of_a_site_can_be_swept(real_client: TestClient) -
         ({"kind": "alive", "sites": ["nowhere"]}, "unknown_site"),
         ({"rank_by": "ce"}, "invalid_request"),
         ({"position": 99, "kind": "alive"}, "position_out_of_range"),
+        ({"kind": "alive", "contrast": [" golf", " golf"]}, "same_tokens"),
     ],
 )
 def test_a_sweep_that_cannot_be_is_refused_before_it_streams(
@@ -164,6 +165,49 @@ def test_an_equal_request_is_answered_from_what_is_kept_and_says_so(
     again = post(real_client, "ablations", **body, recompute=True)
     assert [first["cached"], second["cached"], again["cached"]] == [False, True, False]
     assert first["positions"] == second["positions"]
+
+
+@pytest.mark.parametrize(
+    ("what", "body"),
+    [
+        ("regimes", {"samples": 2, "steps": 1}),
+        ("attention", {"heads": [{"layer": 0, "head": 0}]}),
+        ("continuations", {"tokens": 2}),
+        ("importances", {}),
+    ],
+)
+def test_whatever_is_costly_is_kept_says_so_and_is_computed_anew_where_asked(
+    real_client: TestClient, what: str, body: dict[str, Any]
+) -> None:
+    body = {"text": f"{KOBE} {what}", **body}
+    first, second = post(real_client, what, **body), post(real_client, what, **body)
+    anew = post(real_client, what, **body, recompute=True)
+    assert [answer["cached"] for answer in (first, second, anew)] == [False, True, False]
+    own = {"cached", "elapsed_ms"}
+    for other in (second, anew):
+        assert {k: v for k, v in first.items() if k not in own} == {
+            k: v for k, v in other.items() if k not in own
+        }
+    same_ids = {**body, "text": None, "token_ids": [token["id"] for token in first["tokens"]]}
+    assert post(real_client, what, **same_ids)["cached"], "kept by token ids, however they were sent"
+    assert not post(real_client, what, **{**body, "text": f"{KOBE} other {what}"})["cached"]
+
+
+def test_the_rows_of_a_sweep_are_kept_however_they_are_ranked(
+    real_client: TestClient, keys: list[str]
+) -> None:
+    body = {"text": KOBE, "components": [{"key": key} for key in keys], "watch": [" golf"], "answer": " golf"}
+    first, second = frames(real_client, **body), frames(real_client, **body, rank_by="ce", top=3)
+    anew = frames(real_client, **body, recompute=True)
+    assert [lines[0]["cached"] for lines in (first, second, anew)] == [False, True, False]
+
+    def rows(lines: list[dict[str, Any]]) -> dict[int, Any]:
+        return {item["number"]: item for line in lines for item in line.get("items", [])}
+
+    assert rows(first) == rows(second) == rows(anew)
+    assert second[1]["baseline"] == first[1]["baseline"]
+    by_ce = sorted(rows(first), key=lambda n: abs(rows(first)[n]["ce"]), reverse=True)
+    assert second[-1]["ranking"] == by_ce[:3]
 
 
 def test_what_may_act_from_a_position_on_leaves_what_is_before_it(

@@ -14,15 +14,18 @@ import uvicorn
 
 from backend.app import create_app
 from backend.services import container
+from backend.services.ablation import Loader
 from backend.services.container import Services
 from tests import factories
 
 
 @contextmanager
-def serving(home: Path, name: str, **changes: Any) -> Iterator[tuple[httpx.Client, Services]]:
+def serving(
+    home: Path, name: str, *, loader: Loader | None = None, **changes: Any
+) -> Iterator[tuple[httpx.Client, Services]]:
     """A client of a server over `home` whose engine of `name` is ready."""
     settings = factories.settings(home, port=1, **changes)
-    services = container.build(settings)
+    services = container.build(settings, loader)
     config = uvicorn.Config(create_app(settings, services), host="127.0.0.1", port=0, log_level="warning")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -12,24 +12,22 @@ what each mode means.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Literal
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 import workers
-from workers.spd.artifact import Artifact, ArtifactError
-from workers.spd.ci import CIFunctions
-from workers.spd.components import Components
+from workers.spd.artifact import Artifact
 from workers.spd.decomposition import Decomposition
 from workers.spd.decomposition import Importances as SiteImportances
 from workers.spd.edits import Condition, Edit, Editor, Mode, Remainder
 from workers.spd.importances import SparseImportances, sparse_importances, sparse_row
+from workers.spd.loading import artifact_target, load_decomposition
+from workers.spd.lru import LRU
 from workers.spd.outputs import (
     MOST_TOP,
     Entropy,
@@ -42,7 +40,7 @@ from workers.spd.outputs import (
 )
 from workers.spd.passes import CleanPass, Passes, Touch
 from workers.spd.selfcheck import self_check
-from workers.spd.targets import Report, Target, ensure_target, load_target
+from workers.spd.targets import Report, Target
 
 __all__ = [
     "AblationEngine", "AblationResult", "AnswerShift", "CleanPass", "Condition", "Edit", "Entropy", "Mode",
@@ -50,10 +48,9 @@ __all__ = [
     "load_decomposition", "sparse_importances",
 ]  # fmt: skip
 
-CACHED_BYTES = 256 * 2**20
-CACHED_ROWS = 100_000
-K = TypeVar("K", bound=Hashable)
-T = TypeVar("T")
+CLEAN_BYTES = 256 * 2**20
+ANSWER_BYTES = 64 * 2**20
+SHIFT_BYTES = 500  # of a row of an answer: three objects and their numbers, measured
 
 
 @dataclass(frozen=True)
@@ -82,69 +79,10 @@ class AblationResult:
     answer: AnswerShift | None = None
     cached: bool = False
 
-
-class LRU(Generic[K, T]):
-    """The most recently used values up to a total size; at least one stays. Threads may share it."""
-
-    def __init__(self, most: int) -> None:
-        self.most, self._kept = most, OrderedDict[K, tuple[T, int]]()
-        self._lock = threading.Lock()
-
-    def get(self, key: K) -> T | None:
-        with self._lock:
-            if key not in self._kept:
-                return None
-            self._kept.move_to_end(key)
-            return self._kept[key][0]
-
-    def put(self, key: K, value: T, size: int) -> None:
-        with self._lock:
-            self._kept[key] = (value, size)
-            self._kept.move_to_end(key)
-            while len(self._kept) > 1 and sum(size for _, size in self._kept.values()) > self.most:
-                self._kept.popitem(last=False)
-
-
-def load_decomposition(artifact: Artifact, target: Target) -> Decomposition:
-    """The stored components and CI functions on a target. Raises ArtifactError where they do not belong together."""
-    manifest = artifact.manifest
-    if manifest.target.weights_hash != target.card.weights_hash:
-        raise ArtifactError(
-            f"“{artifact.name}” was made from other weights ({manifest.target.weights_hash[:12]}) than those of "
-            f"{target.card.model.name} here ({target.card.weights_hash[:12]}); its ablations would mean nothing."
-        )
-    config = manifest.config
-    stored = load_file(artifact.path / "components.safetensors")
-    sites = [site.name for site in manifest.sites]
-    target.attach(sites)
-    try:
-        components = Components(
-            {site: stored[f"{site}.V"].float() for site in sites},
-            {site: stored[f"{site}.U"].float() for site in sites},
-            {site: stored[f"{site}.index"].tolist() for site in sites},
-        )
-        shapes = {site: (V.shape[0], V.shape[1]) for site, V in components.V.items()}
-        ci = CIFunctions(shapes, config.ci, torch.Generator().manual_seed(0))
-        ci.load_state_dict(
-            {name: t.float() for name, t in load_file(artifact.path / "ci.safetensors").items()}
-        )
-    except (KeyError, RuntimeError) as error:
-        raise ArtifactError(f"“{artifact.name}” is not whole: {error}.") from None
-    components.to(target.device).requires_grad_(False)
-    ci.to(target.device).requires_grad_(False)
-    return Decomposition(
-        target, components, ci, first_unmasked=config.reconstruction.first_position == "unmasked"
-    )
-
-
-def artifact_target(
-    artifact: Artifact, home: Path, *, device: str = "cpu", report: Report = lambda p: None
-) -> Target:
-    """The target an artefact was made from: out of the artefact itself where it is small enough to ship, else from
-    its source (fetched once). Raises TargetError."""
-    own = artifact.path / "target"
-    folder = own if own.is_dir() else ensure_target(artifact.manifest.target.source, home, report=report)
-    return load_target(folder, device=device)
+    def nbytes(self) -> int:
+        """About how much memory it takes."""
+        rows = sum(len(place.top) + len(place.watched) + 1 for place in self.positions)
+        return 1_000 + SHIFT_BYTES * rows + 40 * len(self.kl)
 
 
 class AblationEngine:
@@ -165,8 +103,9 @@ class AblationEngine:
         target = decomposition.target
         self.passes = Passes(target)
         self.editor = Editor(self.decomposition, self.passes)
-        self._cleans: LRU[tuple[int, ...], CleanPass] = LRU(CACHED_BYTES)
-        self._answers: LRU[Hashable, AblationResult] = LRU(CACHED_ROWS)
+        self._passing = [threading.Lock() for _ in range(16)]
+        self._cleans: LRU[tuple[int, ...], CleanPass] = LRU(CLEAN_BYTES)
+        self._answers: LRU[Hashable, AblationResult] = LRU(ANSWER_BYTES)
         self._probe_check = self.self_check(self.passes.clean(self.passes.probe, inputs=False))
 
     @classmethod
@@ -204,8 +143,11 @@ class AblationEngine:
         key = tuple(token_ids)
         found = self._cleans.get(key)
         if found is None:
-            found = self.passes.clean(key)
-            self._cleans.put(key, found, found.nbytes())
+            with self._passing[hash(key) % len(self._passing)]:  # asked twice at once, it runs once
+                found = self._cleans.get(key)
+                if found is None:
+                    found = self.passes.clean(key)
+                    self._cleans.put(key, found, found.nbytes())
         return found
 
     def baseline(self, clean: CleanPass) -> tuple[Rows, Tensor]:
@@ -228,9 +170,18 @@ class AblationEngine:
                 clean.inputs = None
             return clean.known["importances"]
 
-    def importances(self, token_ids: Sequence[int], threshold: float = 0.0) -> SparseImportances:
-        """Causal importances of a prompt above `threshold`, in site order, then position, then component."""
-        return sparse_row(self.decomposition, self.site_importances(self.clean(token_ids)), 0, threshold)
+    def importances(
+        self, token_ids: Sequence[int], threshold: float = 0.0, *, recompute: bool = False
+    ) -> SparseImportances:
+        """Causal importances of a prompt above `threshold`, in site order, then position, then component.
+
+        `recompute` forgets the prompt's clean pass first."""
+        if recompute:
+            self._cleans.drop(tuple(token_ids))
+        clean = self.clean(token_ids)
+        known = "importances" in clean.known
+        found = sparse_row(self.decomposition, self.site_importances(clean), 0, threshold)
+        return replace(found, cached=known)
 
     # --- passes -----------------------------------------------------------------------------------------------
 
@@ -314,8 +265,7 @@ class AblationEngine:
                 self.self_check(clean)
             for place in missing:
                 result = self._result(clean, first, logits.get(place), top_k, watch, positions, answer)
-                size = sum(len(p.top) + len(p.watched) for p in result.positions) + len(result.kl)
-                self._answers.put(keys[place], result, size)
+                self._answers.put(keys[place], result, result.nbytes())
                 kept[place] = result
         new = set(missing)
         return [

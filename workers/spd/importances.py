@@ -16,7 +16,8 @@ DIGITS = 6
 
 @dataclass(frozen=True)
 class SparseImportances:
-    """Columns of equal length; `site` indexes the artefact's sites, `component` is the index as trained."""
+    """Columns of equal length; `site` indexes the artefact's sites, `component` is the index as trained. `cached`: the
+    pass they come from was kept from before."""
 
     site: list[int]
     position: list[int]
@@ -24,6 +25,7 @@ class SparseImportances:
     ci: list[float]
     inner_activation: list[float]
     below_threshold: int
+    cached: bool = False
 
 
 def sparse_importances(
