@@ -687,6 +687,12 @@ export interface components {
             tokens: components["schemas"]["Token"][];
             /** Heads */
             heads: components["schemas"]["HeadPatterns"][];
+            /**
+             * Cached
+             * @description kept from an equal request, not computed anew
+             * @default false
+             */
+            cached: boolean;
             /** Elapsed Ms */
             elapsed_ms: number;
             provenance: components["schemas"]["Provenance"];
@@ -717,6 +723,12 @@ export interface components {
             mode: "suppress" | "keep_only";
             /** Remainder */
             remainder?: ("on" | "off") | null;
+            /**
+             * Recompute
+             * @description compute anew even where the answer is kept from before
+             * @default false
+             */
+            recompute: boolean;
         };
         /** Basket */
         Basket: {
@@ -957,6 +969,12 @@ export interface components {
             ablated: components["schemas"]["ContinuedToken"][];
             /** Stopped */
             stopped?: string | null;
+            /**
+             * Cached
+             * @description kept from an equal request, not computed anew
+             * @default false
+             */
+            cached: boolean;
             /** Elapsed Ms */
             elapsed_ms: number;
             provenance: components["schemas"]["Provenance"];
@@ -990,6 +1008,12 @@ export interface components {
              * @default 10
              */
             tokens: number;
+            /**
+             * Recompute
+             * @description compute anew even where the answer is kept from before
+             * @default false
+             */
+            recompute: boolean;
         };
         /** ContinuedToken */
         ContinuedToken: {
@@ -1470,6 +1494,12 @@ export interface components {
              * @enum {string}
              */
             source: "live" | "stored";
+            /**
+             * Cached
+             * @description from a pass kept from before, not run anew
+             * @default false
+             */
+            cached: boolean;
             /** Elapsed Ms */
             elapsed_ms: number;
             provenance: components["schemas"]["Provenance"];
@@ -1490,6 +1520,12 @@ export interface components {
              * @default 0
              */
             threshold: number;
+            /**
+             * Recompute
+             * @description run the prompt anew even where its pass is kept
+             * @default false
+             */
+            recompute: boolean;
         };
         /**
          * Interaction
@@ -1918,6 +1954,12 @@ export interface components {
             watch: (string | number)[];
             /** Positions */
             positions?: number[] | null;
+            /**
+             * Recompute
+             * @description compute anew even where the answer is kept from before
+             * @default false
+             */
+            recompute: boolean;
         };
         /** Regimes */
         Regimes: {
@@ -1929,6 +1971,12 @@ export interface components {
             threshold: number;
             /** Seed */
             seed: number;
+            /**
+             * Cached
+             * @description kept from an equal request, not computed anew
+             * @default false
+             */
+            cached: boolean;
             /** Elapsed Ms */
             elapsed_ms: number;
             provenance: components["schemas"]["Provenance"];
@@ -2071,6 +2119,11 @@ export interface components {
              * @description numbers, largest absolute change first
              */
             ranking?: number[] | null;
+            /**
+             * Cached
+             * @description with start: the rows are kept from an equal request
+             */
+            cached?: boolean | null;
             /** Elapsed Ms */
             elapsed_ms: number;
             provenance?: components["schemas"]["Provenance"] | null;
@@ -2173,6 +2226,12 @@ export interface components {
              * @default 100
              */
             top: number;
+            /**
+             * Recompute
+             * @description compute anew even where the answer is kept from before
+             * @default false
+             */
+            recompute: boolean;
         };
         /** SweepWatched */
         SweepWatched: {
