@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from backend.services.evidence import Evidence
-from workers.spd.artifact import Artifact, ArtifactError, is_full
+from workers.spd.artifact import Artifact, ArtifactError, FactTable, is_full
 from workers.spd.config import ConfigError, DecomposeConfig
 
 if TYPE_CHECKING:
@@ -105,6 +105,27 @@ def _said(progress: RunProgress) -> str:
     return " · ".join(parts)
 
 
+def fact_lines(facts: FactTable) -> Table:
+    """Every fact that the target knows, and what suppressing its group does."""
+    known = [row for row in facts.rows if row.kept]
+    table = Table(
+        "fact", "answer", "p", "components", "falls by, held out", "others change by",
+        title=f"{len(known)} of {len(facts.rows)} facts known at rank {facts.rank}",
+        caption=f"median fall {_share(facts.held_out_drop)} held out, {_share(facts.train_drop)} trained; "
+        f"median change of others {_share(facts.others_change)}, 95 % of them below {_share(facts.others_change_95)}",
+    )  # fmt: skip
+    for row in known:
+        table.add_row(
+            row.subject, row.answer, f"{row.probability:.3g}", str(row.components), _share(row.held_out_drop),
+            _share(row.others_change),
+        )  # fmt: skip
+    return table
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
 def print_evidence(artifact: Artifact, console: Console) -> None:
     """What a run measured, as tables: evidence, selectivity checks, the paper's table, remarks."""
     manifest = artifact.manifest
@@ -122,6 +143,8 @@ def print_evidence(artifact: Artifact, console: Console) -> None:
                 f"{check.baseline:.3g}", f"{check.ablated:.3g}", check.wanted, "ok" if check.ok else "missed",
             )  # fmt: skip
         console.print(checks)
+    if manifest.facts is not None:
+        console.print(fact_lines(manifest.facts))
     if manifest.paper is not None:
         paper = Table("row", "paper", "ours", "note", title=manifest.paper.title)
         for line in manifest.paper.rows:

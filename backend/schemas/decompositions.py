@@ -147,6 +147,50 @@ class AblationCheck(Wire):
     ok: bool
 
 
+class FactRow(Wire):
+    """A candidate fact. `group` names the components that it alone uses, null where it was not kept or has none.
+    Drops and changes are shares 0–1, medians over prompts on which the target itself has the answer."""
+
+    subject: str
+    relation: str
+    answer: str
+    rank: int | None = Field(
+        description="of the answer after the relation's first template; 1: the likeliest"
+    )
+    probability: float | None
+    kept: bool
+    group: str | None
+    components: int | None
+    train_drop: float | None
+    held_out_drop: float | None
+    others_change: float | None = Field(description="median |p′/p − 1| of the other facts' answers")
+    others_worst: float | None
+    others_worst_subject: str | None
+    prompt: str = Field(
+        description="the subject in a held-out template, or a trained one where none is held out"
+    )
+
+
+class FactTable(Wire):
+    """Every fact suppressed once and all facts asked again: drops are medians over the facts, changes over all pairs of
+    a suppressed fact and a prompt of another (`others_change_95`: their 95th percentile)."""
+
+    rank: int
+    share: float = Field(description="of a component's importance that must fall on one fact for its group")
+    candidates: int
+    known: int
+    train_prompts: int
+    held_out_prompts: int
+    train_drop: float | None
+    held_out_drop: float | None
+    others_change: float | None
+    others_change_95: float | None
+    rows: list[FactRow]
+    templates: list[str]
+    held_out_templates: list[str]
+    bos: bool
+
+
 class Decomposition(DecompositionSummary):
     provenance: Provenance
     config: dict[str, Any]
@@ -158,6 +202,7 @@ class Decomposition(DecompositionSummary):
     curves: list[Curve]
     paper_table: PaperTable | None
     ablation_checks: list[AblationCheck]
+    facts: FactTable | None = Field(default=None, description="of a run over facts")
     notes: list[str] = Field(description="warnings and remarks of the run, plain sentences")
     training_seconds: float | None
     default_watch: list[str] = Field(description="tokens worth watching, the answers of the run's prompts")

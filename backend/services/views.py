@@ -11,6 +11,8 @@ from backend.schemas.decompositions import (
     Curve,
     Decomposition,
     DecompositionSummary,
+    FactRow,
+    FactTable,
     ModelInfo,
     PaperTable,
     RunPrompt,
@@ -20,7 +22,8 @@ from backend.schemas.decompositions import (
 )
 from backend.services.entries import Entry
 from backend.services.evidence import Evidence, reconstruction_in_words, words
-from workers.spd.artifact import HarvestPrompt
+from workers.spd.artifact import HarvestPrompt, Manifest
+from workers.spd.config import FactsData
 from workers.spd.keys import layer_of, short_name
 
 THUMBNAIL_ROWS = 12
@@ -88,9 +91,34 @@ def overview(entry: Entry, target: TargetStatus, featured: list[str]) -> Decompo
             )
             for check in manifest.checks
         ],
+        facts=fact_table(manifest),
         notes=manifest.notes,
         training_seconds=manifest.training_seconds,
         default_watch=default_watch(entry),
+    )
+
+
+def fact_table(manifest: Manifest) -> FactTable | None:
+    """What suppressing each fact of the run does; None where the run was not over facts."""
+    facts, data = manifest.facts, manifest.config.data
+    if facts is None or not isinstance(data, FactsData):
+        return None
+    asked = {relation.name: (relation.held_out or relation.templates)[0] for relation in data.relations}
+    return FactTable(
+        **facts.model_dump(exclude={"rows"}),
+        candidates=len(facts.rows),
+        known=sum(row.kept for row in facts.rows),
+        rows=[
+            FactRow(
+                **row.model_dump(),
+                group=row.subject if row.kept and row.components else None,
+                prompt=asked[row.relation].replace("{}", row.subject),
+            )
+            for row in facts.rows
+        ],
+        templates=[template for relation in data.relations for template in relation.templates],
+        held_out_templates=[template for relation in data.relations for template in relation.held_out],
+        bos=data.bos,
     )
 
 

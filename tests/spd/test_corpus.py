@@ -8,8 +8,8 @@ from tests.spd.test_decompose import same_numbers, stop_at
 from tests.spd.test_training import TOKENIZER
 from workers.spd.config import ConfigError, CorpusData, parse_config
 from workers.spd.corpus import Corpus
-from workers.spd.data import TrainingData
 from workers.spd.decompose import Stopped, decompose
+from workers.spd.training_data import TrainingData
 
 
 @pytest.fixture(scope="module")

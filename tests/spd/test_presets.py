@@ -37,8 +37,14 @@ def test_a_preset_runs_end_to_end_on_random_weights_of_its_shape(name, tmp_path)
     ]
     data = with_overrides(
         load_config(name).model_dump(mode="json"),
-        {"steps": 3, "checks": [], "data.prompts": prompts, "prune": None, "eliminate": None},
+        {"steps": 3, "checks": [], "prune": None, "eliminate": None},
     )
+    if data["data"]["kind"] == "facts":
+        facts = {"Tiger Woods": " golf", "Kobe Bryant": " basketball"}
+        names = {"name": "sport", "templates": ["{} is an American"], "held_out": ["{} was an American"]}
+        data["data"] |= {"relations": [{**names, "facts": facts}], "rank": 10_000}
+    else:
+        data["data"]["prompts"] = prompts
     config = parse_config({**data, "target": {"kind": "folder", "path": str(folder)}})
     artifact = decompose(config, tmp_path / "out", home=tmp_path)
     figures = {metric.name: metric for metric in artifact.manifest.metrics}
@@ -48,6 +54,8 @@ def test_a_preset_runs_end_to_end_on_random_weights_of_its_shape(name, tmp_path)
         site.name.split(".h.")[-1].split(".layers.")[-1].split(".")[0] for site in artifact.manifest.sites
     }
     assert layers >= {"0", "1"}
+    if data["data"]["kind"] == "facts":
+        assert [row.kept for row in artifact.manifest.facts.rows] == [True, True]
     if name == "sports-smollm2-all":
         assert len(artifact.manifest.sites) == 1 + 2 * 7
     if name == "sports-gpt2":

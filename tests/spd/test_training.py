@@ -9,10 +9,10 @@ from tests.spd import tiny
 from workers.spd import losses
 from workers.spd.ci import upper
 from workers.spd.config import ConfigError
-from workers.spd.data import TrainingData
 from workers.spd.metrics import Evaluator
 from workers.spd.tokenizer import PromptTokenizer
 from workers.spd.training import DivergedError, Trainer
+from workers.spd.training_data import TrainingData
 
 TOKENIZER = PromptTokenizer(tiny.word_tokenizer(), bos_token_id=0, context_length=tiny.CONTEXT)
 

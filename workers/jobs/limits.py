@@ -16,6 +16,7 @@ from workers.spd.config import (
     ConfigError,
     CorpusData,
     DecomposeConfig,
+    FactsData,
     FolderSource,
     InductionData,
     InductionSource,
@@ -67,6 +68,16 @@ class Limits:
             counts.append(("data.prompts", len(data.prompts), self.prompts))
             characters = sum(len(prompt.text) for prompt in data.prompts)
             counts.append(("data.prompts, all characters together", characters, self.prompt_characters))
+        if isinstance(data, FactsData):
+            texts = [
+                template.replace("{}", subject)
+                for relation in data.relations
+                for subject in relation.facts
+                for template in (*relation.templates, *relation.held_out)
+            ]
+            counts.append(("data.relations, all facts in all templates", len(texts), self.prompts))
+            characters = sum(map(len, texts))
+            counts.append(("data.relations, all characters together", characters, self.prompt_characters))
         if isinstance(target, InductionSource):
             counts.append(("target.steps", target.steps, self.steps))
             row = target.length * (target.vocabulary + 2)

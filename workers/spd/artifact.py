@@ -127,6 +127,39 @@ class PaperComparison(Stored):
     notes: list[str] = []
 
 
+class FactResult(Stored):
+    """A candidate fact: what the target has (`rank`, `probability` after the relation's first template), and, where it
+    was kept, what suppressing its group of `components` does. Shares 0–1; medians over prompts."""
+
+    subject: str
+    relation: str
+    answer: str
+    rank: int | None
+    probability: float | None
+    kept: bool
+    components: int | None = None
+    train_drop: float | None = None
+    held_out_drop: float | None = None
+    others_change: float | None = None
+    others_worst: float | None = None
+    others_worst_subject: str | None = None
+
+
+class FactTable(Stored):
+    """Every fact suppressed once. Drops: medians over the facts; changes: over all pairs of a suppressed fact and a
+    prompt of another. `train_prompts`, `held_out_prompts`: those counted, where the target has the answer at `rank`."""
+
+    rank: int
+    share: float
+    rows: list[FactResult]
+    train_prompts: int
+    held_out_prompts: int
+    train_drop: float | None
+    held_out_drop: float | None
+    others_change: float | None
+    others_change_95: float | None
+
+
 class Manifest(Stored):
     format: int = FORMAT
     created_at: datetime
@@ -142,6 +175,7 @@ class Manifest(Stored):
     faithfulness_by_site: dict[str, float]
     checks: list[Check] = []
     paper: PaperComparison | None = None
+    facts: FactTable | None = None
     notes: list[str] = Field([], description="remarks and warnings of the run, plain sentences")
     files: dict[str, str] = Field(description="path → SHA-256 of every other file")
 

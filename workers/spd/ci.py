@@ -292,12 +292,13 @@ class CIFunctions(nn.Module):
 
     @torch.no_grad()
     def set_scale(self, inner: Mapping[str, Tensor], inputs: Mapping[str, Tensor], valid: Tensor) -> None:
-        """Take the RMS over the valid positions ([batch, seq] bool) of this data as the unit."""
+        """Take the RMS (or the largest magnitude) over the valid positions, [batch, seq] bool, as the unit."""
+        peak = self.config.scale == "peak"
         for place, site in enumerate(self.sites):
-            if self.config.reads == "inner":
-                self.scales[place].copy_(inner[site][valid].pow(2).mean(0).sqrt().clamp_min(1e-6))
-            else:
-                self.scales[place].fill_(inputs[site][valid].pow(2).mean().sqrt().clamp_min(1e-6))
+            read = inner[site] if self.config.reads == "inner" else inputs[site]
+            dims = (0,) if self.config.reads == "inner" else (0, 1)
+            value = read[valid].abs().amax(dims) if peak else read[valid].pow(2).mean(dims).sqrt()
+            self.scales[place].copy_(value.clamp_min(1e-6))
 
     @torch.no_grad()
     def keep(self, kept: Mapping[str, list[int]]) -> None:

@@ -90,6 +90,24 @@ def contrasts(
     return torch.cat(rows)
 
 
+def token_means(
+    X: Float[Tensor, "tokens d_in"], token_ids: Int[Tensor, " tokens"], contexts: int
+) -> Float[Tensor, "rows d_in"]:
+    """One row a distinct token, the mean of its inputs, then the `contexts` leading directions in which a token's
+    occurrences differ from its mean, shared by all tokens and scaled by their RMS. At most d_in rows in all."""
+    inputs = X.double()
+    tokens = list(dict.fromkeys(token_ids.tolist()))
+    means = torch.stack([inputs[token_ids == token].mean(0) for token in tokens])
+    place = {token: row for row, token in enumerate(tokens)}
+    rows = torch.tensor([place[token] for token in token_ids.tolist()], device=X.device)
+    deviations = inputs - means[rows]
+    room = max(0, min(contexts, X.shape[1] - len(tokens)))
+    _, values, right = torch.linalg.svd(deviations, full_matrices=False)
+    kept = min(room, int((values > 1e-6 * values.max().clamp_min(1e-30)).sum()))
+    leading = right[:kept] * (values[:kept, None] / len(X) ** 0.5)
+    return torch.cat([means, leading]).to(X)
+
+
 def data_start(
     W: Float[Tensor, "d_out d_in"],
     X: Float[Tensor, "tokens d_in"],

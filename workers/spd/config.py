@@ -81,6 +81,11 @@ class CIBase(Frozen):
     reads: Literal["inner", "input"] = Field(
         default="inner", description="inner activations x·V over their data RMS, or the site's whole input"
     )
+    scale: Literal["rms", "peak"] = Field(
+        default="rms",
+        description="what activations are divided by: their RMS over the data, or their largest magnitude,"
+        " for components that fire on few of many tokens",
+    )
     start: float = Field(default=0.95, ge=0, le=1, description="every causal importance at step 0")
 
 
@@ -291,7 +296,39 @@ class CorpusData(Frozen):
     bos: bool = False
 
 
-DataConfig = Annotated[PromptsConfig | InductionData | CorpusData, Field(discriminator="kind")]
+class Relation(Frozen):
+    """Facts of one kind: subjects put into templates, each with the token that follows.
+
+    `templates` are trained on, `held_out` are not; in each, `{}` stands for the subject.
+    """
+
+    name: str = Field(min_length=1, max_length=100)
+    templates: tuple[str, ...] = Field(min_length=1, max_length=100)
+    held_out: tuple[str, ...] = Field(default=(), max_length=100)
+    facts: dict[str, str] = Field(
+        min_length=1, max_length=2_000, description="subject → answer, one token, with its leading space"
+    )
+
+    @model_validator(mode="after")
+    def _templates_have_a_place(self) -> Relation:
+        for template in (*self.templates, *self.held_out):
+            if template.count("{}") != 1:
+                raise ValueError(f"the template “{template}” must hold {{}} once, where the subject stands.")
+        return self
+
+
+class FactsData(Frozen):
+    """Facts that the target really knows: of all candidates those whose answer is among the `rank` likeliest tokens
+    after the first template of their relation."""
+
+    kind: Literal["facts"] = "facts"
+    relations: tuple[Relation, ...] = Field(min_length=1, max_length=50)
+    rank: int = Field(default=1, ge=1, le=1_000_000)
+    batch_size: int | None = Field(default=None, ge=1, description="prompts a step; null: all of them")
+    bos: bool = False
+
+
+DataConfig = Annotated[PromptsConfig | InductionData | CorpusData | FactsData, Field(discriminator="kind")]
 
 
 class CheckConfig(Frozen):
@@ -327,10 +364,19 @@ class StartConfig(Frozen):
         " and suffers more when other sites are masked, so it pays where the stream is still clean",
     )
 
+    contexts: int | None = Field(
+        default=None,
+        ge=0,
+        description="with start `data`: one component a distinct token (the mean of its inputs) and this many for how a"
+        " token's inputs differ between contexts, shared by all tokens; null: one a token of every prompt",
+    )
+
     @model_validator(mode="after")
     def _background_is_used(self) -> StartConfig:
         if self.background is not None and self.kind != "data":
             raise ValueError(f"background goes with kind “data”; “{self.kind}” would ignore it.")
+        if self.contexts is not None and self.kind != "data":
+            raise ValueError(f"contexts goes with kind “data”; “{self.kind}” would ignore it.")
         if "ridge" in self.model_fields_set and self.ridge != 1.0 and self.background is None:
             raise ValueError("ridge weighs a background; without one it would be ignored.")
         return self

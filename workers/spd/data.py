@@ -8,15 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from workers.spd.config import (
-    ConfigError,
-    CorpusData,
-    DecomposeConfig,
-    InductionSource,
-    PromptData,
-    PromptsConfig,
-)
-from workers.spd.corpus import Corpus
+from workers.spd.config import ConfigError, InductionSource, PromptData, PromptsConfig
 from workers.spd.induction import InductionBatch, sample_sequences
 from workers.spd.masks import recorded
 from workers.spd.targets import Target
@@ -54,6 +46,16 @@ class Batch:
             self, tokens=self.tokens[chosen], valid=self.valid[chosen], answer_at=self.answer_at[chosen],
             counted=self.counted[chosen], log_probs=self.log_probs[chosen],
             inputs={site: x[chosen] for site, x in self.inputs.items()},
+        )  # fmt: skip
+
+    def trimmed(self) -> Batch:
+        """The same without the padding that every row has."""
+        seq = int(self.answer_at.max()) + 1
+        kept = int((self.keep < seq).sum())
+        return replace(
+            self, tokens=self.tokens[:, :seq], valid=self.valid[:, :seq], keep=self.keep[:kept],
+            counted=self.counted[:, :kept], log_probs=self.log_probs[:, :kept],
+            inputs={site: x[:, :seq] for site, x in self.inputs.items()},
         )  # fmt: skip
 
 
@@ -129,70 +131,3 @@ def induction_prompts(
         marks = {"s1": int(batch.s1[row]), "m": int(batch.m[row]), "s2": int(batch.s2[row])}
         prompts.append(Prompt(data, ids, answer, marks))
     return prompts
-
-
-def _window(ids: list[int], split: str, tokenizer: PromptTokenizer) -> Prompt:
-    """A window of running text as a prompt, to be shown and measured on."""
-    text = "".join(tokenizer.piece(token) for token in ids)[:20_000]
-    return Prompt(PromptData(text=text, split=split, watch=False), ids, None)  # type: ignore[arg-type]
-
-
-class TrainingData:
-    """Batches for training: the same prompts with their clean pass computed once, or fresh induction sequences."""
-
-    def __init__(self, config: DecomposeConfig, target: Target, tokenizer: PromptTokenizer) -> None:
-        self.config, self.target = config, target
-        positions = config.reconstruction.positions
-        self.fixed: Batch | None = None
-        seed = torch.Generator().manual_seed(config.seed + 1)
-        if isinstance(config.data, PromptsConfig):
-            self.prompts = read_prompts(config.data, tokenizer)
-            train = [prompt for prompt in self.prompts if prompt.data.split == "train"]
-            if not train:
-                raise ConfigError("data.prompts: at least one prompt must be in the split “train”.")
-            self.fixed = clean_batch(target, [prompt.ids for prompt in train], positions)
-        elif isinstance(config.data, CorpusData):
-            self.corpus = Corpus(config.data, tokenizer)
-            self.prompts = [
-                _window(ids, split, tokenizer)
-                for split in ("train", "held_out")
-                for ids in self.corpus.draw(config.data.evaluation, split, seed)
-            ]
-        else:
-            if not isinstance(config.target, InductionSource):
-                raise ConfigError("data.kind “induction” goes with target.kind “induction”.")
-            data = config.data
-            self.prompts = [
-                *induction_prompts(config.target, tokenizer, data.evaluation, "train", seed),
-                *induction_prompts(config.target, tokenizer, data.evaluation, "held_out", seed),
-            ]
-
-    def next(self, generator: torch.Generator) -> Batch:
-        """The batch of one step."""
-        if self.fixed is not None:
-            size = getattr(self.config.data, "batch_size", None)
-            count = self.fixed.tokens.shape[0]
-            if size is None or size >= count:
-                return self.fixed
-            return self.fixed.rows(torch.randperm(count, generator=generator)[:size].to(self.target.device))
-        if isinstance(self.config.data, CorpusData):
-            windows = self.corpus.draw(self.config.data.batch_size, "train", generator)
-            return clean_batch(self.target, windows, self.config.reconstruction.positions)
-        assert isinstance(self.config.target, InductionSource)
-        drawn = sample_sequences(self.config.target, self.config.data.batch_size, generator)  # type: ignore[union-attr]
-        return clean_batch(self.target, drawn.tokens.tolist(), self.config.reconstruction.positions)
-
-    def everything(self) -> Batch:
-        """What starts and pruning look at: all training prompts, a corpus's windows for evaluation, or for induction as
-        many sequences as a step has."""
-        if self.fixed is not None:
-            return self.fixed
-        if isinstance(self.config.data, CorpusData):
-            windows = [prompt.ids for prompt in self.prompts if prompt.data.split == "train"]
-            return clean_batch(self.target, windows, self.config.reconstruction.positions)
-        return self.next(torch.Generator().manual_seed(self.config.seed))
-
-    def split(self, name: str, positions: str, limit: int = 64) -> Batch | None:
-        """Up to `limit` prompts of a split with their clean pass; None where there are none."""
-        chosen = [prompt.ids for prompt in self.prompts if prompt.data.split == name][:limit]
-        return clean_batch(self.target, chosen, positions) if chosen else None

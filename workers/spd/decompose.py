@@ -36,10 +36,11 @@ from workers.spd.config import (
     ConfigError,
     CorpusData,
     DecomposeConfig,
+    FactsData,
     InductionData,
     PromptsConfig,
 )
-from workers.spd.data import TrainingData
+from workers.spd.facts import fact_groups, fact_table, named_groups
 from workers.spd.harvest import Harvest, harvest
 from workers.spd.keys import ComponentKey
 from workers.spd.metrics import Evaluator, Evidence, faithfulness_by_site
@@ -47,6 +48,7 @@ from workers.spd.sites import check_sites, tied_notes
 from workers.spd.targets import FetchProgress, Target, ensure_target, load_target
 from workers.spd.tokenizer import PromptTokenizer
 from workers.spd.training import Trainer
+from workers.spd.training_data import TrainingData
 from workers.spd.world import World
 
 SHIPPED_TARGET_BYTES = 2**20
@@ -130,6 +132,10 @@ def decompose(
     report(RunProgress("harvest", config.steps, config.steps, 1.0, message="Gathering statistics"))
     decomposition = trainer.decomposition
     shown = config.data.shown if isinstance(config.data, InductionData | CorpusData) else None
+    if (
+        data.candidates
+    ):  # the prompts go through the facts template by template: each fact is shown once a split
+        shown = sum(one.kept for one in data.candidates)
     found = harvest(
         decomposition,
         data.prompts,
@@ -151,6 +157,12 @@ def decompose(
         shown_circuit = circuit(decomposition, held_out[0], pieces, config.threshold)
         write_json(work / "harvest" / "circuit.json", shown_circuit)
 
+    facts = None
+    if isinstance(config.data, FactsData):
+        own = fact_groups(decomposition, data.prompts, config.threshold)
+        facts = fact_table(decomposition, data.prompts, data.candidates, own, config.data.rank, go_on)
+        found = found.with_groups(named_groups(own, data.prompts))
+
     report(RunProgress("store", config.steps, config.steps, 1.0, message="Storing the decomposition"))
     _store(config, trainer, found, tokenizer, target, work, folder)
     faithful, by_site = faithfulness_by_site(decomposition)
@@ -166,7 +178,8 @@ def decompose(
         ],
         versions=workers.versions(), dtype="float32", device=device, training_seconds=round(seconds, 1),
         metrics=_metrics(evidence, faithful, found), l0_by_site=evidence["train"].l0_by_site,
-        faithfulness_by_site=by_site, paper=paper, notes=[*warnings, *_remarks(config, trainer, data)], files={},
+        faithfulness_by_site=by_site, paper=paper, facts=facts,
+        notes=[*warnings, *_remarks(config, trainer, data)], files={},
     )  # fmt: skip
     if config.checks:
         checks = _checks(config, manifest, found, tokenizer, target, work, go_on)
@@ -271,7 +284,7 @@ def _usable_checks(config: DecomposeConfig, tokenizer: PromptTokenizer) -> None:
 
 
 def _bos(config: DecomposeConfig) -> bool:
-    return config.data.bos if isinstance(config.data, PromptsConfig | CorpusData) else False
+    return config.data.bos if isinstance(config.data, PromptsConfig | CorpusData | FactsData) else False
 
 
 def _unknown_groups(config: DecomposeConfig, found: Harvest) -> list[str]:

@@ -22,32 +22,38 @@ def single_effects(
     batch: Batch,
     chosen: Mapping[str, list[int]],
     go_on: Callable[[], None] = lambda: None,
+    each: int | None = None,
 ) -> dict[str, Float[Tensor, " components"]]:
-    """The largest KL(target ‖ suppressed) in nats at a prompt's answer, over the prompts of the batch.
+    """The largest KL(target ‖ suppressed) in nats at a prompt's answer, over the prompts of the batch, or over the
+    `each` prompts where the component's own importance is highest.
 
     One component at a time, the remainder on, at all masked positions; `chosen` holds places (not indices) a site, and
-    components not chosen get 0. Several components of a site run as one batch of at most ROWS rows.
+    components not chosen get 0. Components of a site run as batches of at most ROWS rows, a row a prompt.
     """
     prompts, seq = batch.tokens.shape
     column = answer_column(batch)
-    rows = torch.arange(prompts, device=batch.tokens.device)
-    clean = batch.log_probs[rows, column].double()
-    at_once = max(1, ROWS // prompts)
+    here = batch.masked(decomposition.first_unmasked)
+    count = prompts if each is None else min(each, prompts)
+    importances = decomposition.importances(batch.inputs).g
     result: dict[str, Tensor] = {}
     for site, V in decomposition.components.V.items():
         effects = torch.zeros(V.shape[1])
         places = chosen.get(site, [])
-        for first in range(0, len(places), at_once):
+        strongest = (importances[site] * here[..., None]).amax(1)  # [prompts, C]
+        for first in range(0, len(places), max(1, ROWS // count)):
             go_on()
-            part = places[first : first + at_once]
+            part = places[first : first + max(1, ROWS // count)]
+            rows = strongest[:, part].topk(count, dim=0).indices.T.flatten()  # component by component
             amount = -torch.eye(len(part), device=V.device, dtype=V.dtype)[:, None, None, :]
-            amount = amount.repeat(1, prompts, seq, 1)
+            amount = amount.repeat(1, count, seq, 1)
             if decomposition.first_unmasked:
                 amount[:, :, 0] = 0
             mask = SiteMask(V[:, part], decomposition.components.U[site][part], amount.flatten(0, 1))
             with masked({site: mask}):
-                logits = decomposition.target.logits(batch.tokens.repeat(len(part), 1), batch.keep)
-            answers = logits.unflatten(0, (len(part), prompts))[:, rows, column]
-            effects[part] = kl_divergence(clean, answers.double()).amax(1).clamp_min(0).float().cpu()
+                logits = decomposition.target.logits(batch.tokens[rows], batch.keep)
+            at = torch.arange(len(rows), device=rows.device)
+            clean = batch.log_probs[rows, column[rows]].double()
+            found = kl_divergence(clean, logits[at, column[rows]].double())
+            effects[part] = found.unflatten(0, (len(part), count)).amax(1).clamp_min(0).float().cpu()
         result[site] = effects
     return result

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,7 +25,8 @@ from workers.spd.sites import write_slices
 from workers.spd.tokenizer import PromptTokenizer
 
 TOP_TOKENS = 5
-EFFECT_PROMPTS = 16
+EFFECT_PROMPTS = 4
+MOST_PROMPTS = 256
 GROUP_SHARE = 0.5
 
 
@@ -34,6 +35,13 @@ class Harvest:
     columns: HarvestColumns
     prompts: list[HarvestPrompt]
     groups: list[HarvestGroup]
+
+    def with_groups(self, first: list[HarvestGroup]) -> Harvest:
+        """The same with these groups first; a token's group of the same name or the same components goes."""
+        held = {frozenset(group.components) for group in first}
+        names = {group.name for group in first}
+        rest = [g for g in self.groups if g.name not in names and frozenset(g.components) not in held]
+        return replace(self, groups=[*first, *rest])
 
     def alive(self) -> int:
         """Components above the threshold somewhere in the training prompts."""
@@ -114,8 +122,9 @@ def harvest(
             )
         )
     alive = {site: (value > threshold).nonzero().flatten().tolist() for site, value in peak.items()}
-    train = [prompt.ids for prompt in prompts if prompt.data.split == "train"][:EFFECT_PROMPTS]
-    effects = single_effects(decomposition, clean_batch(decomposition.target, train, "answer"), alive, go_on)
+    train = [prompt.ids for prompt in prompts if prompt.data.split == "train"][:MOST_PROMPTS]
+    asked = clean_batch(decomposition.target, train, "answer")
+    effects = single_effects(decomposition, asked, alive, go_on, each=EFFECT_PROMPTS)
     columns = _columns(
         decomposition, tokenizer, sums, counts, peak, above, total, effects, positions, threshold
     )

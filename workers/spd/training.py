@@ -20,6 +20,7 @@ from workers.spd.components import (
     embedding_start,
     random_start,
     svd_start,
+    token_means,
 )
 from workers.spd.config import (
     AdversarialReconstruction,
@@ -74,7 +75,10 @@ def initial_components(
         if config.start.kind == "data" and not x.is_floating_point():
             V[site], U[site] = embedding_start(W, x[valid], None if config.C == "auto" else config.C)
         elif config.start.kind == "data":
-            X = contrasts(X, batch.tokens[valid])
+            if config.start.contexts is None:
+                X = contrasts(X, batch.tokens[valid])
+            else:
+                X = token_means(X, batch.tokens[valid], config.start.contexts)
             if config.C != "auto":
                 X = X[: config.C]
             quiet = (

@@ -1127,6 +1127,8 @@ export interface components {
             paper_table: components["schemas"]["PaperTable"] | null;
             /** Ablation Checks */
             ablation_checks: components["schemas"]["AblationCheck"][];
+            /** @description of a run over facts */
+            facts?: components["schemas"]["FactTable"] | null;
             /**
              * Notes
              * @description warnings and remarks of the run, plain sentences
@@ -1253,6 +1255,88 @@ export interface components {
             status: "good" | "weak" | "info";
             /** Warning */
             warning?: string | null;
+        };
+        /**
+         * FactRow
+         * @description A candidate fact. `group` names the components that it alone uses, null where it was not kept or has none.
+         *     Drops and changes are shares 0–1, medians over prompts on which the target itself has the answer.
+         */
+        FactRow: {
+            /** Subject */
+            subject: string;
+            /** Relation */
+            relation: string;
+            /** Answer */
+            answer: string;
+            /**
+             * Rank
+             * @description of the answer after the relation's first template; 1: the likeliest
+             */
+            rank: number | null;
+            /** Probability */
+            probability: number | null;
+            /** Kept */
+            kept: boolean;
+            /** Group */
+            group: string | null;
+            /** Components */
+            components: number | null;
+            /** Train Drop */
+            train_drop: number | null;
+            /** Held Out Drop */
+            held_out_drop: number | null;
+            /**
+             * Others Change
+             * @description median |p′/p − 1| of the other facts' answers
+             */
+            others_change: number | null;
+            /** Others Worst */
+            others_worst: number | null;
+            /** Others Worst Subject */
+            others_worst_subject: string | null;
+            /**
+             * Prompt
+             * @description the subject in a held-out template, or a trained one where none is held out
+             */
+            prompt: string;
+        };
+        /**
+         * FactTable
+         * @description Every fact suppressed once and all facts asked again: drops are medians over the facts, changes over all pairs of
+         *     a suppressed fact and a prompt of another (`others_change_95`: their 95th percentile).
+         */
+        FactTable: {
+            /** Rank */
+            rank: number;
+            /**
+             * Share
+             * @description of a component's importance that must fall on one fact for its group
+             */
+            share: number;
+            /** Candidates */
+            candidates: number;
+            /** Known */
+            known: number;
+            /** Train Prompts */
+            train_prompts: number;
+            /** Held Out Prompts */
+            held_out_prompts: number;
+            /** Train Drop */
+            train_drop: number | null;
+            /** Held Out Drop */
+            held_out_drop: number | null;
+            /** Others Change */
+            others_change: number | null;
+            /** Others Change 95 */
+            others_change_95: number | null;
+            /** Rows */
+            rows: components["schemas"]["FactRow"][];
+            /** Templates */
+            templates: string[];
+            /** Held Out Templates */
+            held_out_templates: string[];
+            /** Bos */
+            bos: boolean;
         };
         /** Finding */
         Finding: {

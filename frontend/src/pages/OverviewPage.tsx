@@ -6,6 +6,7 @@ import { count, day, duration, magnitude } from '@/api/words'
 import { AblationChecks } from '@/panels/evidence/AblationChecks'
 import { Curves } from '@/panels/evidence/Curves'
 import { EvidenceTable } from '@/panels/evidence/EvidenceTable'
+import { FactsPanel } from '@/panels/evidence/FactsPanel'
 import { PaperTablePanel } from '@/panels/evidence/PaperTablePanel'
 import { RunDetails } from '@/panels/evidence/RunDetails'
 import { RunPrompts } from '@/panels/evidence/RunPrompts'
@@ -73,6 +74,7 @@ function Overview({ d }: { d: Decomposition }) {
         </Notice>
       )}
       {d.paper_table && <PaperTablePanel table={d.paper_table} from={d.provenance} />}
+      {d.facts && <FactsPanel facts={d.facts} from={d.provenance} />}
       <EvidenceTable rows={d.evidence} positions={d.reconstruction_positions} from={d.provenance} />
       <AblationChecks checks={d.ablation_checks} from={d.provenance} />
       <Sites sites={d.site_summaries} from={d.provenance} />

@@ -1,0 +1,266 @@
+"""Facts that a target knows: the filter that finds them, their groups, and what suppressing each does (SPEC 22).
+
+A fact is a subject, a relation's templates and the token that follows. Its *group* holds the alive components of which
+at least SHARE of the causal importance over all training prompts falls on the prompts of this fact: those that nothing
+else uses. Suppressing a fact's group should take its answer away and leave every other fact's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+from workers.spd.artifact import FactResult, FactTable, HarvestGroup
+from workers.spd.config import ConfigError, FactsData, PromptData
+from workers.spd.data import Prompt, clean_batch
+from workers.spd.decomposition import Decomposition, answer_column
+from workers.spd.keys import ComponentKey
+from workers.spd.masks import SiteMask, masked
+from workers.spd.targets import Target
+from workers.spd.tokenizer import PromptTokenizer
+
+SHARE = 0.9
+ROWS = 64
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A fact asked of the target after its relation's first template: the answer's place (1: the likeliest) and
+    probability; None where the answer is not one token."""
+
+    subject: str
+    relation: str
+    answer: str
+    rank: int | None
+    probability: float | None
+    kept: bool
+
+
+@torch.no_grad()
+def answers_of(target: Target, prompts: list[Prompt]) -> tuple[list[int], list[float]]:
+    """Rank and probability of each prompt's answer under the target."""
+    ranks: list[int] = []
+    probabilities: list[float] = []
+    for first in range(0, len(prompts), ROWS):
+        part = prompts[first : first + ROWS]
+        batch = clean_batch(target, [prompt.ids for prompt in part], "answer")
+        rows = torch.arange(len(part), device=batch.tokens.device)
+        logs = batch.log_probs[rows, answer_column(batch)]
+        own = logs[rows, torch.tensor([prompt.answer for prompt in part], device=logs.device)]
+        ranks += ((logs > own[:, None]).sum(1) + 1).tolist()
+        probabilities += own.exp().tolist()
+    return ranks, probabilities
+
+
+def known_facts(
+    config: FactsData, target: Target, tokenizer: PromptTokenizer
+) -> tuple[list[Prompt], list[Candidate]]:
+    """Ask the target for every candidate and put those it knows into all templates.
+
+    The prompts go through the facts template by template, so that the first of a split hold every fact once. Raises
+    ConfigError where nothing is known, or two relations have the same subject.
+    """
+
+    def prompt(template: str, subject: str, answer: str, split: str) -> Prompt:
+        text = template.replace("{}", subject)
+        ids = tokenizer.encode(text, bos=config.bos)
+        if not 1 <= len(ids) <= tokenizer.context_length:
+            raise ConfigError(
+                f"data.relations: “{text[:40]}…” has {len(ids)} tokens; between 1 and {tokenizer.context_length} are "
+                "possible."
+            )
+        data = PromptData(text=text, answer=answer, fact=subject, split=split, watch=False)  # type: ignore[arg-type]
+        return Prompt(data, ids, tokenizer.token_id(answer))
+
+    candidates: list[Candidate] = []
+    known: dict[str, list[tuple[str, str]]] = {}
+    for relation in config.relations:
+        asked = {
+            subject: prompt(relation.templates[0], subject, answer, "train")
+            for subject, answer in relation.facts.items()
+        }
+        usable = {subject: one for subject, one in asked.items() if one.answer is not None}
+        found = dict(zip(usable, zip(*answers_of(target, list(usable.values())), strict=True), strict=True))
+        for subject, answer in relation.facts.items():
+            rank, probability = found.get(subject, (None, None))
+            kept = rank is not None and rank <= config.rank
+            candidates.append(Candidate(subject, relation.name, answer, rank, probability, kept))
+            if kept:
+                known.setdefault(relation.name, []).append((subject, answer))
+    subjects = [subject for facts in known.values() for subject, _ in facts]
+    if not subjects:
+        raise ConfigError(f"data.relations: the target has none of these answers at rank {config.rank}.")
+    twice = next((subject for subject in subjects if subjects.count(subject) > 1), None)
+    if twice is not None:
+        raise ConfigError(
+            f"data.relations: “{twice}” stands in two relations; a fact is named by its subject."
+        )
+
+    prompts: list[Prompt] = []
+    for split in ("train", "held_out"):
+        lists = {r.name: r.templates if split == "train" else r.held_out for r in config.relations}
+        for place in range(max(map(len, lists.values()))):
+            for name, facts in known.items():
+                if place < len(lists[name]):
+                    prompts += [prompt(lists[name][place], *fact, split) for fact in facts]
+    return prompts, candidates
+
+
+@torch.no_grad()
+def fact_groups(
+    decomposition: Decomposition, prompts: list[Prompt], threshold: float
+) -> dict[str, list[ComponentKey]]:
+    """The components that each fact of the training prompts has to itself, {subject: keys}."""
+    train = [prompt for prompt in prompts if prompt.data.split == "train"]
+    subjects = list(dict.fromkeys(prompt.data.fact or "" for prompt in train))
+    total = {site: torch.zeros(len(subjects), len(i)) for site, i in decomposition.components.index.items()}
+    peak = {site: torch.zeros(len(i)) for site, i in decomposition.components.index.items()}
+    for first in range(0, len(train), ROWS):
+        part = train[first : first + ROWS]
+        batch = clean_batch(decomposition.target, [prompt.ids for prompt in part], "answer")
+        here = batch.masked(decomposition.first_unmasked)
+        rows = torch.tensor([subjects.index(prompt.data.fact or "") for prompt in part])
+        for site, g in decomposition.importances(batch.inputs).g.items():
+            value = (g * here[..., None]).cpu()
+            total[site].index_add_(0, rows, value.sum(1))
+            peak[site] = torch.maximum(peak[site], value.amax((0, 1)))
+    groups: dict[str, list[ComponentKey]] = {subject: [] for subject in subjects}
+    for site, index in decomposition.components.index.items():
+        largest, whose = total[site].max(0)
+        own = (peak[site] > threshold) & (largest >= SHARE * total[site].sum(0))
+        for place in own.nonzero().flatten().tolist():
+            groups[subjects[int(whose[place])]].append(ComponentKey(site, index[place]))
+    return groups
+
+
+def named_groups(groups: dict[str, list[ComponentKey]], prompts: list[Prompt]) -> list[HarvestGroup]:
+    """The facts' groups as the page shows them, under the subjects' names."""
+    counts = {subject: 0 for subject in groups}
+    for prompt in prompts:
+        if prompt.data.split == "train" and prompt.data.fact in counts:
+            counts[prompt.data.fact] += 1
+    return [
+        HarvestGroup(
+            name=subject,
+            token=subject,
+            components=[str(key) for key in keys],
+            why=f"{len(keys)} components have at least {SHARE:.0%} of their causal importance on the {counts[subject]} "
+            f"training prompts about {subject}: no other fact uses them.",
+        )
+        for subject, keys in groups.items()
+        if keys
+    ]
+
+
+@torch.no_grad()
+def _probabilities(
+    decomposition: Decomposition, prompts: list[Prompt], keys: list[ComponentKey]
+) -> list[float]:
+    """The answers' probabilities with these components suppressed, the remainder on, at all masked positions."""
+    components = decomposition.components
+    places: dict[str, list[int]] = {}
+    for key in keys:
+        places.setdefault(key.site, []).append(components.index[key.site].index(key.index))
+    result: list[float] = []
+    for first in range(0, len(prompts), ROWS):
+        part = prompts[first : first + ROWS]
+        lengths = torch.tensor([len(prompt.ids) for prompt in part])
+        tokens = torch.zeros(len(part), int(lengths.max()), dtype=torch.long)
+        for row, prompt in enumerate(part):
+            tokens[row, : len(prompt.ids)] = torch.tensor(prompt.ids)
+        device = decomposition.target.device
+        keep = (lengths - 1).unique()
+        masks: dict[str, SiteMask] = {}
+        for site, chosen in places.items():
+            V, U = components.V[site][:, chosen], components.U[site][chosen]
+            amount = -torch.ones(*tokens.shape, len(chosen), device=device, dtype=V.dtype)
+            if decomposition.first_unmasked:
+                amount[:, 0] = 0
+            masks[site] = SiteMask(V, U, amount)
+        with masked(masks):
+            logits = decomposition.target.logits(tokens.to(device), keep.to(device)).float().cpu()
+        rows = torch.arange(len(part))
+        columns = torch.searchsorted(keep, lengths - 1)
+        answers = torch.tensor([prompt.answer for prompt in part])
+        result += torch.softmax(logits[rows, columns], -1)[rows, answers].tolist()
+    return result
+
+
+def fact_table(
+    decomposition: Decomposition,
+    prompts: list[Prompt],
+    candidates: list[Candidate],
+    groups: dict[str, list[ComponentKey]],
+    rank: int,
+    go_on: Callable[[], None] = lambda: None,
+) -> FactTable:
+    """Suppress each fact's group and ask for all facts again.
+
+    A prompt counts where the target itself has the answer at most at `rank` there. `drop`: share by which the named
+    fact's answer falls, the median of its prompts; `change`: |p′/p − 1| of the other facts' answers, on held-out
+    prompts (training prompts where there are none). `go_on` is called before every group and may raise.
+    """
+
+    def counted(split: str) -> list[tuple[Prompt, float]]:
+        chosen = [prompt for prompt in prompts if prompt.data.split == split]
+        if not chosen:
+            return []
+        ranks, probabilities = answers_of(decomposition.target, chosen)
+        return [(p, before) for p, r, before in zip(chosen, ranks, probabilities, strict=True) if r <= rank]
+
+    train, held_out = counted("train"), counted("held_out")
+    others = held_out or train
+    rows: list[FactResult] = []
+    changes: list[float] = []
+    for one in candidates:
+        keys = groups.get(one.subject, [])
+        figures: dict[str, float | None] = {}
+        worst: tuple[float, str] | None = None
+        if one.kept and keys:
+            go_on()
+            own = [item for item in train if item[0].data.fact == one.subject]
+            asked = (
+                [prompt for prompt, _ in [*own, *held_out]] if held_out else [prompt for prompt, _ in train]
+            )
+            after = dict(zip(map(id, asked), _probabilities(decomposition, asked, keys), strict=True))
+
+            def ratio(item: tuple[Prompt, float], after: dict[int, float] = after) -> float:
+                return after[id(item[0])] / item[1]
+
+            held = [item for item in held_out if item[0].data.fact == one.subject]
+            moved = [
+                (abs(ratio(item) - 1), item[0].data.fact or "")
+                for item in others
+                if item[0].data.fact != one.subject
+            ]
+            changes += [change for change, _ in moved]
+            worst = max(moved, default=None)
+            figures = {
+                "train_drop": median(1 - ratio(item) for item in own) if own else None,
+                "held_out_drop": median(1 - ratio(item) for item in held) if held else None,
+                "others_change": median(change for change, _ in moved) if moved else None,
+            }
+        rows.append(
+            FactResult(
+                subject=one.subject, relation=one.relation, answer=one.answer, rank=one.rank,
+                probability=one.probability, kept=one.kept, components=len(keys) if one.kept else None,
+                others_worst=worst[0] if worst else None, others_worst_subject=worst[1] if worst else None,
+                **figures,
+            )
+        )  # fmt: skip
+
+    def middle(name: str) -> float | None:
+        values = [getattr(row, name) for row in rows if getattr(row, name) is not None]
+        return median(values) if values else None
+
+    def quantile(values: list[float], q: float) -> float | None:
+        return float(torch.tensor(values, dtype=torch.float64).quantile(q)) if values else None
+
+    return FactTable(
+        rank=rank, share=SHARE, rows=rows, held_out_prompts=len(held_out), train_prompts=len(train),
+        train_drop=middle("train_drop"), held_out_drop=middle("held_out_drop"),
+        others_change=median(changes) if changes else None, others_change_95=quantile(changes, 0.95),
+    )  # fmt: skip
