@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from workers.spd import losses
+from workers.spd import losses, products
 from workers.spd.ci import CIFunctions, upper
 from workers.spd.components import (
     Components,
@@ -119,6 +119,8 @@ class Trainer:
         tokenizer: PromptTokenizer,
     ) -> None:
         self.config, self.target, self.sites = config, target, sites
+        if config.precision == "float32":
+            products.adopt(target.model)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.step = 0
         self.world = World.current()
