@@ -80,6 +80,38 @@ CASES = [
     ("watching two tokens", ablation(watch=[" golf player"]), 422, "watch_not_one_token", ["2 tokens"]),
     ("watching nothing", ablation(watch=[""]), 422, "watch_not_one_token", ["empty"]),
     ("watching an unknown id", ablation(watch=[99_999]), 422, "unknown_token", ["99999"]),
+    ("a huge top_k", ablation(top_k=10**9), 422, "invalid_request", ["top_k", "at most 50"]),
+    ("a negative position", component(positions=[-1]), 422, "invalid_request", ["positions", "at least 0"]),
+    (
+        "a negative reported position",
+        ablation(positions=[-1]),
+        422,
+        "invalid_request",
+        ["positions", "at least 0"],
+    ),
+    ("a negative start", component(start=-1), 422, "invalid_request", ["start", "at least 0"]),
+    ("a start past the end", component(start=6), 422, "position_out_of_range", ["6 tokens", "0 to 5"]),
+    (
+        "a token id beyond any integer",
+        ablation(text=None, token_ids=[10**30]),
+        422,
+        "unknown_token",
+        [str(10**30)],
+    ),
+    ("half a character", ablation(text="\ud800"), 422, "invalid_request", ["text"]),
+    ("a text over the limit", ablation(text="a " * 15_000), 422, "invalid_request", ["text", "20,000"]),
+    (
+        "a component twice at one position",
+        ablation(
+            components=[{"key": KEY, "positions": [1, 2]}, {"key": KEY, "positions": [2], "strength": 0.5}]
+        ),
+        422,
+        "duplicate_component",
+        ["position 2"],
+    ),
+    ("an unknown remainder", ablation(remainder="half"), 422, "invalid_request", ["remainder"]),
+    ("an answer of two tokens", ablation(answer=" golf player"), 422, "watch_not_one_token", ["2 tokens"]),
+    ("more watched tokens than fit", ablation(watch=[1] * 33), 422, "invalid_request", ["watch", "32"]),
     ("a top_k of 0", ablation(top_k=0), 422, "invalid_request", ["top_k", "at least 1"]),
     ("an unknown mode", ablation(mode="explode"), 422, "invalid_request", ["mode"]),
     ("an unknown key", ablation(colour="red"), 422, "invalid_request", ["colour", "not a known key"]),
@@ -92,11 +124,40 @@ CASES = [
 def test_an_ablation_refuses_and_says_why(
     client: TestClient, body: dict[str, Any], status: int, code: str, named: list[str]
 ) -> None:
-    answer = client.post(ABLATE, json=body)
+    answer = client.post(ABLATE, content=json.dumps(body), headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     for word in named:
         assert word in answer.json()["message"]
     assert set(answer.json()) == {"code", "message", "details"}
+
+
+@pytest.mark.parametrize(
+    ("what", "body", "named"),
+    [
+        ("comparisons", {"prompts": []}, "prompts"),
+        ("comparisons", {"prompts": [{"text": WOODS}] * 9}, "prompts"),
+        ("comparisons", {"prompts": [{"text": WOODS}], "conditions": ["C"]}, "conditions"),
+        ("regimes", {"text": WOODS, "samples": 10**6}, "samples"),
+        ("regimes", {"text": WOODS, "steps": 10**6}, "steps"),
+        ("regimes", {"text": WOODS, "seed": -1}, "seed"),
+        ("regimes", {"text": WOODS, "kinds": []}, "kinds"),
+        ("attention", {"text": WOODS, "heads": []}, "heads"),
+        ("attention", {"text": WOODS, "heads": [{"layer": -1, "head": 0}]}, "layer"),
+        ("continuations", {"text": WOODS, "tokens": 21}, "tokens"),
+        ("continuations", {"text": WOODS, "tokens": 0}, "tokens"),
+        ("sweeps", {"text": WOODS, "kind": "strengths", "strengths": [1.5]}, "strengths"),
+        ("sweeps", {"text": WOODS, "kind": "strengths", "strengths": [0] * 102}, "strengths"),
+        ("sweeps", {"text": WOODS, "rank_by": "watched"}, "watch"),
+        ("sweeps", {"text": WOODS, "top": 0}, "top"),
+        ("importances", {"text": WOODS, "threshold": 2}, "threshold"),
+    ],
+)
+def test_the_other_modes_refuse_and_say_what(
+    client: TestClient, what: str, body: dict[str, Any], named: str
+) -> None:
+    answer = client.post(f"/api/decompositions/tiny/{what}", json=body)
+    assert answer.status_code == 422
+    assert named in answer.json()["message"]
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])

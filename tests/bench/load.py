@@ -12,6 +12,7 @@ import json
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ CLIENTS = 50
 SECONDS = 20.0
 PROMPTS = 5
 TOLERANCE = 1e-4
+WAYS = [(1, 2), (2, 1), (2, 2)]  # passes at the same time, threads each; the last is the default on two cores
 
 
 def specs() -> list[dict[str, Any]]:
@@ -90,20 +92,21 @@ async def crowd(address: str, alone: list[dict[str, Any]], clients: int, seconds
                         if time.perf_counter() > until:
                             break
 
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     sweeps = max(1, clients // 10)
     await asyncio.gather(*(person(i) for i in range(clients)), *(sweeper(i) for i in range(sweeps)))
-    took = time.perf_counter() - started
+    took, cpu = time.perf_counter() - started, time.process_time() - cpu
     waits.sort()
     return {
-        "clients": clients, "answers": len(waits), **counts, "seconds": round(took, 1),
+        "clients": clients, "answers": len(waits), **counts, "seconds": round(took, 1), "cpu_seconds": round(cpu, 1),
         "answers_per_second": round(len(waits) / took, 2), "median_s": round(statistics.median(waits), 3),
         "p95_s": round(waits[int(0.95 * (len(waits) - 1))], 3),
     }  # fmt: skip
 
 
 def run(home: Path, clients: int = CLIENTS, seconds: float = SECONDS) -> Iterator[dict[str, Any]]:
-    """Throughput beside that of plain passes one after the other; `home` holds what `build` made."""
+    """Throughput beside that of plain passes one after the other, and how long a click takes while a sweep runs;
+    `home` holds what `build` made. One pass at a time or two, on the threads that `WAYS` says."""
     model = build.gpt2()
     ids = torch.arange(build.TOKENS)[None]
 
@@ -113,16 +116,66 @@ def run(home: Path, clients: int = CLIENTS, seconds: float = SECONDS) -> Iterato
             model(ids, use_cache=False)
         return time.perf_counter() - started
 
-    with serving(home, "bench") as (client, _):
-        alone = [client.post("/api/decompositions/bench/ablations", json=spec).json() for spec in specs()]
-        before = statistics.median(plain() for _ in range(5))
-        figures = asyncio.run(crowd(str(client.base_url), alone, clients, seconds))
-        after = statistics.median(plain() for _ in range(5))
-    base = (before + after) / 2
-    ratio = round(1 / (figures["answers_per_second"] * base), 3)
-    yield {
-        "name": "many_clients", "ratio": ratio, "target": None,
-        "ok": figures["wrong"] == 0 and figures["lost"] == 0, "plain_ms": round(1e3 * base, 1), **figures,
+    before = torch.get_num_threads()
+    for compute, each in WAYS:
+        torch.set_num_threads(each)
+        with serving(home, "bench", compute_threads=compute) as (client, _):
+            alone = [client.post("/api/decompositions/bench/ablations", json=spec).json() for spec in specs()]
+            base = statistics.median(plain() for _ in range(5))
+            figures = asyncio.run(crowd(str(client.base_url), alone, clients, seconds))
+            base = (base + statistics.median(plain() for _ in range(5))) / 2
+            ratio = round(1 / (figures["answers_per_second"] * base), 3)
+            yield {
+                "name": "many_clients", "ratio": ratio, "target": None,
+                "ok": figures["wrong"] == 0 and figures["lost"] == 0, "plain_ms": round(1e3 * base, 1),
+                "compute_threads": compute, "threads_a_pass": each, **figures,
+            }  # fmt: skip
+            yield clicks(client, compute, each)
+    torch.set_num_threads(before)
+
+
+def clicks(client: httpx.Client, compute: int, each: int, count: int = 20) -> dict[str, Any]:
+    """How long single ablations take alone, and while a heavy sweep runs. It may hold a click up by the step that
+    runs, never by the sweep."""
+    path, sites = "/api/decompositions/bench", build.site_names()
+    asked = {"text": build.words(build.TOKENS), "components": [{"key": f"{sites[20]}:1"}], "recompute": True}
+
+    def click() -> float:
+        started = time.perf_counter()
+        client.post(f"{path}/ablations", json=asked).raise_for_status()
+        return time.perf_counter() - started
+
+    alone = sorted(click() for _ in range(count))
+    running, enough = threading.Event(), threading.Event()
+    rows = [0, 0.0]
+
+    def sweep() -> None:
+        keys = [{"key": f"{site}:{i}"} for i in range(build.C) for site in sites]
+        with httpx.Client(base_url=client.base_url, timeout=600) as other:
+            started = time.perf_counter()
+            body = {"text": build.words(build.TOKENS, 99), "components": keys}
+            with other.stream("POST", f"{path}/sweeps", json=body) as answer:
+                for line in answer.iter_lines():
+                    rows[0] += len(json.loads(line).get("items", []))
+                    if rows[0]:
+                        running.set()
+                    if enough.is_set():
+                        break
+            rows[1] = time.perf_counter() - started
+
+    thread = threading.Thread(target=sweep)
+    thread.start()
+    running.wait(120)
+    during = sorted(click() for _ in range(count))
+    enough.set()
+    thread.join(120)
+    medians = statistics.median(alone), statistics.median(during)
+    return {
+        "name": "a_click_while_a_sweep_runs", "ratio": round(medians[1] / medians[0], 2), "target": None,
+        "ok": rows[0] > 0,
+        "compute_threads": compute, "threads_a_pass": each, "alone_ms": round(1e3 * medians[0], 1),
+        "during_ms": round(1e3 * medians[1], 1), "slowest_ms": round(1e3 * during[-1], 1),
+        "sweep_rows_a_second": round(rows[0] / rows[1], 1),
     }  # fmt: skip
 
 
