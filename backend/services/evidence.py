@@ -84,6 +84,10 @@ WORDS: dict[str, Words] = {
 
 def words(name: str) -> Words:
     """Label and explanation of a figure; one we have no words for gets its own name."""
+    for split, said in (("_held_out", "held-out prompts"), ("_train", "training prompts")):
+        known = WORDS.get(name.removesuffix(split))
+        if name.endswith(split) and known:
+            return Words(f"{known.label}, {said}", known.explain)
     return WORDS.get(name) or Words(name.replace("_", " "), "A figure this run measured.")
 
 

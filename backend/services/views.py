@@ -146,20 +146,22 @@ def site_summaries(entry: Entry) -> list[SiteSummary]:
 
 
 def curves(entry: Entry) -> list[Curve]:
-    """The logged figures of the training, a curve each; a value that was not finite shows as a gap."""
+    """The logged figures of the training, a curve each over the steps that measured it; a value that was not finite
+    shows as a gap."""
     lines = entry.artifact.curves
     names = dict.fromkeys(name for line in lines for name in line if name not in ("step", "seconds", "time"))
     units = {metric.name: metric.unit for metric in entry.artifact.manifest.metrics}
-    steps = [int(line["step"]) for line in lines]
     result: list[Curve] = []
     for name in names:
-        values = [line.get(name) for line in lines]
+        measured = [line for line in lines if name in line]
+        steps, values = [int(line["step"]) for line in measured], [line[name] for line in measured]
         finite = [
             float(v) if isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) else None
             for v in values
         ]
         if any(value is not None for value in finite):
-            unit = units.get(name, "nats" if "reconstruction" in name or name.startswith("kl") else "")
+            known = name.removesuffix("_held_out").removesuffix("_train")
+            unit = units.get(known, "nats" if "reconstruction" in name or name.startswith("kl") else "")
             result.append(Curve(name=name, label=words(name).label, unit=unit, steps=steps, values=finite))
     return result
 

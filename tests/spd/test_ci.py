@@ -10,13 +10,14 @@ SITES = {"a": (7, 4), "b": (9, 3)}  # d_in, C
 KINDS = {
     "attention, scope site": AttentionCI(scope="site", d_k=5, hidden=6, max_distance=3),
     "attention, scope component": AttentionCI(scope="component", d_k=5, hidden=6, max_distance=3),
+    "attention, two heads": AttentionCI(d_k=5, heads=2, hidden=6, max_distance=3),
     "shared_mlp": SharedMLPCI(hidden=6),
     "mlp": MLPCI(hidden=6),
     "vector_mlp": VectorMLPCI(hidden=6),
     "transformer": TransformerCI(d_model=8, layers=2, heads=2),
 }
 READS = [(name, reads) for name in KINDS for reads in ("inner", "input") if (name, reads) != ("mlp", "input")]
-ATTENDING = ["attention, scope site", "attention, scope component", "transformer"]
+ATTENDING = ["attention, scope site", "attention, scope component", "attention, two heads", "transformer"]
 
 
 def build(kind: str, reads: str = "inner", sites=SITES, **changes) -> CIFunctions:
@@ -159,6 +160,58 @@ def test_the_attention_is_the_papers_formula():
     torch.testing.assert_close(attention(x)[0, :, 0], expected, rtol=1e-5, atol=1e-5)
 
 
+def near(heads: int, gain: float = 16.0) -> SiteAttention:
+    config = AttentionCI(d_k=8, heads=heads, max_distance=9, relative_start="near", relative_gain=gain)
+    return SiteAttention(1, 3, config, torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("gain", [1.0, 16.0])
+def test_near_attention_starts_with_weights_of_one_over_the_distance_and_leaves_the_position_out(gain):
+    attention = near(1, gain)
+    with torch.no_grad():
+        attention.qkv[:2] = 0  # no content: r alone
+    x = torch.randn(1, 6, 3, generator=torch.Generator().manual_seed(1))
+    weights = torch.tensor([1 / distance for distance in range(5, 0, -1)])
+    expected = (weights / weights.sum()) @ (x[0, :5] @ attention.qkv[2, 0])
+    torch.testing.assert_close(attention(x)[0, 5, 0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_every_second_near_head_starts_on_the_last_like_of_a_token_however_far():
+    attention = near(2)
+    tokens = torch.eye(3)[[0, 2, 1, 1, 2, 1, 1, 0]] * 12  # the last is like the first
+    values = (tokens @ attention.qkv[2, 0]).unflatten(-1, (2, 8))
+    likes = attention(tokens[None])[0, -1, 0].unflatten(-1, (2, 8))[1]
+    torch.testing.assert_close(likes, values[0, 1], rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_attention_that_does_not_see_itself_sees_only_others(causal):
+    config = AttentionCI(d_k=4, causal=causal, sees_itself=False, max_distance=9)
+    attention = SiteAttention(1, 3, config, torch.Generator().manual_seed(0))
+    x = torch.randn(1, 5, 3, generator=torch.Generator().manual_seed(1))
+    other = x.clone()
+    other[0, 3] += 2
+    value = attention.qkv[2, 0]
+    with torch.no_grad():
+        attention.qkv[:2] = 0  # the same weight on whatever is seen
+        seen = attention(x)[0, :, 0]
+        assert torch.equal(attention(other)[0, 3], attention(x)[0, 3])
+    others = [[0], [0], [0, 1], [0, 1, 2], [0, 1, 2, 3]]  # the first has nothing else and sees itself
+    if not causal:
+        others = [[j for j in range(5) if j != n] for n in range(5)]
+    expected = torch.stack([(x[0, places] @ value).mean(0) for places in others])
+    torch.testing.assert_close(seen, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_heads_are_attentions_side_by_side():
+    one, two = near(1), near(2)
+    with torch.no_grad():
+        one.qkv.copy_(two.qkv.unflatten(-1, (2, 8))[..., 1, :])
+        one.relative.copy_(two.relative.unflatten(-1, (2, -1))[:, 1])
+    x = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(two(x)[..., 8:], one(x))
+
+
 def test_the_mlp_kind_reads_one_scalar_a_component():
     inner, _ = data()
     functions = build("mlp")
@@ -179,6 +232,10 @@ def test_the_mlp_kind_reads_one_scalar_a_component():
         (
             "attention, scope site",
             (3 * 4 * 5 + 7 + 9 * 6 + 6 + 6 * 4 + 4) + (3 * 3 * 5 + 7 + 8 * 6 + 6 + 6 * 3 + 3),
+        ),
+        (
+            "attention, two heads",
+            (3 * 4 * 10 + 14 + 14 * 6 + 6 + 6 * 4 + 4) + (3 * 3 * 10 + 14 + 13 * 6 + 6 + 6 * 3 + 3),
         ),
         (
             "attention, scope component",

@@ -76,6 +76,31 @@ def test_a_run_stores_an_artefact_with_its_evidence(undisturbed):
     assert not (undisturbed.path.parent / "undisturbed.partial").exists()
 
 
+LIGHT = {"kl_everything_on", "kl_ci_masks", "kl_rounded_ci", "kl_stochastic", "alive"}
+
+
+def test_a_run_measures_a_small_evidence_table_on_its_way(home, undisturbed):
+    seen: list[RunProgress] = []
+    run = decompose(config(home, evidence_every=5), home / "light", home=home, report=seen.append)
+    tables = {line["step"]: line for line in run.curves if "kl_ci_masks" in line}
+    assert list(tables) == [4, 9, 11]  # after 5 and 10 steps, and after the last
+    last = tables[11]
+    assert {*LIGHT, *(f"{name}_held_out" for name in LIGHT), "l0_train", "l0_held_out"} <= set(last)
+    figures = {metric.name: metric for metric in run.manifest.metrics}
+    for name in ("kl_ci_masks", "kl_rounded_ci"):
+        assert last[name] == pytest.approx(figures[name].train, rel=1e-3, abs=1e-6)
+        assert last[f"{name}_held_out"] == pytest.approx(figures[name].held_out, rel=1e-3, abs=1e-6)
+    assert last["alive"] == figures["alive"].train
+    assert any("kl_ci_masks" in progress.figures for progress in seen if progress.step == 5)
+
+
+def test_measuring_on_the_way_changes_nothing_about_the_training(home, undisturbed):
+    run = decompose(config(home, evidence_every=None), home / "no-light", home=home)
+    assert all("kl_ci_masks" not in line for line in run.curves)
+    a, b = (load_file(path / "components.safetensors") for path in (run.path, undisturbed.path))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
 def test_progress_names_its_stages_in_order_and_reaches_one(home):
     seen: list[RunProgress] = []
     decompose(config(home), home / "progress", home=home, report=seen.append)

@@ -58,6 +58,24 @@ def test_minimality_sums_over_components_and_averages_over_positions(p, expected
     assert losses.importance_minimality(g, valid, p).item() == pytest.approx(expected, abs=2e-3)
 
 
+@pytest.mark.parametrize(
+    ("past_one", "p", "expected", "gradient"),
+    [
+        # g = 0.25 and an upper one of 4: 0.5 + 4^0.5, pulled down by 0.5 · 4^−0.5; or 0.5 + 1 + (4 − 1), pulled by 1
+        ("power", 0.5, 2.5, 0.25),
+        ("linear", 0.5, 4.5, 1.0),
+        ("linear", 1.0, 4.25, 1.0),
+    ],
+)
+def test_what_lies_past_one_is_counted_to_the_power_p_or_as_it_is(past_one, p, expected, gradient):
+    g = torch.tensor([[[0.25, 4.0]]], requires_grad=True)
+    value = losses.importance_minimality({"a": g}, torch.ones(1, 1, dtype=torch.bool), p, past_one)
+    value.backward()
+    assert value.item() == pytest.approx(expected, abs=1e-4)
+    assert g.grad is not None
+    assert g.grad[0, 0, 1].item() == pytest.approx(gradient, abs=1e-4)
+
+
 def test_minimality_does_not_see_padding():
     g = {"a": torch.tensor([[[0.5], [0.9]]])}
     value = losses.importance_minimality(g, torch.tensor([[True, False]]), 1.0)
@@ -128,3 +146,18 @@ def test_the_exponent_falls_linearly_and_stays(step, steps, expected):
 )
 def test_a_coefficient_warms_up_linearly_over_its_share_of_100_steps(step, share, expected):
     assert losses.warmed(step, 100, share) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("step", "share", "end", "expected"),
+    [
+        (10, 0.2, 0.01, 0.5),  # still warming up
+        (20, 0.2, 0.01, 1.0),
+        (60, 0.2, 0.01, 0.1),  # half of what is left: the root of the end
+        (100, 0.2, 0.01, 0.01),
+        (50, 0.0, 0.25, 0.5),
+        (100, 1.0, 0.25, 1.0),  # no time left to fall in
+    ],
+)
+def test_a_coefficient_then_falls_geometrically_to_its_end(step, share, end, expected):
+    assert losses.warmed(step, 101, share, end) == pytest.approx(expected, rel=2e-2)

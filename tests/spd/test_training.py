@@ -264,3 +264,45 @@ def test_the_faithfulness_warm_up_can_be_left():
 
     with pytest.raises(Left):
         trainer_of(start={"kind": "random"})[0].warm_up_faithfulness(200, go_on)
+
+
+# --- gradients ------------------------------------------------------------------------------------------------------
+
+
+def norms(trainer: Trainer) -> list[float]:
+    """The gradient's norm in every V and U and in every importance function."""
+    parts = [[p] for p in [*trainer.components.V_list, *trainer.components.U_list]]
+    parts += [list(gamma.parameters()) for gamma in trainer.ci.gammas]
+    grads = [[p.grad for p in part if p.grad is not None] for part in parts]
+    return [float(torch.stack([grad.norm() for grad in part]).norm()) for part in grads]
+
+
+def test_gradients_clipped_by_part_are_scaled_down_each_by_itself():
+    free, free_data = trainer_of()
+    steps(free, free_data, 1)
+    whole = norms(free)
+    limit = sorted(whole)[len(whole) // 2]
+    clipped, data = trainer_of(optimizer={"grad_clip": limit, "grad_clip_by": "part"})
+    steps(clipped, data, 1)
+    assert norms(clipped) == pytest.approx([min(norm, limit) for norm in whole], rel=1e-4)
+
+
+def test_gradients_clipped_together_keep_their_proportions():
+    free, free_data = trainer_of()
+    steps(free, free_data, 1)
+    whole = norms(free)
+    clipped, data = trainer_of(optimizer={"grad_clip": 1e-3})
+    steps(clipped, data, 1)
+    length = math.sqrt(sum(norm**2 for norm in whole))
+    assert norms(clipped) == pytest.approx([norm * 1e-3 / length for norm in whole], rel=1e-3)
+
+
+def test_gradients_far_below_adams_epsilon_hardly_move_anything():
+    moved = []
+    for epsilon in (1e-8, 1e4):
+        trainer, data = trainer_of(optimizer={"epsilon": epsilon})
+        before = {name: value.clone() for name, value in state(trainer).items()}
+        steps(trainer, data, 1)
+        moved.append(max(float((value - before[name]).abs().max()) for name, value in state(trainer).items()))
+    assert moved[0] > 1e-3
+    assert moved[1] < 1e-4 * moved[0]

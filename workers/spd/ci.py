@@ -17,6 +17,7 @@ from workers.spd.config import MLPCI, AttentionCI, CIConfig, SharedMLPCI, Transf
 
 LEAK = 0.01
 CLOSED = -1.0
+LIKES = 3.0
 
 
 class _Lower(torch.autograd.Function):
@@ -77,36 +78,48 @@ def _slice(module: nn.Module, name: str, dim: int, keep: list[int]) -> None:
 
 
 class SiteAttention(nn.Module):
-    """`softmax((q Kᵀ + r)/√d_k) V` with a learned relative term r: [batch, seq, a] → [batch, seq, n, d_k].
+    """`softmax((q Kᵀ + r)/√d_k) V` with a learned relative term r: [batch, seq, a] → [batch, seq, n, heads · d_k].
 
     Arguments: n networks side by side (1 for scope `site`, C for scope `component`).
     """
 
     def __init__(self, n: int, a: int, config: AttentionCI, generator: torch.Generator) -> None:
         super().__init__()
-        self.causal, self.max_distance = config.causal, config.max_distance
-        self.gain = config.relative_gain
-        self.qkv = nn.Parameter(torch.randn(3, n, a, config.d_k, generator=generator) / math.sqrt(a))
-        self.relative = nn.Parameter(torch.zeros(n, 2 * config.max_distance + 1))
+        self.causal, self.max_distance, self.heads = config.causal, config.max_distance, config.heads
+        self.gain, self.sees_itself = config.relative_gain, config.sees_itself
+        width, reach = config.heads * config.d_k, 2 * config.max_distance + 1
+        self.qkv = nn.Parameter(torch.randn(3, n, a, width, generator=generator) / math.sqrt(a))
+        self.relative = nn.Parameter(torch.zeros(n, config.heads * reach))
         if config.relative_start == "near":
-            # γ reads the position's own x beside the attention's output, so attention starts by leaving it out.
             distance = torch.arange(-config.max_distance, config.max_distance + 1).abs().float()
-            distance[config.max_distance] = 1e6
+            near = -distance.clamp_min(1).log()
+            alike = torch.zeros(reach)
+            starts = torch.stack([alike if head % 2 else near for head in range(config.heads)])
+            # γ reads the position's own x beside the attention's output, so attention starts by leaving it out.
+            starts[:, config.max_distance] = -math.log(1e6)
             with torch.no_grad():
-                self.relative -= distance.log() * (math.sqrt(config.d_k) / self.gain)
-                self.qkv[1] = self.qkv[0]
+                self.relative += starts.flatten() * (math.sqrt(config.d_k) / self.gain)
+                keys = self.qkv[0].unflatten(-1, (config.heads, config.d_k)).clone()
+                keys[..., 1::2, :] *= LIKES
+                self.qkv[1] = keys.flatten(-2)
 
-    def forward(self, x: Float[Tensor, "batch seq a"]) -> Float[Tensor, "batch seq n d_k"]:
-        q, k, v = torch.einsum("bsa,tnak->tbnsk", x, self.qkv)
+    def forward(self, x: Float[Tensor, "batch seq a"]) -> Float[Tensor, "batch seq n width"]:
+        q, k, v = (
+            torch.einsum("bsa,tnaw->tbnsw", x, self.qkv).unflatten(-1, (self.heads, -1)).transpose(-2, -3)
+        )  # each [batch, n, heads, seq, d_k]
         seq = x.shape[1]
         at = torch.arange(seq, device=x.device)
         distance = (at[None, :] - at[:, None]).clamp(-self.max_distance, self.max_distance)
         root = math.sqrt(q.shape[-1])
-        bias = self.relative[:, distance + self.max_distance] * (self.gain / root)
-        if self.causal:
-            bias = bias.masked_fill(at[None, :] > at[:, None], float("-inf"))
+        relative = self.relative.unflatten(-1, (self.heads, -1))
+        bias = relative[..., distance + self.max_distance] * (self.gain / root)
+        hidden = at[None, :] > at[:, None] if self.causal else torch.zeros_like(distance, dtype=torch.bool)
+        if not self.sees_itself:
+            hidden = hidden | (distance == 0)
+            hidden = hidden & ~(hidden.all(1, keepdim=True) & (distance == 0))
+        bias = bias.masked_fill(hidden, float("-inf"))
         scores = (q / root) @ k.transpose(-1, -2) + bias
-        return (scores.softmax(-1) @ v).transpose(1, 2)
+        return (scores.softmax(-1) @ v).movedim(-2, 1).flatten(-2)
 
 
 class AttentionGamma(nn.Module):
@@ -117,7 +130,7 @@ class AttentionGamma(nn.Module):
         self.per_component = config.scope == "component"
         n, out = (C, 1) if self.per_component else (1, C)
         self.attention = SiteAttention(n, a, config, generator)
-        self.first = Linears(n, a + config.d_k, config.hidden, generator)
+        self.first = Linears(n, a + config.heads * config.d_k, config.hidden, generator)
         self.last = Linears(n, config.hidden, out, generator, gain=0.1)
 
     def forward(self, x: Float[Tensor, "batch seq a"]) -> Float[Tensor, "batch seq C"]:
@@ -130,10 +143,10 @@ class AttentionGamma(nn.Module):
 
     def keep(self, inputs: list[int] | None, outputs: list[int]) -> None:
         """Only these inputs (None: all) and outputs remain."""
-        d_k = self.attention.qkv.shape[-1]
+        width = self.attention.qkv.shape[-1]
         if inputs is not None:
             _slice(self.attention, "qkv", 2, inputs)
-            _slice(self.first, "weight", 1, [*range(d_k), *(d_k + i for i in inputs)])
+            _slice(self.first, "weight", 1, [*range(width), *(width + i for i in inputs)])
         if self.per_component:
             _slice(self.attention, "qkv", 1, outputs)
             _slice(self.attention, "relative", 0, outputs)

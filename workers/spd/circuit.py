@@ -169,7 +169,8 @@ def paper_table(decomposition: Decomposition, prompts: list[Prompt], threshold: 
 
     A row agrees when, at the paper's position, at most two components act for one (fourteen for V1) with a mean summed
     CI of at least 0.95; when the site is quiet (NOISE) at every position but the marks; and when another mark is quiet
-    too or the target itself needs the site there (its output 0 there costs at least NEEDED nats).
+    too or the target itself needs the site there (its output 0 there costs at least NEEDED nats). Where the target does
+    without the site at the paper's position, and the site is quiet there too, there is nothing to agree about: None.
     """
     uses = site_use(decomposition, prompts, threshold)
     rows: list[TableLine] = []
@@ -180,12 +181,10 @@ def paper_table(decomposition: Decomposition, prompts: list[Prompt], threshold: 
         alone = {mark: without_site(decomposition, prompts, SITES[name], mark) for mark in MARKS}
         everywhere = without_site(decomposition, prompts, SITES[name], None)
         also: list[Mark] = [mark for mark in MARKS if mark != position and use.marks[mark] > NOISE]
-        agrees = (
-            1 <= use.components[position] <= (14 if name == "V1" else 2)
-            and use.marks[position] >= 0.95
-            and use.elsewhere <= NOISE
-            and all(alone[mark].kl >= NEEDED for mark in also)
-        )
+        only_there = use.elsewhere <= NOISE and all(alone[mark].kl >= NEEDED for mark in also)
+        enough = 1 <= use.components[position] <= (14 if name == "V1" else 2) and use.marks[position] >= 0.95
+        does_without = alone[position].kl < NEEDED and use.marks[position] <= NOISE
+        agrees = None if only_there and does_without else only_there and enough
         elsewhere = "; ".join(
             [
                 f"at {mark} the target {'needs' if alone[mark].kl >= NEEDED else 'does not need'} it "

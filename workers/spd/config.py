@@ -94,16 +94,23 @@ class AttentionCI(CIBase):
 
     kind: Literal["attention"] = "attention"
     scope: Literal["component", "site"] = "site"
+    heads: int = Field(default=1, ge=1, le=16, description="the paper has one; each has d_k of its own")
     d_k: int = Field(default=16, ge=1, le=1024)
     hidden: int = Field(default=32, ge=1, le=4096)
     causal: bool = True
+    sees_itself: bool = Field(
+        default=True,
+        description="false: attention leaves the position itself out (γ reads its x anyway), so that a token's first"
+        " occurrence cannot pass for a later one; a position with nothing else to see sees itself",
+    )
     max_distance: int = Field(
         default=128, ge=1, le=8192, description="relative positions further apart share one term"
     )
     relative_start: Literal["flat", "near"] = Field(
         default="flat",
         description="r at step 0. near: weights 1/distance without the position itself, and keys equal to queries, "
-        "so what came just before, and earlier likes of a token, show from the start",
+        "so what came just before shows from the start; every second head looks for earlier likes of a token instead, "
+        "wherever they stand",
     )
     relative_gain: float = Field(
         default=1.0,
@@ -189,8 +196,12 @@ class ImportanceMinimality(Frozen):
     slope_above: float = Field(
         default=0.01,
         ge=0,
-        le=1,
+        le=100,
         description="slope of the upper sigmoid past 1; 1 frees importances that overshot",
+    )
+    past_one: Literal["power", "linear"] = Field(
+        default="power",
+        description="power: (1 + slope·(γ − 1))^p, whose pull fades the further γ overshot; linear: 1 + slope·(γ − 1)",
     )
 
 
@@ -399,8 +410,21 @@ class OptimizerConfig(Frozen):
     )
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.99, ge=0, lt=1)
+    epsilon: float = Field(
+        default=1e-8,
+        gt=0,
+        description="Adam's: gradients far below it hardly move anything, so a run that is done settles instead of"
+        " drifting with noise",
+    )
     warmup: float = Field(default=0.0, ge=0, le=1)
-    grad_clip: float | None = Field(default=None, gt=0)
+    grad_clip: float | None = Field(
+        default=None, gt=0, description="largest norm of a gradient; longer ones are scaled down to it"
+    )
+    grad_clip_by: Literal["all", "part"] = Field(
+        default="all",
+        description="all: the norm of everything trained; part: every importance function, V and U by itself, so that"
+        " one spike of a site neither silences the others nor lives on in its Adam moments",
+    )
 
 
 class ReconstructionConfig(Frozen):
@@ -465,6 +489,11 @@ class DecomposeConfig(Frozen):
     threshold: float = Field(default=0.1, gt=0, lt=1, description="CI above which a component counts as used")
     checkpoint_every: int = Field(default=200, ge=1)
     log_every: int = Field(default=20, ge=1)
+    evidence_every: int | None = Field(
+        default=200,
+        ge=1,
+        description="steps between small evidence tables in the log; null: only the one at the end",
+    )
     checks: tuple[CheckConfig, ...] = ()
     stored_dtype: Literal["float32", "float16"] = "float32"
     precision: Literal["float32", "bf16"] = Field(

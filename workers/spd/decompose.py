@@ -22,7 +22,6 @@ from workers.spd.artifact import (
     Artifact,
     Check,
     Manifest,
-    Metric,
     SiteCard,
     Split,
     read_artifact,
@@ -40,10 +39,11 @@ from workers.spd.config import (
     InductionData,
     PromptsConfig,
 )
+from workers.spd.evidence import LightEvidence, full_evidence, metric_rows
 from workers.spd.facts import fact_groups, fact_table, named_groups
 from workers.spd.harvest import Harvest, harvest
 from workers.spd.keys import ComponentKey
-from workers.spd.metrics import Evaluator, Evidence, faithfulness_by_site
+from workers.spd.metrics import faithfulness_by_site
 from workers.spd.sites import check_sites, tied_notes
 from workers.spd.targets import FetchProgress, Target, ensure_target, load_target
 from workers.spd.tokenizer import PromptTokenizer
@@ -147,7 +147,7 @@ def decompose(
     )
 
     report(RunProgress("evidence", config.steps, config.steps, 1.0, message="Measuring the evidence"))
-    evidence = _evidence(config, trainer, data, go_on)
+    evidence = full_evidence(config, decomposition, data, go_on)
     paper = None
     if isinstance(config.data, InductionData):
         go_on()
@@ -177,7 +177,7 @@ def decompose(
             for site in sites
         ],
         versions=workers.versions(), dtype="float32", device=device, training_seconds=round(seconds, 1),
-        metrics=_metrics(evidence, faithful, found), l0_by_site=evidence["train"].l0_by_site,
+        metrics=metric_rows(evidence, faithful, found.alive()), l0_by_site=evidence["train"].l0_by_site,
         faithfulness_by_site=by_site, paper=paper, facts=facts,
         notes=[*warnings, *_remarks(config, trainer, data)], files={},
     )  # fmt: skip
@@ -235,6 +235,7 @@ def _train(
         max(1, round(share * config.steps)) for share in (config.eliminate.at if config.eliminate else ())
     }
     warnings: list[str] = []
+    light = LightEvidence(config, data)
     started, first_step = time.monotonic(), trainer.step
     while trainer.step < config.steps:
         if world.any(stop()):
@@ -249,6 +250,9 @@ def _train(
         if trainer.step in eliminate_at:
             gone = trainer.eliminate(start, go_on)
             figures |= {"eliminated": float(len(gone.dropped)), "kl_ci_masks": gone.after}
+            logged = True
+        if world.leads and light.due(trainer.step):
+            figures |= light.measure(trainer.decomposition, go_on)
             logged = True
         if logged:
             log.append(json.dumps({"step": at, **{k: float(f"{v:.6g}") for k, v in figures.items()}}))
@@ -322,45 +326,6 @@ def _remarks(config: DecomposeConfig, trainer: Trainer, data: TrainingData) -> l
             "Trained on the mean squared difference of log-probabilities; the evidence is KL(target ‖ masked) in nats."
         )
     return remarks + tied_notes(trainer.target, trainer.sites)
-
-
-def _evidence(
-    config: DecomposeConfig, trainer: Trainer, data: TrainingData, go_on: Callable[[], None]
-) -> dict[str, Evidence]:
-    result: dict[str, Evidence] = {}
-    for split in ("train", "held_out"):
-        batch = data.split(split, config.reconstruction.positions)
-        if batch is None:
-            continue
-        answers = [prompt.answer for prompt in data.prompts if prompt.data.split == split][
-            : len(batch.tokens)
-        ]
-        known = None if None in answers else torch.tensor(answers, device=batch.tokens.device)
-        result[split] = Evaluator(trainer.decomposition, batch, config.threshold, go_on).evidence(known)
-        if config.reconstruction.positions == "answer":
-            everywhere = data.split(split, "all")
-            assert everywhere is not None
-            other = Evaluator(trainer.decomposition, everywhere, config.threshold, go_on)
-            result[split].figures["kl_ci_masks_all_positions"] = other.kl_ci_masks()
-    return result
-
-
-def _metrics(evidence: dict[str, Evidence], faithfulness: float, found: Harvest) -> list[Metric]:
-    units = {"l0": "components", "ce_unrecovered_ci_masks": "share"}
-    train, held_out = evidence["train"], evidence.get("held_out")
-    metrics = [Metric(name="faithfulness", unit="squared weight units", train=faithfulness)]
-    for name, value in train.figures.items():
-        metrics.append(
-            Metric(
-                name=name,
-                unit=units.get(name, "nats"),
-                train=value,
-                held_out=held_out.figures.get(name) if held_out else None,
-                spread=train.spread.get(name),
-                seeds=16 if name in train.spread else None,
-            )
-        )
-    return [*metrics, Metric(name="alive", unit="components", train=float(found.alive()))]
 
 
 def _store(

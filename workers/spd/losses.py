@@ -51,11 +51,19 @@ def importance_minimality(
     g: Mapping[str, Float[Tensor, "batch seq C"]],
     valid: Bool[Tensor, "batch seq"],
     p: float,
+    past_one: Literal["power", "linear"] = "power",
     eps: float = 1e-6,
 ) -> Float[Tensor, ""]:
-    """Σ over sites and components of |g|^p, mean over the valid positions (SPEC 6). `g` is the upper one."""
-    total = torch.stack([(value[valid] + eps).pow(p).sum() for value in g.values()]).sum()
-    return total / valid.sum().clamp_min(1)
+    """Σ over sites and components of |g|^p, mean over the valid positions (SPEC 6). `g` is the upper one; `linear` adds
+    what lies past 1 as it is, not to the power p."""
+    parts: list[Tensor] = []
+    for value in g.values():
+        here = value[valid]
+        if past_one == "linear":
+            parts.append((here.clamp_max(1) + eps).pow(p).sum() + (here - 1).relu().sum())
+        else:
+            parts.append((here + eps).pow(p).sum())
+    return torch.stack(parts).sum() / valid.sum().clamp_min(1)
 
 
 def kl_divergence(

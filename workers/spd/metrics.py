@@ -18,6 +18,7 @@ from workers.spd.masks import masked
 from workers.spd.selfcheck import everything_on
 
 STOCHASTIC_SEEDS = 16
+LIGHT_SEEDS = 2
 PGD_STEPS = 20
 PGD_STEP_SIZE = 0.1
 
@@ -147,6 +148,21 @@ class Evaluator:
         """Components above the threshold, mean over the masked positions."""
         return {
             site: float((g[self.valid] > self.threshold).sum(-1).float().mean()) for site, g in self.g.items()
+        }
+
+    def alive(self) -> int:
+        """Components above the threshold somewhere at a masked position of this batch."""
+        return sum(int((g[self.valid] > self.threshold).any(0).sum()) for g in self.g.values())
+
+    def light(self) -> dict[str, float]:
+        """The few figures that a run measures while it trains."""
+        return {
+            "kl_everything_on": self.kl_everything_on(),
+            "kl_ci_masks": self.kl_ci_masks(),
+            "kl_rounded_ci": self.kl_rounded_ci(),
+            "kl_stochastic": self.kl_stochastic(LIGHT_SEEDS)[0],
+            "l0": sum(self.l0_by_site().values()),
+            "alive": float(self.alive()),
         }
 
     def evidence(self, answers: Tensor | None) -> Evidence:

@@ -162,6 +162,7 @@ class Trainer:
             [{"params": params, "peak": peak} for peak, params in groups.items()],
             lr=0.0,
             betas=(optimizer.beta1, optimizer.beta2),
+            eps=optimizer.epsilon,
         )
 
     @property
@@ -228,7 +229,8 @@ class Trainer:
                 valid = own.masked(self.decomposition.first_unmasked)
                 positions = batch.masked(self.decomposition.first_unmasked).sum().clamp_min(1)
                 importance = {site: upper(value, loss.slope_above) for site, value in found.gamma.items()}
-                value = losses.importance_minimality(importance, valid, p) * (valid.sum() / positions)
+                value = losses.importance_minimality(importance, valid, p, loss.past_one)
+                value = value * (valid.sum() / positions)
                 warm = losses.warmed(self.step, config.steps, loss.warmup, loss.end)
                 total = total + loss.coefficient * warm * value
                 figures["importance_minimality"] = float(world.summed(value.detach()))
@@ -241,7 +243,8 @@ class Trainer:
         total.backward()
         world.add_up(parameter.grad for parameter in self._optimized())
         if config.optimizer.grad_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self._optimized(), config.optimizer.grad_clip)
+            for part in self._clipped_together():
+                torch.nn.utils.clip_grad_norm_(part, config.optimizer.grad_clip)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(group["peak"])
         self.optimizer.step()
@@ -289,6 +292,13 @@ class Trainer:
     def _optimized(self) -> list[torch.nn.Parameter]:
         trained = [*self.components.V_list, *self.components.U_list, *self.ci.parameters()]
         return [parameter for parameter in trained if parameter.requires_grad]
+
+    def _clipped_together(self) -> list[list[torch.nn.Parameter]]:
+        """The parameters that share one gradient norm."""
+        if self.config.optimizer.grad_clip_by == "all":
+            return [self._optimized()]
+        parts = [[p] for p in [*self.components.V_list, *self.components.U_list]]
+        return [*parts, *(list(gamma.parameters()) for gamma in self.ci.gammas)]
 
     def _moment(self, name: str, keep: dict[str, list[int]]) -> list[Tensor]:
         """One of Adam's moments as it stands after pruning: pruned as if it were the parameters themselves."""
