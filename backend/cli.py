@@ -126,6 +126,63 @@ def decompose(
         fail(said, code)
 
 
+@app.command()
+def harvest(
+    id: Annotated[str, typer.Argument(help="Slug or content hash of a decomposition.")],
+    corpus: Annotated[
+        Path | None,
+        typer.Option(help="A text file, or a folder of them [default: the sentences that ship with Unweave]"),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What to call the corpus: small letters, digits, -")
+    ] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option(help="line: every line is a text of its own; text: running text [default: line]"),
+    ] = None,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Stop after about this many tokens.")] = None,
+    window: Annotated[int | None, typer.Option(min=2, help="Most tokens a window [default: 64]")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Chooses among examples and windows.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other key of the config, as key=value (docs/harvest.md)."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the harvests [default: HOME/harvests/…]")
+    ] = None,
+    home: Home = None,
+    device: Device = None,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh/--resume", help="Begin anew, or go on from a checkpoint where there is one."),
+    ] = False,
+) -> None:
+    """Gather statistics of every component over a corpus, for its page. Ctrl-C stops it at a checkpoint."""
+    from backend.harvesting import gather
+    from workers.jobs.harvesting import harvest_place
+    from workers.spd.config import ConfigError
+    from workers.spd.statistics.config import parse_options
+
+    made = settings(home=home, device=device)
+    given = {
+        "path": None if corpus is None else str(corpus), "name": name, "unit": unit, "tokens": tokens,
+        "window": window, "seed": seed,
+    }  # fmt: skip
+    try:
+        config = parse_options(
+            {key: value for key, value in given.items() if value is not None}, option or []
+        )
+    except ConfigError as error:
+        fail(str(error), 2)
+    entry = _entry(made, id)
+    place = (output or harvest_place(made.home, entry.hash)).expanduser().resolve()
+    code, said = gather(
+        entry.artifact, config, place, home=made.home, device=made.device, resume=not fresh, console=out
+    )
+    if code:
+        fail(said, code)
+
+
 @app.command("import")
 def import_artifact(
     source: Annotated[
@@ -137,11 +194,14 @@ def import_artifact(
     """Verify a decomposition from elsewhere and copy it into the home folder."""
     from backend.exchange import ExchangeError, bring_in
 
+    made = settings(home=home)
     try:
-        artifact = bring_in(source, settings(home=home).artifacts, replace=replace)
+        found = bring_in(source, made.home, replace=replace)
     except ExchangeError as error:
         fail(str(error))
-    out.print(f"Imported “{artifact.path.name}”. It is in the gallery now.", highlight=False)
+    labelled = _take_labels(made, found.artifact.hash, found.labels) if found.labels else 0
+    more = f" {labelled} components keep the labels they came with." if labelled else ""
+    out.print(f"Imported “{found.artifact.path.name}”. It is in the gallery now.{more}", highlight=False)
 
 
 @app.command()
@@ -151,11 +211,20 @@ def export(
     home: Home = None,
 ) -> None:
     """Write a decomposition as one zip that `import` reads."""
+    from backend.db.session import Database
     from backend.exchange import ExchangeError, pack
+    from backend.services.harvests import Harvests
+    from backend.services.labels import Labels
 
-    entry = _entry(settings(home=home), id)
+    made = settings(home=home)
+    entry = _entry(made, id)
     try:
-        path = pack(entry.artifact, (output or Path(f"{entry.slug}.zip")).expanduser())
+        path = pack(
+            entry.artifact,
+            (output or Path(f"{entry.slug}.zip")).expanduser(),
+            harvests=Harvests(made.home).folders(entry),
+            labels=Labels(Database(made.url)).export(entry),
+        )
     except ExchangeError as error:
         fail(str(error))
     out.print(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB).", highlight=False, soft_wrap=True)
@@ -199,6 +268,22 @@ def _entry(made: Settings, id: str):
         return Catalogue(made, database).get(id)
     except (ApiError, DatabaseError) as error:
         fail(str(error))
+
+
+def _take_labels(made: Settings, hash: str, labels: list[dict[str, object]]) -> int:
+    """Labels that came with an import, for components that have none here. Returns how many got one."""
+    from pydantic import ValidationError
+
+    from backend.db.session import Database
+    from backend.errors import ApiError
+    from backend.services.labels import Labels
+
+    entry = _entry(made, hash)
+    try:
+        return Labels(Database(made.url)).bring_in(entry, labels)
+    except (ApiError, ValidationError) as error:
+        err.print(f"Its labels were left out: {str(error).splitlines()[0]}", highlight=False)
+        return 0
 
 
 def main() -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from pydantic import ValidationError
 
-from workers.spd.artifact import MANIFEST, Artifact, ArtifactError, put_in_place, read_artifact
+from workers.jobs.harvesting import FOLDER as HARVESTS
+from workers.jobs.harvesting import harvest_place
+from workers.spd.artifact import MANIFEST, Artifact, ArtifactError, put_in_place, read_artifact, sha256
 
+LABELS = "labels.json"
 MOST_FILES = 1_000
 MOST_BYTES = 20 * 2**30
 
@@ -20,8 +27,18 @@ class ExchangeError(Exception):
     """What was given cannot be used; the message is a plain sentence."""
 
 
-def bring_in(source: Path, artifacts: Path, *, replace: bool) -> Artifact:
-    """Copy a verified artefact to `artifacts/<name>`. Raises ExchangeError and leaves nothing behind."""
+@dataclass(frozen=True)
+class Imported:
+    """An artefact that came in, with the labels that lay beside it."""
+
+    artifact: Artifact
+    labels: list[dict[str, Any]]
+
+
+def bring_in(source: Path, home: Path, *, replace: bool) -> Imported:
+    """Copy a verified artefact to `home/artifacts/<name>`, and its harvests to those of the home folder. Raises
+    ExchangeError and leaves nothing behind."""
+    artifacts = home / "artifacts"
     source = source.expanduser().resolve()
     if not source.exists():
         raise ExchangeError(f"There is no {source}.")
@@ -33,7 +50,7 @@ def bring_in(source: Path, artifacts: Path, *, replace: bool) -> Artifact:
         if final.exists() and not replace:
             same = (final / MANIFEST).is_file() and _read(final).hash == found.hash
             if same:
-                return _read(final)
+                return _beside(folder, _read(final), home)
             raise ExchangeError(
                 f"There is another decomposition “{found.name}” here. Give --replace to replace it."
             )
@@ -43,16 +60,64 @@ def bring_in(source: Path, artifacts: Path, *, replace: bool) -> Artifact:
             shutil.copyfile(folder / name, copy / name)
         _read(copy)
         put_in_place(copy, final)
-    return _read(final)
+        return _beside(folder, _read(final), home)
 
 
-def pack(artifact: Artifact, path: Path) -> Path:
-    """Write the manifest and every file it names as one zip. Raises ExchangeError where it cannot be written."""
+def _beside(folder: Path, artifact: Artifact, home: Path) -> Imported:
+    """Take the harvests and labels beside an artefact. What does not belong to it is refused."""
+    from workers.spd.statistics.store import TABLE, read_info
+
+    place = harvest_place(home, artifact.hash)
+    for source in sorted((folder / HARVESTS).glob("*/harvest.json")):
+        final = place / source.parent.name
+        if final.exists():
+            continue
+        try:
+            info = read_info(source.parent)
+            whole = info.files.get(TABLE) == sha256(source.parent / TABLE)
+        except (ArtifactError, OSError) as error:
+            raise ExchangeError(str(error)) from None
+        if not whole or info.artifact_hash != artifact.hash:
+            raise ExchangeError(
+                f"The harvest “{source.parent.name}” is damaged, or of another decomposition."
+            )
+        part = final.with_name(final.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        for name in ("harvest.json", TABLE):
+            shutil.copyfile(source.parent / name, part / name)
+        os.replace(part, final)
+    labels: Any = []
+    if (folder / LABELS).is_file():
+        try:
+            labels = json.loads((folder / LABELS).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ExchangeError(f"{LABELS} cannot be read: {error}.") from None
+    if not isinstance(labels, list) or not all(isinstance(item, dict) for item in labels):
+        raise ExchangeError(f"{LABELS} is not a list of labels.")
+    return Imported(artifact, labels)
+
+
+def pack(
+    artifact: Artifact,
+    path: Path,
+    *,
+    harvests: Sequence[Path] = (),
+    labels: Sequence[dict[str, Any]] = (),
+) -> Path:
+    """Write the manifest and every file it names as one zip, and beside them harvests and labels, which are no part of
+    its hash. Raises ExchangeError where it cannot be written."""
     part = path.with_name(path.name + ".part")
     try:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
             for name in [MANIFEST, *artifact.manifest.files]:
                 archive.write(artifact.path / name, f"{artifact.name}/{name}")
+            for folder in harvests:
+                for file in sorted(folder.iterdir()):
+                    archive.write(file, f"{artifact.name}/{HARVESTS}/{folder.name}/{file.name}")
+            if labels:
+                text = json.dumps(list(labels), ensure_ascii=False, indent=1)
+                archive.writestr(f"{artifact.name}/{LABELS}", text)
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)

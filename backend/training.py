@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -28,14 +30,9 @@ STAGES = {
 }
 
 
-def train(
-    config: DecomposeConfig, target: Path, *, home: Path, device: str, resume: bool, console: Console
-) -> tuple[int, str]:
-    """Run a decomposition in the foreground. Returns (0, "") or an exit code and a sentence: 130 when stopped."""
-    from workers.spd.decompose import Stopped, decompose
-    from workers.spd.targets import TargetError
-    from workers.spd.training import DivergedError
-
+@contextmanager
+def interruptible(console: Console) -> Iterator[threading.Event]:
+    """Within this block Ctrl-C sets the event, so that work can stop at a checkpoint; a second one ends it at once."""
     stopping = threading.Event()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -45,6 +42,20 @@ def train(
         console.print("Stopping after this step (Ctrl-C again ends at once, without a checkpoint).")
 
     before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield stopping
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def train(
+    config: DecomposeConfig, target: Path, *, home: Path, device: str, resume: bool, console: Console
+) -> tuple[int, str]:
+    """Run a decomposition in the foreground. Returns (0, "") or an exit code and a sentence: 130 when stopped."""
+    from workers.spd.decompose import Stopped, decompose
+    from workers.spd.targets import TargetError
+    from workers.spd.training import DivergedError
+
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -54,7 +65,7 @@ def train(
         console=console,
     )
     partial = target.with_name(target.name + ".partial")
-    with bar:
+    with interruptible(console) as stopping, bar:
         task = bar.add_task(STAGES["target"], total=1.0, said="")
 
         def report(progress: RunProgress) -> None:
@@ -84,8 +95,6 @@ def train(
                     f"one ({partial})."
                 )
             return 1, f"The run could not be stored: {error}. The last checkpoint is kept in {partial}."
-        finally:
-            signal.signal(signal.SIGINT, before)
         bar.update(task, description="Done", completed=1.0, said="")
     print_evidence(artifact, console)
     return 0, ""

@@ -185,6 +185,65 @@ def _prompt(
     )
 
 
+def hand_harvest(
+    artifact: Artifact, place: Path, *, id: str = "words-1", fires: int = 7, hour: int = 8, **changes: Any
+) -> Path:
+    """A harvest written by hand, the same for every component: it fires `fires` times at 100 positions."""
+    import numpy as np
+
+    from workers.spd.statistics.config import HarvestConfig
+    from workers.spd.statistics.store import HarvestInfo, Ragged, write_store
+
+    count = len(artifact.columns.site)
+    each = [1] * count
+
+    def one(values: dict[str, Any]) -> Ragged:
+        return Ragged.of(each, {name: np.array([value] * count) for name, value in values.items()})
+
+    def inner(values: list[float]) -> Ragged:
+        return Ragged.of([len(values)] * count, {"": np.array(values * count)})
+
+    beside = np.array([(n + 1) % count for n in range(count)], np.int32)
+    token = {"token": 5, "count": 6, "total": 9, "precision": 0.66667, "recall": 0.8571, "pmi": 2.1}
+    columns = {
+        "fires": np.full(count, fires), "density": np.full(count, fires / 100), "mean_ci": np.full(count, 0.05),
+        "max_ci": np.full(count, 1.0), "mean_activation": np.full(count, 2.0), "sign": np.ones(count, np.int8),
+        "ci_histogram": np.ones((count, 25), np.int64), "activation_range": np.full(count, 4.0),
+        "activation_histogram": np.full((count, 32), 3), "activation_histogram_firing": np.zeros((count, 32), np.int64),
+        "inputs": one(token), "outputs": one(token),
+        "cofiring": Ragged.of(each, {
+            "ordinal": beside, "both": np.full(count, 4), "jaccard": np.full(count, 0.4), "pmi": np.full(count, 1.5),
+        }),
+        "near_matrix": Ragged.of([0] * count, {"ordinal": np.empty(0, np.int32), "cosine": np.empty(0)}),
+        "near_reads": Ragged.of(each, {"ordinal": beside, "cosine": np.full(count, -0.5)}),
+        "near_writes": Ragged.of([0] * count, {"ordinal": np.empty(0, np.int32), "cosine": np.empty(0)}),
+        "read_face": np.array(["neurons"] * count, dtype=object),
+        "write_face": np.array(["residual"] * count, dtype=object),
+        "write_slice": np.array([""] * count, dtype=object),
+        "reads": one({"kind": 1, "id": 4, "score": 0.75}), "writes": one({"kind": 0, "id": 6, "score": 0.5}),
+        "effect_mean": np.full(count, 0.01), "effect_max": np.full(count, 0.5),
+        "affected": Ragged.of(each, {
+            "window": np.zeros(count, np.int32), "source": np.full(count, 3, np.int8), "tokens": inner([5, 6]),
+            "kl": inner([0.0, 0.5]),
+        }),
+        "examples": Ragged.of(each, {
+            "quantile": np.zeros(count, np.int8), "source": np.zeros(count, np.int8),
+            "window": np.zeros(count, np.int32),
+            "start": np.zeros(count, np.int32), "at": np.ones(count, np.int32), "tokens": inner([5, 6, 7]),
+            "ci": inner([0.0, 1.0, 0.25]), "activation": inner([0.1, 3.0, -1.0]),
+        }),
+    }  # fmt: skip
+    info: dict[str, Any] = dict(
+        id=id, artifact_hash=artifact.hash, weights_hash=artifact.manifest.target.weights_hash, corpus="words",
+        described="a few words", corpus_hash="0" * 64, config=HarvestConfig(), threshold=0.1, windows=10, tokens=100,
+        positions=100, all_read=True, sources={"corpus": 10}, components=count, fired=count, ablated=count,
+        ablation_windows=1, sampled_positions=100, dtype="float32", device="cpu", versions={"unweave": "0.1.0"},
+        created_at=datetime(2026, 1, 2, hour, tzinfo=UTC), seconds=1.0, files={},
+    )  # fmt: skip
+    write_store(place / id, HarvestInfo(**{**info, **changes}), columns)
+    return place / id
+
+
 # --- an engine that needs no model ----------------------------------------------------------------------------
 
 
@@ -233,6 +292,12 @@ class FakeImportances:
     cached: bool = False
 
 
+@dataclass(frozen=True)
+class FakeTrace:
+    ci: list[float]
+    inner_activation: list[float]
+
+
 @dataclass
 class FakeAblator:
     """An engine whose numbers follow from its inputs alone: each unit of strength halves the probability."""
@@ -248,6 +313,9 @@ class FakeAblator:
         return FakeImportances(
             [0 for _ in here], list(here), [0 for _ in here], [1.0 for _ in here], [0.5 for _ in here]
         )
+
+    def trace(self, token_ids: Sequence[int], site: str, index: int) -> FakeTrace:
+        return FakeTrace([0.5] * len(token_ids), [float(index)] * len(token_ids))
 
     def ablate(
         self,

@@ -16,8 +16,10 @@ from backend.services.components import Components
 from backend.services.container import Services
 from backend.services.findings import Findings
 from backend.services.gallery import Gallery
+from backend.services.harvests import Harvests
 from backend.services.health import HealthService
 from backend.services.jobs import JobService
+from backend.services.labels import Labels
 from backend.services.modes import Modes
 from backend.services.prompts import Prompts
 from backend.services.sweeps import Sweeps
@@ -41,6 +43,14 @@ async def _gallery(all: ServicesDep) -> Gallery:
 
 async def _components(all: ServicesDep) -> Components:
     return all.components
+
+
+async def _harvests(all: ServicesDep) -> Harvests:
+    return all.harvests
+
+
+async def _labels(all: ServicesDep) -> Labels:
+    return all.labels
 
 
 async def _engines(all: ServicesDep) -> Engines:
@@ -105,6 +115,8 @@ async def _jobs(all: ServicesDep) -> JobService:
 CatalogueDep = Annotated[Catalogue, Depends(_catalogue)]
 GalleryDep = Annotated[Gallery, Depends(_gallery)]
 ComponentsDep = Annotated[Components, Depends(_components)]
+HarvestsDep = Annotated[Harvests, Depends(_harvests)]
+LabelsDep = Annotated[Labels, Depends(_labels)]
 EnginesDep = Annotated[Engines, Depends(_engines)]
 PromptsDep = Annotated[Prompts, Depends(_prompts)]
 AblationsDep = Annotated[Ablations, Depends(_ablations)]

@@ -12,9 +12,9 @@ from typing import Any
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
-from backend.db.tables import ComponentIndexRow, DecompositionRow
+from backend.db.tables import ComponentIndexRow, DecompositionRow, LabelRow
 from workers.spd.artifact import MANIFEST, Artifact, ArtifactError
-from workers.spd.keys import short_name
+from workers.spd.keys import ComponentKey, short_name
 
 SKIPPED_ENDINGS = (".partial", ".old", ".part")
 CHUNK = 5_000
@@ -122,7 +122,31 @@ def store(session: Session, folder: Folder, artifact: Artifact) -> Decomposition
     rows = component_rows(artifact)
     while chunk := list(islice(rows, CHUNK)):
         session.execute(insert(ComponentIndexRow), chunk)
+    for key, label in current_labels(session, artifact.hash).items():
+        if label.text is not None:
+            rename(session, artifact.hash, key, label.text)
     return row
+
+
+def current_labels(session: Session, hash: str) -> dict[str, LabelRow]:
+    """The newest version of every label of a decomposition, by component key."""
+    rows = session.scalars(select(LabelRow).where(LabelRow.hash == hash).order_by(LabelRow.version))
+    return {row.key: row for row in rows}
+
+
+def rename(session: Session, hash: str, key: str, label: str) -> None:
+    """Give a component of the index another label, in its row and in what `q` looks into."""
+    parsed = ComponentKey.parse(key)
+    row = session.scalar(
+        select(ComponentIndexRow).where(
+            ComponentIndexRow.hash == hash,
+            ComponentIndexRow.site == parsed.site,
+            ComponentIndexRow.index == parsed.index,
+        )
+    )
+    if row is not None:  # an artefact may hold fewer components than were once labelled
+        row.label, row.label_order = label, label.lower()[:100]
+        row.search = _search_text(key, row.site, label, row.top_tokens)
 
 
 def places(session: Session) -> list[str]:

@@ -1,5 +1,5 @@
-"""Tables. Decompositions and components are an index of the artefact folders and can be rebuilt from them;
-findings are the only thing here that exists nowhere else, and they are never changed once written."""
+"""Tables. Decompositions and components are an index of the artefact folders and can be rebuilt from them; findings and
+labels exist nowhere else. A finding is never changed once written, a label only ever gets another version."""
 
 from __future__ import annotations
 
@@ -72,3 +72,17 @@ class FindingRow(Base):
     record: Mapped[dict[str, Any]] = mapped_column(JSON)
 
     __table_args__ = (Index("ix_findings_newest", "featured", "created_at", "slug"),)
+
+
+class LabelRow(Base):
+    """One version of what people call a component; the highest version is the current one. It belongs to the content
+    hash, not to the index, so it outlives a rebuilt one. `text` NULL means the automatic label again."""
+
+    __tablename__ = "labels"
+
+    hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key: Mapped[str] = mapped_column(String(320), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    text: Mapped[str | None] = mapped_column(Text)
+    author: Mapped[str] = mapped_column(String(100))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from backend.schemas.common import Listing, Provenance, TargetStatus, Token, Wire
+from backend.schemas.components import ComponentHarvest
 
 
 class ModelInfo(Wire):
@@ -257,3 +258,8 @@ class ComponentDetail(ComponentRow):
     )
     previous: str | None = None
     next: str | None = None
+    automatic_label: str = Field(default="", description="what the run itself called it")
+    label_version: int = Field(default=0, description="of the label people gave it; 0: none was given")
+    harvest: ComponentHarvest | None = Field(
+        default=None, description="statistics over a corpus, where there is a harvest"
+    )

@@ -1,4 +1,4 @@
-"""Decomposition jobs."""
+"""Jobs: decompositions and harvests."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ class CurvePoint(Wire):
 
 class Job(Wire):
     id: str
-    name: str = Field(description="slug the result will have")
+    kind: Literal["decompose", "harvest"] = "decompose"
+    name: str = Field(description="slug the result will have; of a harvest, the decomposition it is made of")
     preset: str | None
     state: JobState
     stage: str = Field(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from backend.errors import ApiError, invalid
 from backend.schemas.common import Provenance
+from backend.schemas.components import ComponentTrace, TryRequest
 from backend.schemas.workbench import (
     Ablation,
     AblationRequest,
@@ -75,6 +76,26 @@ class Ablations:
     async def importances(self, entry: Entry, request: ImportancesRequest, client: str = "") -> Importances:
         """Live importances; for a prompt of the run, the stored ones where the weights are not there."""
         return await self.pool.run(lambda: self.importances_now(entry, request), client=client)
+
+    async def trace(self, entry: Entry, key: str, request: TryRequest, client: str = "") -> ComponentTrace:
+        """One component at every token of a text. Raises ApiError 404, 422, or 503 while there are no weights."""
+        parsed = parse_key(entry, key, status=404)
+
+        def work() -> ComponentTrace:
+            started = time.perf_counter()
+            ids = self.prompts.resolve(entry, request)
+            engine = self.engines.get(entry)
+            found = engine.trace(ids, parsed.site, parsed.index)
+            return ComponentTrace(
+                key=str(parsed),
+                tokens=tokens(entry, ids),
+                ci=found.ci,
+                inner_activation=found.inner_activation,
+                elapsed_ms=since(started),
+                provenance=provenance_of(entry, engine),
+            )
+
+        return await self.pool.run(work, client=client)
 
     def ablate_now(self, entry: Entry, request: AblationRequest, *, wait_for_check: bool = True) -> Ablation:
         """The same, in the calling thread; it waits for the prompt's own self-check where that is asked."""

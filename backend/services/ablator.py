@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from workers.spd.ablation import AblationEngine, AblationResult, SparseImportances
     from workers.spd.continuation import Continuations
     from workers.spd.edits import Condition
+    from workers.spd.importances import Trace
     from workers.spd.patterns import HeadPattern
     from workers.spd.regimes import RegimeResult, RegimeSpec
     from workers.spd.sweeps import SweepRow
@@ -70,6 +71,8 @@ class Ablator(Protocol):
     def importances(
         self, token_ids: Sequence[int], threshold: float, *, recompute: bool = False
     ) -> SparseImportances: ...
+
+    def trace(self, token_ids: Sequence[int], site: str, index: int) -> Trace: ...
 
     def ablate(
         self,
@@ -141,6 +144,9 @@ class LocalAblator:
         self, token_ids: Sequence[int], threshold: float, *, recompute: bool = False
     ) -> SparseImportances:
         return _within_memory(lambda: self._engine.importances(token_ids, threshold, recompute=recompute))
+
+    def trace(self, token_ids: Sequence[int], site: str, index: int) -> Trace:
+        return _within_memory(lambda: self._engine.trace(token_ids, site, index))
 
     def ablate(
         self,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
 from backend.db.session import Database
 from backend.db.tables import ComponentIndexRow as Row
+from backend.db.tables import LabelRow
 from backend.errors import invalid, not_found
 from backend.schemas.common import Listing
+from backend.schemas.components import ComponentLink
 from backend.schemas.decompositions import ComponentDetail, ComponentExample, ComponentRow, ComponentSort
 from backend.services.entries import Entry
+from backend.services.harvests import Harvests
 from backend.services.views import tokens
 from workers.spd.keys import ComponentKey, layer_of, short_name
 
@@ -34,8 +37,8 @@ _SORTS = {
 class Components:
     """Queries over the component index."""
 
-    def __init__(self, database: Database) -> None:
-        self.database = database
+    def __init__(self, database: Database, harvests: Harvests) -> None:
+        self.database, self.harvests = database, harvests
 
     def listing(
         self,
@@ -48,20 +51,17 @@ class Components:
         alive: bool | None,
         limit: int,
         cursor: str | None,
+        offset: int | None = None,
     ) -> Listing[ComponentRow]:
-        """One page. Raises ApiError 422 for a site this decomposition does not have or a cursor of another list."""
-        if site is not None and site not in entry.kept:
-            raise invalid("unknown_site", f"“{entry.slug}” has no site “{site}”.", site=site)
-        query = select(Row).where(Row.hash == entry.hash)
-        if site is not None:
-            query = query.where(Row.site == site)
-        if alive is not None:
-            query = query.where(Row.alive == alive)
-        if q is not None and q.strip("\n\t") != "":
-            query = query.where(Row.search.contains(q.lower(), autoescape=True))
+        """One page, after `cursor` or from place `offset` on. Raises ApiError 422 for a site this decomposition does
+        not have, a cursor of another list, or both a cursor and an offset."""
+        if cursor is not None and offset is not None:
+            raise invalid("cursor_and_offset", "Send either “cursor” or “offset”, not both.")
+        query = _filtered(entry, site=site, q=q, alive=alive)
         with self.database.session() as session:
             total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
-            rows = session.scalars(_page(query, sort, order, cursor).limit(limit + 1)).all()
+            page = _page(query, sort, order, cursor).limit(limit + 1).offset(offset or None)
+            rows = session.scalars(page).all()
         shown = rows[:limit]
         after = _cursor(sort, order, shown[-1]) if len(rows) > limit else None
         return Listing[ComponentRow](items=[_row(row) for row in shown], next_cursor=after, total=total)
@@ -87,18 +87,36 @@ class Components:
             if cursor is None:
                 return
 
-    def detail(self, entry: Entry, key: str) -> ComponentDetail:
-        """One component. Raises ApiError 422 where the text is not a key, 404 where there is no such component."""
+    def detail(
+        self,
+        entry: Entry,
+        key: str,
+        *,
+        harvest: str | None = None,
+        site: str | None = None,
+        q: str | None = None,
+        sort: ComponentSort = "key",
+        order: Literal["asc", "desc"] = "asc",
+        alive: bool | None = None,
+    ) -> ComponentDetail:
+        """One component, with those before and after it in a list that is filtered and sorted like this.
+
+        Raises ApiError 422 where the text is not a key, 404 where there is no such component or harvest.
+        """
+        listed = _filtered(entry, site=site, q=q, alive=alive)
         parsed = parse_key(entry, key, status=404)
         with self.database.session() as session:
             where = (Row.hash == entry.hash, Row.site == parsed.site, Row.index == parsed.index)
             row = session.scalar(select(Row).where(*where))
             if row is None:
                 raise not_found("unknown_component", f"“{entry.slug}” lists no component {key}.", key=key)
-            beside = select(Row.site, Row.index, Row.ordinal).where(
-                Row.hash == entry.hash, Row.ordinal.in_((row.ordinal - 1, row.ordinal + 1))
+            before = session.scalar(_beside(listed, sort, "desc" if order == "asc" else "asc", row))
+            after = session.scalar(_beside(listed, sort, order, row))
+            version = session.scalar(
+                select(func.max(LabelRow.version)).where(
+                    LabelRow.hash == entry.hash, LabelRow.key == str(parsed)
+                )
             )
-            neighbours = {at: str(ComponentKey(site, index)) for site, index, at in session.execute(beside)}
         columns = entry.artifact.columns
         return ComponentDetail(
             **dict(_row(row)),
@@ -106,9 +124,29 @@ class Components:
             examples=_examples(entry, parsed),
             reads=columns.reads[row.ordinal],
             writes=columns.writes[row.ordinal],
-            previous=neighbours.get(row.ordinal - 1),
-            next=neighbours.get(row.ordinal + 1),
+            previous=_key(before),
+            next=_key(after),
+            automatic_label=columns.label[row.ordinal],
+            label_version=version or 0,
+            harvest=self.harvests.component(
+                entry, row.ordinal, lambda places: self.links(entry, places), harvest
+            ),
         )
+
+    def links(self, entry: Entry, ordinals: Iterable[int]) -> dict[int, ComponentLink]:
+        """Components by their place in the harvest, enough of each to name it."""
+        query = select(Row).where(Row.hash == entry.hash, Row.ordinal.in_(list(ordinals)))
+        with self.database.session() as session:
+            rows = session.scalars(query).all()
+        return {
+            row.ordinal: ComponentLink(
+                key=str(ComponentKey(row.site, row.index)),
+                short=f"{short_name(row.site)}:{row.index}",
+                label=row.label,
+                alive=row.alive,
+            )
+            for row in rows
+        }
 
 
 def parse_key(entry: Entry, key: str, *, status: Literal[404, 422] = 422) -> ComponentKey:
@@ -170,7 +208,34 @@ def _examples(entry: Entry, key: ComponentKey) -> list[ComponentExample]:
     return sorted(found, key=lambda example: -max(example.ci))[:EXAMPLES]
 
 
+def _key(row: Row | None) -> str | None:
+    return None if row is None else str(ComponentKey(row.site, row.index))
+
+
 # --- paging ---------------------------------------------------------------------------------------------------
+
+
+def _filtered(entry: Entry, *, site: str | None, q: str | None, alive: bool | None) -> Select[Row]:
+    """The rows of a list, in no order. Raises ApiError 422 for a site this decomposition does not have."""
+    if site is not None and site not in entry.kept:
+        raise invalid("unknown_site", f"“{entry.slug}” has no site “{site}”.", site=site)
+    query = select(Row).where(Row.hash == entry.hash)
+    if site is not None:
+        query = query.where(Row.site == site)
+    if alive is not None:
+        query = query.where(Row.alive == alive)
+    if q is not None and q.strip("\n\t") != "":
+        query = query.where(Row.search.contains(q.lower(), autoescape=True))
+    return query
+
+
+def _beside(query: Select[Row], sort: str, order: str, row: Row) -> Select[Row]:
+    """The one that comes after a row in this order; the row itself need not be in the list."""
+    column = _SORTS[sort]
+    keys = [column] if sort == "key" else [column, Row.ordinal]
+    values = [row.ordinal] if sort == "key" else [getattr(row, column.key), row.ordinal]
+    query = query.where(_after(keys, order, values))
+    return query.order_by(*(key.asc() if order == "asc" else key.desc() for key in keys)).limit(1)
 
 
 def _page(query: Select[Row], sort: str, order: str, cursor: str | None) -> Select[Row]:

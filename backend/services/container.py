@@ -13,8 +13,10 @@ from backend.services.components import Components
 from backend.services.compute import ComputePool
 from backend.services.findings import Findings
 from backend.services.gallery import Gallery
+from backend.services.harvests import Harvests
 from backend.services.health import HealthService
 from backend.services.jobs import JobService
+from backend.services.labels import Labels
 from backend.services.modes import Modes
 from backend.services.prompts import Prompts
 from backend.services.sweeps import Sweeps
@@ -35,6 +37,8 @@ class Services:
     engines: Engines
     gallery: Gallery
     components: Components
+    harvests: Harvests
+    labels: Labels
     prompts: Prompts
     ablations: Ablations
     modes: Modes
@@ -78,6 +82,7 @@ def build(settings: Settings, loader: Loader | None = None) -> Services:
     database = Database(settings.url)
     catalogue = Catalogue(settings, database)
     engines = Engines(settings, loader)
+    harvests = Harvests(settings.home)
     prompts = Prompts()
     pool = ComputePool(settings.compute_threads, settings.compute_queue)
     ablations = Ablations(engines, prompts, pool)
@@ -88,7 +93,9 @@ def build(settings: Settings, loader: Loader | None = None) -> Services:
         catalogue=catalogue,
         engines=engines,
         gallery=Gallery(catalogue, engines, database),
-        components=Components(database),
+        components=Components(database, harvests),
+        harvests=harvests,
+        labels=Labels(database),
         prompts=prompts,
         ablations=ablations,
         modes=Modes(engines, prompts, pool),

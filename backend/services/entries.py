@@ -9,6 +9,7 @@ from backend.errors import ApiError
 from backend.schemas.common import Provenance, Token
 from backend.settings import Settings, app_version
 from workers.spd.artifact import Artifact
+from workers.spd.keys import ComponentKey
 from workers.spd.tokenizer import PromptTokenizer, TokenizerError
 
 
@@ -43,6 +44,15 @@ class Entry:
     def trained(self) -> dict[str, int]:
         """How many components each site began with."""
         return {site.name: site.trained for site in self.artifact.manifest.sites}
+
+    @cached_property
+    def ordinals(self) -> dict[str, int]:
+        """Component key → its place in the harvest's columns, in harvests and in the index."""
+        columns = self.artifact.columns
+        return {
+            str(ComponentKey(site, index)): place
+            for place, (site, index) in enumerate(zip(columns.site, columns.index, strict=True))
+        }
 
     @cached_property
     def alive(self) -> int:

@@ -16,12 +16,15 @@ from starlette.concurrency import run_in_threadpool
 
 from backend.errors import ApiError, invalid, not_found
 from backend.schemas.common import Listing
+from backend.schemas.components import HarvestRequest
 from backend.schemas.health import WorkerHealth
 from backend.schemas.jobs import CurvePoint, Job, JobRequest, Preset
+from backend.services.entries import Entry
 from backend.settings import Settings
 from workers.jobs.limits import Limits
 from workers.jobs.progress import Point
 from workers.jobs.queue import (
+    HarvestWaitsError,
     JobQueue,
     JobRecord,
     NameTakenError,
@@ -38,6 +41,7 @@ from workers.spd.config import (
     preset_names,
     with_overrides,
 )
+from workers.spd.statistics.config import parse_harvest
 
 EVENT_SECONDS = 0.5
 HEARTBEAT_SECONDS = 15.0
@@ -84,6 +88,24 @@ class JobService:
             raise invalid("invalid_config", str(error)) from None
         except NameTakenError as error:
             raise ApiError(409, "name_taken", str(error), {"suggestion": error.suggestion}) from None
+        except QueueFullError as error:
+            raise ApiError(429, "queue_full", str(error), retry_after=error.retry_after) from None
+        return self._views([record])[0]
+
+    def create_harvest(self, entry: Entry, request: HarvestRequest) -> Job:
+        """Put a harvest of a decomposition in the queue."""
+        root = "shipped" if entry.shipped else "home"
+        try:
+            record = self.queue.enqueue_harvest(
+                parse_harvest(request.config),
+                name=entry.slug,
+                artifact_hash=entry.hash,
+                place=f"{root}/{entry.artifact.path.name}",
+            )
+        except ConfigError as error:
+            raise invalid("invalid_config", str(error)) from None
+        except HarvestWaitsError as error:
+            raise ApiError(409, "harvest_waits", str(error)) from None
         except QueueFullError as error:
             raise ApiError(429, "queue_full", str(error), retry_after=error.retry_after) from None
         return self._views([record])[0]
@@ -239,6 +261,7 @@ def _job(record: JobRecord, curve: list[Point] | None, present: set[str]) -> Job
     done = record.state == "done"
     return Job(
         id=record.id,
+        kind=record.kind,
         name=record.name,
         preset=record.preset,
         state=record.state,

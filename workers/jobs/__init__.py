@@ -1,4 +1,4 @@
-"""Durable decomposition jobs.
+"""Durable jobs: decompositions and harvests.
 
     database.py   where jobs are kept, and the tables beside DBOS's own
     queue.py      the door for whoever starts, lists and cancels jobs (no torch is imported through it)
@@ -7,7 +7,8 @@
     heartbeat.py  which workers live
     monitor.py    follows a running job from a thread of its own
     runner.py     what a worker does with a job: decompose, publish, clean up
-    workflow.py   the same as a DBOS workflow
+    harvesting.py what a worker does with a harvest over a corpus
+    workflow.py   both as DBOS workflows
     failures.py   an exception as a plain sentence
     places.py     the same without the server's paths
 

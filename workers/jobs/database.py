@@ -18,6 +18,8 @@ from sqlalchemy.exc import OperationalError
 APPLICATION = "unweave"
 QUEUE = "decompositions"
 WORKFLOW = "decompose"
+HARVEST = "harvest"
+JOBS = [WORKFLOW, HARVEST]
 PROTOCOL = "jobs-1"
 """DBOS's application version: the shape of a job's input and steps, not the version of Unweave. A worker only takes
 jobs of its own protocol, so an upgrade goes on with the jobs of the release before it unless this is raised."""

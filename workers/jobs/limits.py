@@ -25,6 +25,7 @@ from workers.spd.config import (
     load_config,
     preset_names,
 )
+from workers.spd.statistics.config import HarvestConfig
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ class Limits:
     batch_elements: int = 2**28
     samples: int = 64
     checks: int = 200
+    harvest_tokens: int = 20_000_000
+    harvest_window: int = 2_048
+    harvest_ablations: int = 200_000
     folders: tuple[Path, ...] = ()
     packages: tuple[str, ...] = ()
 
@@ -51,6 +55,31 @@ class Limits:
         faults = [*self._sizes(config), *self._source(config, home)]
         if faults:
             raise ConfigError("This server does not run that job. " + "; ".join(faults[:5]) + ".")
+
+    def check_harvest(self, config: HarvestConfig, home: Path) -> None:
+        """The same for a harvest."""
+        ablations = config.ablate_components * (config.ablate_windows + config.ablate_own)
+        counts = [
+            ("tokens", config.tokens, self.harvest_tokens),
+            ("window", config.window, self.harvest_window),
+            ("batch_tokens", config.batch_tokens, 2**14),
+            (
+                "ablate_components × (ablate_windows + ablate_own)",
+                ablations, self.harvest_ablations,
+            ),
+        ]  # fmt: skip
+        faults = [f"“{name}” is {n:,} and may be at most {most:,}" for name, n, most in counts if n > most]
+        if config.path is not None and not self._allowed(config.path, home):
+            faults.append(
+                "“path” must lie inside the home folder of Unweave, or in a folder its owner allows; `unweave harvest` "
+                "on the machine itself takes any folder"
+            )
+        if faults:
+            raise ConfigError("This server does not run that harvest. " + "; ".join(faults) + ".")
+
+    def _allowed(self, place: str, home: Path) -> bool:
+        path = Path(place).expanduser().resolve()
+        return any(path.is_relative_to(f.expanduser().resolve()) for f in (home, *self.folders))
 
     def _sizes(self, config: DecomposeConfig) -> Iterator[str]:
         counts = [
@@ -96,10 +125,8 @@ class Limits:
         places = {"target.path": target.path} if isinstance(target, FolderSource) else {}
         if isinstance(data, CorpusData):
             places["data.path"] = data.path
-        allowed = [folder.expanduser().resolve() for folder in (home, *self.folders)]
         for key, place in places.items():
-            path = Path(place).expanduser().resolve()
-            if not any(path.is_relative_to(folder) for folder in allowed):
+            if not self._allowed(place, home):
                 yield (
                     f"“{key}” must lie inside the home folder of Unweave, or in a folder its owner allows; "
                     "`unweave decompose` on the machine itself takes any folder"

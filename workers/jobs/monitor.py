@@ -44,9 +44,11 @@ class Monitor:
         wanted: Callable[[], Why | None],
         note: Callable[[str], None],
         interval: float = INTERVAL_SECONDS,
+        overall: Callable[[str, float], float] | None = None,
     ) -> None:
         self._job_id, self._store, self._wanted, self._note = job_id, store, wanted, note
         self._interval = interval
+        self._overall = overall or overall_fraction
         self._lock = threading.Lock()
         self._latest: Progress | None = None
         self._points: list[Point] = []
@@ -73,7 +75,7 @@ class Monitor:
 
     def report(self, run: RunProgress) -> None:
         """Take the run's figures; returns at once."""
-        fraction = overall_fraction(run.stage, run.fraction)
+        fraction = self._overall(run.stage, run.fraction)
         latest = Progress(
             run.stage, run.step, run.steps, fraction, run.rate, run.remaining_seconds, run.message or ""
         )

@@ -21,7 +21,9 @@ from workers.jobs.names import SHIPPED, suffixed, taken_names
 from workers.jobs.progress import Point, ProgressRow, ProgressStore
 from workers.jobs.runner import CONTINUES, has_checkpoint
 from workers.spd.config import DecomposeConfig, parse_config
+from workers.spd.statistics.config import HarvestConfig
 
+Kind = Literal["decompose", "harvest"]
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 _STATES: dict[str, State] = {
@@ -68,15 +70,21 @@ class NotKeptError(Exception):
         super().__init__(f"The job “{job_id}” cannot be resumed. {said[state]}")
 
 
+class HarvestWaitsError(Exception):
+    """A harvest of this decomposition waits or runs already."""
+
+
 class UnknownJobError(Exception):
     """There is no job of that id."""
 
 
 @dataclass(frozen=True)
 class JobRecord:
-    """A job as it stands. Times in seconds since 1970; `place` counts the jobs that start before this one."""
+    """A job as it stands. Times in seconds since 1970; `place` counts the jobs that start before this one; `name` of a
+    harvest is the decomposition's."""
 
     id: str
+    kind: Kind
     name: str
     preset: str | None
     steps: int
@@ -186,9 +194,49 @@ class JobQueue:
                     shutil.rmtree(path)
         return self.get(job_id)
 
+    def enqueue_harvest(
+        self, config: HarvestConfig, *, name: str, artifact_hash: str, place: str
+    ) -> JobRecord:
+        """Put a harvest of a stored decomposition in the queue; `place` is its folder, “shipped/<name>” or
+        “home/<name>”. Raises HarvestWaitsError, QueueFullError, and ConfigError where the limits forbid it."""
+        self.limits.check_harvest(config, self.home)
+        client, _ = self._open()
+        self._must_be_writable()
+        job_id = f"harvest-{name}-{secrets.token_hex(4)}"
+        with self._enqueueing:
+            self._must_have_room(client)
+            try:
+                client.enqueue(
+                    {
+                        "workflow_name": database.HARVEST,
+                        "queue_name": database.QUEUE,
+                        "workflow_id": job_id,
+                        "deduplication_id": f"harvest/{artifact_hash}",
+                        "app_version": database.PROTOCOL,
+                        "attributes": {
+                            "kind": "harvest",
+                            "name": name,
+                            "preset": None,
+                            "steps": 0,
+                            "created_at": time.time(),
+                        },
+                    },
+                    {
+                        "hash": artifact_hash,
+                        "name": name,
+                        "place": place,
+                        "config": config.model_dump(mode="json"),
+                    },
+                )
+            except dbos_error.DBOSQueueDeduplicatedError:
+                raise HarvestWaitsError(
+                    f"A harvest of “{name}” waits or runs already. Wait for it, or cancel it."
+                ) from None
+        return self.get(job_id)
+
     def _must_have_room(self, client: DBOSClient) -> None:
         waiting = client.list_workflows(
-            name=database.WORKFLOW, status=_WAITING, load_input=False, load_output=False
+            name=database.JOBS, status=_WAITING, load_input=False, load_output=False
         )
         if len(waiting) >= self.limits.queued:
             raise QueueFullError(self.limits.queued, self._retry_after())
@@ -244,9 +292,7 @@ class JobQueue:
         return job_id
 
     def _suggest(self, client: DBOSClient, name: str, taken: set[str]) -> str:
-        live = client.list_workflows(
-            name=database.WORKFLOW, status=_LIVE, load_input=False, load_output=False
-        )
+        live = client.list_workflows(name=database.JOBS, status=_LIVE, load_input=False, load_output=False)
         names = taken | {str(status.deduplication_id) for status in live}
         number = 2
         while suffixed(name, number) in names:
@@ -256,7 +302,7 @@ class JobQueue:
     def _retry_after(self) -> int:
         client, store = self._open()
         running = client.list_workflows(
-            name=database.WORKFLOW, status="PENDING", load_input=False, load_output=False
+            name=database.JOBS, status="PENDING", load_input=False, load_output=False
         )
         rows = store.rows(status.workflow_id for status in running)
         known = [row.remaining_seconds for row in rows.values() if row.remaining_seconds is not None]
@@ -265,7 +311,7 @@ class JobQueue:
     def get(self, job_id: str) -> JobRecord:
         """One job. Raises UnknownJobError."""
         client, _ = self._open()
-        found = client.list_workflows(name=database.WORKFLOW, workflow_ids=[job_id], load_input=False)
+        found = client.list_workflows(name=database.JOBS, workflow_ids=[job_id], load_input=False)
         if not found:
             raise UnknownJobError(f"There is no job “{job_id}”.")
         return self._records(found)[0]
@@ -274,7 +320,7 @@ class JobQueue:
         """Jobs, the newest first."""
         client, _ = self._open()
         found = client.list_workflows(
-            name=database.WORKFLOW, limit=limit, offset=offset, sort_desc=True, load_input=False
+            name=database.JOBS, limit=limit, offset=offset, sort_desc=True, load_input=False
         )
         found.sort(key=_created, reverse=True)
         return self._records(found)
@@ -282,7 +328,7 @@ class JobQueue:
     def count(self) -> int:
         """How many jobs there are, ended ones included."""
         client, _ = self._open()
-        return len(client.list_workflows(name=database.WORKFLOW, load_input=False, load_output=False))
+        return len(client.list_workflows(name=database.JOBS, load_input=False, load_output=False))
 
     def curve(self, job_id: str) -> list[Point]:
         """The job's loss curve so far, oldest point first."""
@@ -310,7 +356,7 @@ class JobQueue:
         places: dict[str, int] = {}
         if any(_STATES[status.status] == "queued" for status in found):
             waiting = client.list_workflows(
-                name=database.WORKFLOW, status=_WAITING, load_input=False, load_output=False
+                name=database.JOBS, status=_WAITING, load_input=False, load_output=False
             )
             waiting.sort(key=lambda status: (status.priority or 0, _created(status)))
             places = {status.workflow_id: place for place, status in enumerate(waiting)}
@@ -343,6 +389,7 @@ def _record(status: WorkflowStatus, row: ProgressRow | None, place: int | None, 
     state = _STATES[status.status]
     return JobRecord(
         id=status.workflow_id,
+        kind=about.get("kind", "decompose"),
         name=about.get("name", status.workflow_id),
         preset=about.get("preset"),
         steps=about.get("steps", 0),

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from workers.jobs.failures import JobError, is_final, sentence
 from workers.jobs.monitor import Monitor, Why
 from workers.jobs.names import SHIPPED, taken_names
-from workers.jobs.progress import ProgressStore
+from workers.jobs.progress import ProgressRow, ProgressStore
 from workers.spd.artifact import MANIFEST, Artifact, ArtifactError, read_artifact
 from workers.spd.config import DecomposeConfig, parse_config
 
@@ -102,7 +102,7 @@ class JobRunner:
         except (RunStoppedError, JobError):
             raise
         except Exception as error:
-            self._note(job_id, "failed\n" + traceback.format_exc())
+            self.note(job_id, "failed\n" + traceback.format_exc())
             kept = not is_final(error) and has_checkpoint(folder)
             said = sentence(error, job_id=job_id, device=self.device, home=self.home, kept=kept)
             raise self._given_up(job_id, said, kept=kept) from None
@@ -128,16 +128,16 @@ class JobRunner:
         row = self.store.begin(
             job_id, steps=config.steps, from_checkpoint=any(partial.glob("checkpoint*/state.json"))
         )
-        self._note(job_id, f"attempt {row.attempts}, process {os.getpid()}, {self.device}")
+        self.note(job_id, f"attempt {row.attempts}, process {os.getpid()}, {self.device}")
         if row.crashes >= MAX_CRASHES:
-            self._note(job_id, f"given up after {row.crashes} crashes at stage {row.stage}, step {row.step}")
+            self.note(job_id, f"given up after {row.crashes} crashes at stage {row.stage}, step {row.step}")
             said = (
                 f"The worker died {row.crashes} times in a row at the same point of this job (stage “{row.stage}”), "
                 "most likely for lack of memory. Start it again with a smaller “C”, fewer “sites” or a smaller batch."
             )
             raise self._given_up(job_id, said, kept=has_checkpoint(folder))
         method = self.method()
-        with Monitor(job_id, self.store, wanted, lambda line: self._note(job_id, line)) as monitor:
+        with Monitor(job_id, self.store, wanted, lambda line: self.note(job_id, line)) as monitor:
             try:
                 artifact = method.decompose(
                     config,
@@ -150,9 +150,9 @@ class JobRunner:
             except method.Stopped:
                 if monitor.why is None:
                     raise
-                self._note(job_id, f"stopped: {monitor.why.value}")
+                self.note(job_id, f"stopped: {monitor.why.value}")
                 raise RunStoppedError(monitor.why) from None
-        self._note(job_id, "the run is whole")
+        self.note(job_id, "the run is whole")
         return artifact.hash
 
     def _take_over(self, job_id: str, folder: Path) -> None:
@@ -168,8 +168,19 @@ class JobRunner:
                     # Both jobs make a decomposition of the same name, so the folder keeps its own.
                     os.rename(work, folder / work.name)
             self.store.take_curve(before, job_id)
-            self._note(job_id, f"goes on with the work of {before}")
+            self.note(job_id, f"goes on with the work of {before}")
         (folder / CONTINUES).unlink()
+
+    def give_up_after_crashes(self, job_id: str, row: ProgressRow, remedy: str) -> None:
+        """Raise JobError where the job's worker died too often at the same point."""
+        if row.crashes < MAX_CRASHES:
+            return
+        self.note(job_id, f"given up after {row.crashes} crashes at stage {row.stage}, step {row.step}")
+        self.clear(job_id)
+        raise JobError(
+            f"The worker died {row.crashes} times in a row at the same point of this job (stage “{row.stage}”), "
+            f"most likely for lack of memory. Start it again with {remedy}."
+        )
 
     def publish(self, job_id: str, name: str, digest: str) -> str:
         """Move the finished artefact into the gallery. Returns the slug it got. Can be repeated.
@@ -190,10 +201,10 @@ class JobRunner:
         try:
             os.rename(source, artifacts / slug)
         except OSError as error:
-            self._note(job_id, "could not be published\n" + traceback.format_exc())
+            self.note(job_id, "could not be published\n" + traceback.format_exc())
             said = sentence(error, job_id=job_id, device=self.device, home=self.home, kept=True)
             raise JobError(said) from None
-        self._note(job_id, f"published as {slug}")
+        self.note(job_id, f"published as {slug}")
         self.clear(job_id)
         return slug
 
@@ -227,7 +238,8 @@ class JobRunner:
             and any(path.is_dir() for path in folder.iterdir())
         ]
 
-    def _note(self, job_id: str, line: str) -> None:
+    def note(self, job_id: str, line: str) -> None:
+        """Add a line to the job's log."""
         stamp = datetime.now(UTC).isoformat(timespec="seconds")
         folder = self.folder(job_id)
         with contextlib.suppress(OSError), (folder / "job.log").open("a", encoding="utf-8") as file:

@@ -1,5 +1,5 @@
-"""A job as a DBOS workflow of two steps. The first goes on from its checkpoint when it is run again, the second is
-one rename; so a worker that dies anywhere leaves a job that another can finish."""
+"""A job, a decomposition or a harvest, as a DBOS workflow of two steps. The first goes on from its checkpoint when it
+is run again, the second is one rename; so a worker that dies anywhere leaves a job that another can finish."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 from dbos import DBOS
 from dbos import error as dbos_error
 
-from workers.jobs.database import WORKFLOW
+from workers.jobs.database import HARVEST, WORKFLOW
+from workers.jobs.harvesting import publish_harvest, run_harvest
 from workers.jobs.monitor import Why
 from workers.jobs.runner import JobRunner, RunStoppedError, WorkerLeaves
 
@@ -36,10 +37,10 @@ def register(
 
         return ask
 
-    @DBOS.step(name="decompose")
-    def decompose(job_id: str, config: dict[str, Any]) -> str:
+    def outcome(job_id: str, work: Callable[[], str]) -> str:
+        """What a step gives; one that was told to stop leaves the job as whoever told it wants it."""
         try:
-            return runner.run(job_id, config, wanted(job_id))
+            return work()
         except RunStoppedError as interrupted:
             if interrupted.why is Why.LEAVING:
                 runner.store.leave(job_id)
@@ -49,9 +50,21 @@ def register(
             # Not an outcome of the job: DBOS waits for the one that was, or will be, recorded.
             raise dbos_error.DBOSWorkflowCancelledError(f"{job_id}: {interrupted.why.value}") from None
 
+    @DBOS.step(name="decompose")
+    def decompose(job_id: str, config: dict[str, Any]) -> str:
+        return outcome(job_id, lambda: runner.run(job_id, config, wanted(job_id)))
+
     @DBOS.step(name="publish")
     def publish(job_id: str, name: str, digest: str) -> str:
         return runner.publish(job_id, name, digest)
+
+    @DBOS.step(name="harvest")
+    def harvest(job_id: str, data: dict[str, Any]) -> str:
+        return outcome(job_id, lambda: run_harvest(runner, job_id, data, wanted(job_id)))
+
+    @DBOS.step(name="publish-harvest")
+    def publish_made(job_id: str, made: str, digest: str) -> None:
+        publish_harvest(runner, job_id, made, digest)
 
     @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)
     def job(config: dict[str, Any]) -> str:
@@ -61,5 +74,17 @@ def register(
         try:
             digest = decompose(job_id, config)
             return publish(job_id, config["name"], digest)
+        finally:
+            busy(None)
+
+    @DBOS.workflow(name=HARVEST, max_recovery_attempts=None)
+    def harvest_job(data: dict[str, Any]) -> str:
+        job_id = DBOS.workflow_id
+        assert job_id is not None
+        busy(job_id)
+        try:
+            made = harvest(job_id, data)
+            publish_made(job_id, made, data["hash"])
+            return data["name"]
         finally:
             busy(None)

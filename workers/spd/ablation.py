@@ -25,7 +25,7 @@ from workers.spd.artifact import Artifact
 from workers.spd.decomposition import Decomposition
 from workers.spd.decomposition import Importances as SiteImportances
 from workers.spd.edits import Condition, Edit, Editor, Mode, Remainder
-from workers.spd.importances import SparseImportances, sparse_importances, sparse_row
+from workers.spd.importances import SparseImportances, Trace, sparse_importances, sparse_row, trace
 from workers.spd.loading import artifact_target, load_decomposition
 from workers.spd.lru import LRU
 from workers.spd.outputs import (
@@ -182,6 +182,12 @@ class AblationEngine:
         known = "importances" in clean.known
         found = sparse_row(self.decomposition, self.site_importances(clean), 0, threshold)
         return replace(found, cached=known)
+
+    def trace(self, token_ids: Sequence[int], site: str, index: int) -> Trace:
+        """CI and inner activation of one component at every position of a prompt. Raises KeyError where the artefact
+        does not hold it."""
+        place = self.editor.place[site, index]
+        return trace(self.site_importances(self.clean(token_ids)), 0, site, place)
 
     # --- passes -----------------------------------------------------------------------------------------------
 

@@ -28,6 +28,23 @@ class SparseImportances:
     cached: bool = False
 
 
+@dataclass(frozen=True)
+class Trace:
+    """One component at every position of a prompt, where its CI is 0 too."""
+
+    ci: list[float]
+    inner_activation: list[float]
+
+
+def trace(found: Importances, row: int, site: str, place: int) -> Trace:
+    """The trace of the component at `place` (not index) of a site, rounded to six digits."""
+    ci, inner = found.g[site][row, :, place].detach(), found.inner[site][row, :, place].detach()
+    return Trace(
+        np.round(ci.double().cpu().numpy(), DIGITS).tolist(),
+        significant(inner.double().cpu().numpy(), DIGITS).tolist(),
+    )
+
+
 def sparse_importances(
     decomposition: Decomposition, inputs: Mapping[str, Tensor], threshold: float
 ) -> list[SparseImportances]:

@@ -35,7 +35,7 @@ class Rescue:
         owners = {
             status.executor_id
             for status in DBOS.list_workflows(
-                name=database.WORKFLOW, status="PENDING", load_input=False, load_output=False
+                name=database.JOBS, status="PENDING", load_input=False, load_output=False
             )
             if status.executor_id and status.executor_id != self._me
         }
