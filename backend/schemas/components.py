@@ -44,10 +44,10 @@ class HarvestSummary(Wire):
 
 
 class HarvestRequest(Wire):
-    """A harvest to be made: the keys of its config (docs/harvest.md). Without any: the sentences that ship, and the
+    """A harvest to be made: the keys of its config (docs/harvest.md). An empty one: the sentences that ship, and the
     decomposition's own prompts."""
 
-    config: dict[str, Any] = Field(default={}, max_length=50)
+    config: dict[str, Any] = Field(max_length=50)
 
 
 class ComponentLink(Wire):

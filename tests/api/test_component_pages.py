@@ -205,11 +205,11 @@ def test_a_harvest_is_a_job_and_only_one_waits(own: TestClient) -> None:
     path = "/api/decompositions/tiny/harvests"
     job = own.post(path, json={"config": {"text": "Tiger Woods"}}).json()
     assert (job["kind"], job["name"], job["state"]) == ("harvest", "tiny", "queued")
-    again = own.post(path, json={})
+    again = own.post(path, json={"config": {}})
     assert (again.status_code, again.json()["code"]) == (409, "harvest_waits")
     assert own.get("/api/jobs").json()["items"][0]["kind"] == "harvest"
     assert own.post(f"/api/jobs/{job['id']}/cancel").json()["state"] == "cancelled"
-    assert own.post(path, json={}).status_code == 201
+    assert own.post(path, json={"config": {}}).status_code == 201
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def open_page(page: Page, name: str) -> None:
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     if name == "component":
         page.get_by_role("link", name=re.compile(r"^L\d+ ")).first.click()
-        expect(page.get_by_role("heading", name="Where it matters")).to_be_visible()
+        expect(page.get_by_role("heading", name="On the run’s own prompts")).to_be_visible()
     if name == "finding":
         first = page.get_by_role("article").first.get_by_role("link").first
         first.click()

@@ -62,4 +62,4 @@ def test_the_rest_of_the_page_works_without_weights(offline: Server, new_tab: Ne
     rows = page.get_by_role("row")
     expect(rows.nth(1)).to_be_visible()
     page.get_by_role("link", name=re.compile(r"^L\d+ mlp")).first.click()
-    expect(page.get_by_role("heading", name="Where it matters")).to_be_visible()
+    expect(page.get_by_role("heading", name="On the run’s own prompts")).to_be_visible()

@@ -18,6 +18,16 @@ export interface PromptBody {
   bos: boolean
 }
 
+export interface ComponentFilter {
+  q?: string
+  site?: string
+  sort: ComponentSort
+  order: 'asc' | 'desc'
+  alive?: boolean
+}
+
+export const COMPONENTS_A_PAGE = 200
+
 const ON_THE_WAY: TargetStatus['state'][] = ['fetching', 'converting', 'loading']
 const arriving = (target: TargetStatus) => ON_THE_WAY.includes(target.state)
 
@@ -73,35 +83,70 @@ export const queries = {
       staleTime: Number.POSITIVE_INFINITY,
     }),
 
-  components: (
-    id: string,
-    filter: { q?: string; site?: string; sort: ComponentSort; order: 'asc' | 'desc'; alive?: boolean },
-  ) =>
-    infiniteQueryOptions({
-      queryKey: ['components', id, filter],
-      queryFn: ({ signal, pageParam }) =>
+  /** One page of the list, by its place: pages in view are asked for, whichever they are. */
+  components: (id: string, filter: ComponentFilter, page: number) =>
+    queryOptions({
+      queryKey: ['components', id, filter, page],
+      queryFn: ({ signal }) =>
         unwrap(
           client.GET('/api/decompositions/{id}/components', {
-            params: { path: { id }, query: { ...filter, limit: 200, cursor: pageParam } },
+            params: {
+              path: { id },
+              query: { ...filter, limit: COMPONENTS_A_PAGE, offset: page * COMPONENTS_A_PAGE },
+            },
             signal,
           }),
         ),
-      initialPageParam: undefined as string | undefined,
-      getNextPageParam: (page) => page.next_cursor ?? undefined,
-      placeholderData: keepPreviousData,
+      staleTime: 30_000,
     }),
 
-  component: (id: string, key: string) =>
+  /** A component's page; `view` is the list that its neighbours are of. */
+  component: (id: string, key: string, view: ComponentFilter & { harvest?: string }) =>
     queryOptions({
-      queryKey: ['component', id, key],
+      queryKey: ['component', id, key, view],
       queryFn: ({ signal }) =>
         unwrap(
           client.GET('/api/decompositions/{id}/components/{key}', {
+            params: { path: { id, key }, query: view },
+            signal,
+          }),
+        ),
+      staleTime: 30_000,
+    }),
+
+  labelHistory: (id: string, key: string) =>
+    queryOptions({
+      queryKey: ['label-history', id, key],
+      queryFn: ({ signal }) =>
+        unwrap(
+          client.GET('/api/decompositions/{id}/components/{key}/labels', {
             params: { path: { id, key } },
             signal,
           }),
         ),
+    }),
+
+  tryComponent: (id: string, key: string, text: string, bos: boolean) =>
+    queryOptions({
+      queryKey: ['try', id, key, text, bos],
+      queryFn: ({ signal }) =>
+        unwrap(
+          client.POST('/api/decompositions/{id}/components/{key}/try', {
+            params: { path: { id, key } },
+            body: { text, bos },
+            signal,
+          }),
+        ),
+      enabled: text !== '',
       staleTime: Number.POSITIVE_INFINITY,
+      placeholderData: keepPreviousData,
+    }),
+
+  harvests: (id: string) =>
+    queryOptions({
+      queryKey: ['harvests', id],
+      queryFn: ({ signal }) =>
+        unwrap(client.GET('/api/decompositions/{id}/harvests', { params: { path: { id } }, signal })),
     }),
 
   tokens: (id: string, text: string, bos: boolean) =>

@@ -24,6 +24,13 @@ export type Group = Schemas['Group']
 export type ComponentRow = Schemas['ComponentRow']
 export type ComponentDetail = Schemas['ComponentDetail']
 export type ComponentExample = Schemas['ComponentExample']
+export type ComponentHarvest = Schemas['ComponentHarvest']
+export type ComponentLink = Schemas['ComponentLink']
+export type Direction = Schemas['Direction']
+export type ExampleBand = Schemas['ExampleBand']
+export type HarvestSummary = Schemas['HarvestSummary']
+export type LabelHistory = Schemas['LabelHistory']
+export type TokenStat = Schemas['TokenStat']
 
 export type TokenizeAnswer = Schemas['TokenizeAnswer']
 export type Importances = Schemas['Importances']
@@ -58,6 +65,6 @@ export type Job = Schemas['Job']
 export type JobRequest = Schemas['JobRequest']
 export type Preset = Schemas['Preset']
 
-export type ComponentSort = 'key' | 'mean_ci' | 'max_ci' | 'density' | 'label'
+export type ComponentSort = 'key' | 'mean_ci' | 'max_ci' | 'density' | 'effect' | 'label'
 export type Split = RunPrompt['split']
 export type Mode = Ablation['mode']

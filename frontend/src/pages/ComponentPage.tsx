@@ -1,23 +1,39 @@
-import { useQuery } from '@tanstack/react-query'
-import { Link, useNavigate, useParams } from '@tanstack/react-router'
+import { keepPreviousData, useQuery } from '@tanstack/react-query'
+import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router'
 import { queries } from '@/api/queries'
 import type { ComponentDetail } from '@/api/types'
-import { figure, SPLIT_WORDS, shortKey } from '@/api/words'
+import { count, figure, nats, SPLIT_WORDS, shortKey } from '@/api/words'
+import { Histogram } from '@/charts/Histogram'
 import { Legend } from '@/charts/Legend'
 import { TokenShade } from '@/charts/TokenShade'
-import { encodeEntry } from '@/state/basket'
+import '@/panels/component/component.css'
+import { DirectionPanel } from '@/panels/component/Directions'
+import { EffectPanel, ToWorkbench } from '@/panels/component/EffectPanel'
+import { ExamplesPanel } from '@/panels/component/ExamplesPanel'
+import { HarvestLine } from '@/panels/component/HarvestPanel'
+import { LabelEditor } from '@/panels/component/LabelEditor'
+import { Cofiring, Neighbours } from '@/panels/component/Relations'
+import { TokenTable } from '@/panels/component/TokenTables'
+import { TryPanel } from '@/panels/component/TryPanel'
 import { useTitle } from '@/state/hooks'
+import { type ComponentSearch, componentFilter, listOf } from '@/state/lists'
+import { forgetProblems, useProblems } from '@/state/problems'
 import { useShortcuts } from '@/state/shortcuts'
 import { Icon } from '@/ui/Icon'
 import { Piece } from '@/ui/Piece'
-import { Empty, Panel, Skeleton } from '@/ui/surfaces'
+import { AddressProblems, Empty, Notice, Panel, Skeleton } from '@/ui/surfaces'
 import { LoadFailed } from './Root'
 
 export function ComponentPage() {
   const { id, key } = useParams({ from: '/d/$id/c/$key' })
-  const query = useQuery(queries.component(id, key))
-  useTitle(shortKey(key))
-  if (query.data) return <Component id={id} c={query.data} />
+  const search = useSearch({ from: '/d/$id/c/$key' })
+  const query = useQuery({
+    ...queries.component(id, key, { ...componentFilter(search), harvest: search.harvest }),
+    // Another label or another list leaves this component's page as it stands until the new one is there.
+    placeholderData: (old, asked) => (asked?.queryKey[2] === key ? keepPreviousData(old) : undefined),
+  })
+  useTitle(query.data?.label || shortKey(key))
+  if (query.data) return <Component key={key} id={id} c={query.data} search={search} />
   if (query.error) return <LoadFailed error={query.error} retry={() => query.refetch()} />
   return (
     <div className="page">
@@ -27,28 +43,28 @@ export function ComponentPage() {
   )
 }
 
-function Component({ id, c }: { id: string; c: ComponentDetail }) {
-  const navigate = useNavigate()
+function Component({ id, c, search }: { id: string; c: ComponentDetail; search: ComponentSearch }) {
+  const navigate = useNavigate({ from: '/d/$id/c/$key' })
+  const bos = useQuery(queries.decomposition(id)).data?.prompts[0]?.bos ?? false
+  // The list goes along to the next component, the quantile and the text that is tried too.
   const go = (key: string | null | undefined) =>
-    key && void navigate({ to: '/d/$id/c/$key', params: { id, key } })
+    key && void navigate({ to: '/d/$id/c/$key', params: { id, key }, search })
+  const set = (patch: Partial<ComponentSearch>, replace = true) =>
+    void navigate({ search: (old) => ({ ...old, ...patch }), replace, resetScroll: false })
   useShortcuts({ j: () => go(c.next), k: () => go(c.previous) })
-  const stats: [string, string, string][] = [
-    ['max CI', figure(c.max_ci), 'the most it ever matters'],
-    ['mean CI', figure(c.mean_ci), 'over all positions harvested'],
-    ['density', `${(c.density * 100).toFixed(1)} %`, 'of positions above the threshold'],
-    ['‖V‖·‖U‖', figure(c.write_norm), 'size of the rank-1 matrix'],
-  ]
+  const h = c.harvest
   return (
-    <div className="page">
+    <div className="page component-page">
+      <AddressProblems problems={useProblems('component')} onDismiss={() => forgetProblems('component')} />
       <div className="page-head">
-        <div>
+        <div className="grow">
           <p className="crumbs small">
-            <Link to="/d/$id/components" params={{ id }}>
+            <Link to="/d/$id/components" params={{ id }} search={listOf(search)}>
               Components
             </Link>{' '}
             / <span className="mono">{c.key}</span>
           </p>
-          <h1>{c.label || shortKey(c.key)}</h1>
+          <LabelEditor id={id} c={c} />
           <p className="row soft">
             <span className="mono">{shortKey(c.key)}</span>
             <span className={`badge ${c.alive ? 'good' : ''}`}>{c.alive ? 'alive' : 'dead'}</span>
@@ -64,6 +80,7 @@ function Component({ id, c }: { id: string; c: ComponentDetail }) {
             <Link
               to="/d/$id/c/$key"
               params={{ id, key: c.previous }}
+              search={search}
               className="btn"
               aria-label="Previous component"
             >
@@ -71,57 +88,171 @@ function Component({ id, c }: { id: string; c: ComponentDetail }) {
             </Link>
           )}
           {c.next && (
-            <Link to="/d/$id/c/$key" params={{ id, key: c.next }} className="btn" aria-label="Next component">
+            <Link
+              to="/d/$id/c/$key"
+              params={{ id, key: c.next }}
+              search={search}
+              className="btn"
+              aria-label="Next component"
+            >
               <kbd>j</kbd> <Icon name="right" />
             </Link>
           )}
-          <Link
-            to="/d/$id/workbench"
-            params={{ id }}
-            search={{
-              a: [encodeEntry({ kind: 'component', name: c.key, strength: 1, positions: null })],
-              row: c.site,
-            }}
-            className="btn primary"
-          >
-            Send to the workbench
-          </Link>
+          <ToWorkbench id={id} componentKey={c.key} site={c.site} />
         </span>
       </div>
-      <dl className="stats">
-        {stats.map(([name, value, words]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd className="num">{value}</dd>
-            <dd className="small soft">{words}</dd>
+      {h && <HarvestLine id={id} harvest={h.harvest} onChoose={(harvest) => set({ harvest })} />}
+      {!h && (
+        <Notice>
+          There are no statistics over a corpus yet; what stands here is from the run’s own prompts. Start a
+          harvest on the{' '}
+          <Link to="/d/$id/components" params={{ id }}>
+            components’ page
+          </Link>
+          .
+        </Notice>
+      )}
+      <Stats c={c} />
+      {h ? (
+        <ExamplesPanel harvest={h} show={search.show ?? 'top'} onShow={(show) => set({ show })} />
+      ) : (
+        <OwnPrompts c={c} />
+      )}
+      <TryPanel
+        id={id}
+        componentKey={c.key}
+        bos={bos}
+        text={search.text ?? ''}
+        onText={(text) => set({ text: text === '' ? undefined : text })}
+      />
+      {h ? (
+        <>
+          <div className="two-cols">
+            <DirectionPanel title="Reads" side={h.reads} />
+            <DirectionPanel title="Writes" side={h.writes} />
           </div>
-        ))}
-      </dl>
-      <div className="two-cols">
-        <Tokens title="Fires on" words="tokens at which its CI is highest" tokens={c.top_tokens} />
-        {c.reads.length > 0 && (
-          <Tokens title="Reads" words="tokens whose embedding it reads most strongly" tokens={c.reads} />
-        )}
-        {c.writes.length > 0 && (
-          <Tokens title="Writes" words="tokens its write direction promotes most" tokens={c.writes} />
-        )}
-      </div>
-      <Panel
-        title="Where it matters"
-        aside="the run’s own prompts"
-        tools={<Legend show="max" scale="linear" top={1} threshold={0} />}
-      >
-        {c.examples.length === 0 && <Empty title="No prompt of the run uses it" />}
-        <ul className="examples">
-          {c.examples.map((example, i) => (
-            <li key={i}>
-              <TokenShade tokens={example.tokens} ci={example.ci} activation={example.inner_activation} />
-              <span className="badge">{SPLIT_WORDS[example.split]}</span>
-            </li>
-          ))}
-        </ul>
-      </Panel>
+          <EffectPanel harvest={h} />
+          <div className="two-cols">
+            <TokenTable
+              of={id}
+              name="tokens"
+              title="Tokens it fires on"
+              aside="of the position itself"
+              none="It fires on no token"
+              rows={h.inputs}
+            />
+            <TokenTable
+              of={id}
+              name="predictions"
+              title="What the model predicts there"
+              aside="its most likely next token"
+              none="It fires nowhere"
+              rows={h.outputs}
+            />
+            <Panel title="Causal importance" aside="positions with CI above 0, logarithmic">
+              <div className="pad">
+                <Histogram
+                  label={`Positions of ${shortKey(c.key)} by causal importance`}
+                  low={0}
+                  high={1}
+                  counts={h.ci_histogram}
+                />
+                <p className="small faint">
+                  At {count(h.zeros)} of {count(h.harvest.positions)} positions it is exactly 0.
+                </p>
+              </div>
+            </Panel>
+            <Panel title="Inner activation" aside="all positions, and where it fires; logarithmic">
+              <div className="pad">
+                <Histogram
+                  label={`Positions of ${shortKey(c.key)} by inner activation`}
+                  low={h.activation_histogram.low}
+                  high={h.activation_histogram.high}
+                  counts={h.activation_histogram.counts}
+                  part={h.activation_histogram.firing}
+                  names={['positions', 'of them firing']}
+                  axis={figure}
+                />
+                <p className="small faint">
+                  <span className="hist-key whole" /> all <span className="hist-key" /> where it fires
+                  {h.fires > 0 && ` (mean ${figure(h.mean_activation)})`}
+                </p>
+              </div>
+            </Panel>
+            <Cofiring id={id} harvest={h} search={search} />
+            <Neighbours id={id} harvest={h} search={search} />
+          </div>
+        </>
+      ) : (
+        <div className="two-cols">
+          <Tokens title="Fires on" words="tokens at which its CI is highest" tokens={c.top_tokens} />
+          {c.reads.length > 0 && (
+            <Tokens title="Reads" words="tokens whose embedding it reads most strongly" tokens={c.reads} />
+          )}
+          {c.writes.length > 0 && (
+            <Tokens title="Writes" words="tokens its write direction promotes most" tokens={c.writes} />
+          )}
+        </div>
+      )}
+      {h && <OwnPrompts c={c} />}
     </div>
+  )
+}
+
+function Stats({ c }: { c: ComponentDetail }) {
+  const h = c.harvest
+  const share = (value: number) => `${Number((value * 100).toPrecision(2))} %`
+  const stats: [string, string, string][] = [
+    [
+      'density',
+      share(h?.density ?? c.density),
+      h ? 'of the corpus: where it fires' : 'of positions above the threshold',
+    ],
+    ['mean CI', figure(h?.mean_ci ?? c.mean_ci), h ? 'over the corpus' : 'over all positions harvested'],
+    ['max CI', figure(h?.max_ci ?? c.max_ci), 'the most it ever matters'],
+    [
+      'effect',
+      typeof h?.effect_mean === 'number'
+        ? nats(h.effect_mean)
+        : typeof c.effect === 'number'
+          ? nats(c.effect)
+          : '–',
+      h && typeof h.effect_mean === 'number'
+        ? 'nats, mean KL when it alone is suppressed'
+        : 'nats, largest KL at a training prompt’s answer',
+    ],
+    ['‖V‖·‖U‖', figure(c.write_norm), 'size of the rank-1 matrix'],
+  ]
+  return (
+    <dl className="stats">
+      {stats.map(([name, value, words]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd className="num">{value}</dd>
+          <dd className="small soft">{words}</dd>
+        </div>
+      ))}
+    </dl>
+  )
+}
+
+function OwnPrompts({ c }: { c: ComponentDetail }) {
+  return (
+    <Panel
+      title="On the run’s own prompts"
+      aside={`where its CI is above 0${typeof c.effect === 'number' ? `; suppressed alone it moves an answer by up to ${nats(c.effect)} nats` : ''}`}
+      tools={<Legend show="max" scale="linear" top={1} threshold={0} />}
+    >
+      {c.examples.length === 0 && <Empty title="No prompt of the run uses it" />}
+      <ul className="examples">
+        {c.examples.map((example, i) => (
+          <li key={i}>
+            <TokenShade tokens={example.tokens} ci={example.ci} activation={example.inner_activation} />
+            <span className="badge">{SPLIT_WORDS[example.split]}</span>
+          </li>
+        ))}
+      </ul>
+    </Panel>
   )
 }
 

@@ -2,6 +2,7 @@ import { useQuery } from '@tanstack/react-query'
 import { useParams } from '@tanstack/react-router'
 import { queries } from '@/api/queries'
 import { ComponentTable } from '@/panels/component/ComponentTable'
+import { NewHarvest } from '@/panels/component/HarvestPanel'
 import { useTitle } from '@/state/hooks'
 import { Skeleton } from '@/ui/surfaces'
 import { LoadFailed } from './Root'
@@ -28,6 +29,7 @@ export function ComponentsPage() {
             and how much.
           </p>
         </div>
+        <NewHarvest id={id} text={query.data.source.kind !== 'induction'} />
       </div>
       <ComponentTable decomposition={query.data} />
     </div>

@@ -1,5 +1,5 @@
 import { useQuery } from '@tanstack/react-query'
-import { Link } from '@tanstack/react-router'
+import { Link, useMatch } from '@tanstack/react-router'
 import { DropdownMenu } from 'radix-ui'
 import { queries } from '@/api/queries'
 import type { Theme } from '@/state/theme'
@@ -13,6 +13,7 @@ export function Masthead(props: {
   onHelp: () => void
 }) {
   const { id } = props
+  const component = useMatch({ from: '/d/$id/c/$key', shouldThrow: false }) !== undefined
   return (
     <header className="masthead">
       <Link to="/" className="logo" aria-label="Unweave, gallery">
@@ -29,7 +30,12 @@ export function Masthead(props: {
             <Link to="/d/$id/workbench" params={{ id }} className="tab">
               Workbench
             </Link>
-            <Link to="/d/$id/components" params={{ id }} className="tab">
+            <Link
+              to="/d/$id/components"
+              params={{ id }}
+              className={`tab ${component ? 'active' : ''}`}
+              aria-current={component ? 'true' : undefined}
+            >
               Components
             </Link>
           </>

@@ -1,6 +1,6 @@
 /** The pages and their addresses. Search parameters are read and checked here, each by its page's own rules. */
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from '@tanstack/react-router'
-import { validateComponents, validateFindings } from '@/state/lists'
+import { validateComponent, validateComponents, validateFindings } from '@/state/lists'
 import { parseSearch, stringifySearch } from '@/state/search'
 import { validateWorkbench } from '@/state/workbench'
 import { Broken, NotFound, Root } from './Root'
@@ -32,6 +32,7 @@ const components = createRoute({
 const component = createRoute({
   getParentRoute: () => root,
   path: '/d/$id/c/$key',
+  validateSearch: validateComponent,
   component: lazyRouteComponent(() => import('./ComponentPage'), 'ComponentPage'),
 })
 const finding = createRoute({

@@ -1,4 +1,5 @@
 /** The addresses of the lists: what is searched, sorted and filtered. */
+import type { ComponentFilter } from '@/api/queries'
 import type { ComponentSort } from '@/api/types'
 import { noteProblems } from './problems'
 import { SearchReader } from './search'
@@ -8,6 +9,7 @@ export const COMPONENT_SORTS = [
   'mean_ci',
   'max_ci',
   'density',
+  'effect',
   'label',
 ] as const satisfies readonly ComponentSort[]
 
@@ -19,18 +21,69 @@ export interface ComponentsSearch {
   alive?: 'all' | 'dead'
 }
 
-export function validateComponents(raw: Record<string, unknown>): ComponentsSearch {
-  const read = new SearchReader(raw)
-  const search = {
+function readView(read: SearchReader): ComponentsSearch {
+  return {
     q: read.text('q', 200),
     site: read.text('site'),
     sort: read.choice('sort', COMPONENT_SORTS),
     order: read.choice('order', ['asc', 'desc']),
     alive: read.choice('alive', ['all', 'dead']),
   }
+}
+
+export function validateComponents(raw: Record<string, unknown>): ComponentsSearch {
+  const read = new SearchReader(raw)
+  const search = readView(read)
   noteProblems('components', read.problems)
   return search
 }
+
+/** The address of one component: the list it was opened from, the harvest, the quantile, and a text that is tried. */
+export interface ComponentSearch extends ComponentsSearch {
+  harvest?: string
+  show?: Quantile
+  text?: string
+}
+
+export const QUANTILES = ['top', '90-100', '50-90', '10-50'] as const
+export type Quantile = (typeof QUANTILES)[number]
+export const MAX_TRIED = 2000
+
+export function validateComponent(raw: Record<string, unknown>): ComponentSearch {
+  const read = new SearchReader(raw)
+  const search = {
+    ...readView(read),
+    harvest: read.text('harvest', 200),
+    show: read.choice('show', QUANTILES),
+    text: read.text('text', MAX_TRIED),
+  }
+  noteProblems('component', read.problems)
+  return search
+}
+
+export const usualSort: ComponentSort = 'max_ci'
+export const usualOrder = (sort: ComponentSort) => (sort === 'key' || sort === 'label' ? 'asc' : 'desc')
+
+/** What an address asks the server for. */
+export function componentFilter(search: ComponentsSearch): ComponentFilter {
+  const sort = search.sort ?? usualSort
+  return {
+    q: search.q,
+    site: search.site,
+    sort,
+    order: search.order ?? usualOrder(sort),
+    alive: search.alive === 'all' ? undefined : search.alive !== 'dead',
+  }
+}
+
+/** The part of a component's address that names the list. */
+export const listOf = ({ q, site, sort, order, alive }: ComponentsSearch): ComponentsSearch => ({
+  q,
+  site,
+  sort,
+  order,
+  alive,
+})
 
 export interface FindingsSearch {
   q?: string

@@ -1,13 +1,14 @@
 /** All components: the server sorts, filters and pages; the browser draws only the rows in view. */
-import { useInfiniteQuery } from '@tanstack/react-query'
-import { Link, useNavigate, useSearch } from '@tanstack/react-router'
+import { useQueries } from '@tanstack/react-query'
+import { useNavigate, useSearch } from '@tanstack/react-router'
 import { useVirtualizer } from '@tanstack/react-virtual'
-import { useEffect, useMemo, useRef, useState } from 'react'
-import { queries } from '@/api/queries'
+import './component.css'
+import { memo, useCallback, useEffect, useRef, useState } from 'react'
+import { COMPONENTS_A_PAGE, type ComponentFilter, queries } from '@/api/queries'
 import type { ComponentRow, ComponentSort, Decomposition } from '@/api/types'
-import { count, figure, shortKey, visible } from '@/api/words'
+import { count, figure, nats, shortKey, visible } from '@/api/words'
 import { useDebounced, useSlow } from '@/state/hooks'
-import type { ComponentsSearch } from '@/state/lists'
+import { type ComponentsSearch, componentFilter, listOf, usualOrder } from '@/state/lists'
 import { forgetProblems, useProblems } from '@/state/problems'
 import { useShortcuts } from '@/state/shortcuts'
 import { Seg } from '@/ui/controls'
@@ -21,9 +22,10 @@ const HEADS: { sort: ComponentSort | null; head: string; right?: boolean }[] = [
   { sort: 'max_ci', head: 'Max CI', right: true },
   { sort: 'mean_ci', head: 'Mean CI', right: true },
   { sort: 'density', head: 'Density', right: true },
+  { sort: 'effect', head: 'Effect', right: true },
   { sort: null, head: '‖V‖·‖U‖', right: true },
 ]
-const usualOrder = (sort: ComponentSort) => (sort === 'key' || sort === 'label' ? 'asc' : 'desc')
+const ROW = 37
 
 export function ComponentTable({ decomposition }: { decomposition: Decomposition }) {
   const { id } = decomposition
@@ -44,47 +46,64 @@ export function ComponentTable({ decomposition }: { decomposition: Decomposition
   }, [settled])
   useEffect(() => setText(search.q ?? ''), [search.q])
 
-  const sort = search.sort ?? 'max_ci'
-  const order = search.order ?? usualOrder(sort)
-  const filter = {
-    q: search.q,
-    site: search.site,
-    sort,
-    order,
-    alive: search.alive === 'all' ? undefined : search.alive !== 'dead',
-  } as const
-  const query = useInfiniteQuery(queries.components(id, filter))
-  const rows = useMemo(() => query.data?.pages.flatMap((page) => page.items) ?? [], [query.data])
-  const total = query.data?.pages[0]?.total ?? 0
-  const slow = useSlow(query.isPlaceholderData)
-
+  const filter = componentFilter(search)
+  const { sort, order } = filter
   const box = useRef<HTMLDivElement>(null)
+  const [pages, setPages] = useState<number[]>([0])
+  const found = useQueries({ queries: pages.map((page) => queries.components(id, filter, page)) })
+  const loaded = new Map(pages.map((page, i) => [page, found[i]?.data?.items]))
+  const lastTotal = useRef(0)
+  const answered = found.find((one) => one.data)
+  if (answered?.data) lastTotal.current = answered.data.total
+  const total = lastTotal.current
+  const slow = useSlow(!answered)
+  const error = found.find((one) => one.error)?.error
+  const retry = () => found.filter((one) => one.error).map((one) => one.refetch())
+  const rowAt = (index: number): ComponentRow | undefined =>
+    loaded.get(Math.floor(index / COMPONENTS_A_PAGE))?.[index % COMPONENTS_A_PAGE]
+
   const virtual = useVirtualizer({
-    count: rows.length,
+    count: total,
     getScrollElement: () => box.current,
-    estimateSize: () => 37,
-    overscan: 12,
+    estimateSize: () => ROW,
+    overscan: 10,
   })
   const items = virtual.getVirtualItems()
-  const last = items.at(-1)?.index ?? 0
-  const { hasNextPage, isFetchingNextPage, fetchNextPage } = query
+  const first = Math.floor((items[0]?.index ?? 0) / COMPONENTS_A_PAGE)
+  const last = Math.floor(((items.at(-1)?.index ?? 0) + 30) / COMPONENTS_A_PAGE)
+  // A page that is only flown over is not asked for: the scroll has to rest a moment.
+  const wanted = useDebounced(`${first}-${last}`, 60)
   useEffect(() => {
-    if (last >= rows.length - 30 && hasNextPage && !isFetchingNextPage) void fetchNextPage()
-  }, [last, rows.length, hasNextPage, isFetchingNextPage, fetchNextPage])
+    const [from = 0, to = 0] = wanted.split('-').map(Number)
+    setPages(Array.from({ length: to - from + 1 }, (_, i) => from + i))
+  }, [wanted])
+  // Another list begins at its top.
+  const list = JSON.stringify(filter)
+  // biome-ignore lint/correctness/useExhaustiveDependencies: only another list does this
+  useEffect(() => {
+    box.current?.scrollTo({ top: 0 })
+    setAt(-1)
+  }, [list])
 
   const [at, setAt] = useState(-1)
   const move = (by: number) => {
-    const next = Math.min(Math.max(at + by, 0), rows.length - 1)
+    const next = Math.min(Math.max(at + by, 0), total - 1)
     setAt(next)
     virtual.scrollToIndex(next)
   }
+  const opened = useRef(listOf(search))
+  opened.current = listOf(search)
+  const open = useCallback(
+    (key: string) => void navigate({ to: '/d/$id/c/$key', params: { id, key }, search: opened.current }),
+    [navigate, id],
+  )
   useShortcuts({
     j: () => move(1),
     k: () => move(-1),
     Enter: () => {
-      const row = rows[at]
+      const row = rowAt(at)
       if (!row) return false
-      void navigate({ to: '/d/$id/c/$key', params: { id, key: row.key } })
+      open(row.key)
     },
   })
   const choose = (next: ComponentSort) => {
@@ -129,7 +148,7 @@ export function ComponentTable({ decomposition }: { decomposition: Decomposition
         <span className="grow" />
         <Recomputing on={slow} what="searching" />
         <span className="aside" role="status">
-          {query.data ? `${count(total)} found` : ''}
+          {answered ? `${count(total)} found` : ''}
         </span>
         <ExportMenu
           of={id}
@@ -142,7 +161,7 @@ export function ComponentTable({ decomposition }: { decomposition: Decomposition
         />
       </div>
       <AddressProblems problems={useProblems('components')} onDismiss={() => forgetProblems('components')} />
-      <ErrorNotice error={query.error} onRetry={() => query.refetch()} />
+      <ErrorNotice error={error} onRetry={retry} />
       <section className={`vtable ${slow ? 'stale' : ''}`} ref={box} aria-label="Component rows">
         <table aria-label="Components" aria-rowcount={total + 1}>
           <thead>
@@ -169,16 +188,28 @@ export function ComponentTable({ decomposition }: { decomposition: Decomposition
           <tbody>
             <Spacer height={items[0]?.start ?? 0} />
             {items.map((item) => {
-              const row = rows[item.index]
-              return (
-                row && <Row key={row.key} id={id} row={row} index={item.index} current={item.index === at} />
+              const row = rowAt(item.index)
+              return row ? (
+                <Row
+                  key={item.index}
+                  id={id}
+                  row={row}
+                  index={item.index}
+                  current={item.index === at}
+                  onOpen={open}
+                />
+              ) : (
+                <tr key={item.index} aria-rowindex={item.index + 2} className="waiting">
+                  <th scope="row">…</th>
+                  <td colSpan={HEADS.length - 1} />
+                </tr>
               )
             })}
             <Spacer height={virtual.getTotalSize() - (items.at(-1)?.end ?? 0)} />
           </tbody>
         </table>
       </section>
-      {query.data && rows.length === 0 && (
+      {answered && total === 0 && (
         <Empty title="Nothing matches">
           <button
             type="button"
@@ -194,7 +225,7 @@ export function ComponentTable({ decomposition }: { decomposition: Decomposition
 }
 
 /** The address of the whole list, as it is filtered and sorted, as a file. */
-function componentsFile(id: string, kind: 'csv' | 'json', filter: Record<string, unknown>): string {
+function componentsFile(id: string, kind: 'csv' | 'json', filter: ComponentFilter): string {
   const query = new URLSearchParams()
   for (const [name, value] of Object.entries(filter)) if (value !== undefined) query.set(name, String(value))
   return `/api/decompositions/${encodeURIComponent(id)}/components.${kind}?${query}`
@@ -205,17 +236,15 @@ function Spacer({ height }: { height: number }) {
   return height > 0 ? <tr style={{ height }} /> : null
 }
 
-function Row({
-  id,
-  row,
-  index,
-  current,
-}: {
+/** An anchor and no router's link: a hundred rows a second pass while scrolling, and each link would watch the address. */
+const Row = memo(function Row(props: {
   id: string
   row: ComponentRow
   index: number
   current: boolean
+  onOpen: (key: string) => void
 }) {
+  const { id, row, index, current } = props
   return (
     <tr
       aria-rowindex={index + 2}
@@ -223,16 +252,26 @@ function Row({
       className={row.alive ? undefined : 'dead'}
     >
       <th scope="row">
-        <Link to="/d/$id/c/$key" params={{ id, key: row.key }} className="mono" title={row.key}>
+        <a
+          href={`/d/${encodeURIComponent(id)}/c/${encodeURIComponent(row.key)}`}
+          className="mono"
+          title={row.key}
+          onClick={(event) => {
+            if (event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0) return
+            event.preventDefault()
+            props.onOpen(row.key)
+          }}
+        >
           {shortKey(row.key)}
-        </Link>
+        </a>
       </th>
-      <td>{row.label}</td>
+      <td title={row.label}>{row.label}</td>
       <td className="mono small soft">{row.top_tokens.slice(0, 5).map(visible).join('  ')}</td>
       <td className="right num">{row.max_ci.toFixed(3)}</td>
       <td className="right num">{row.mean_ci.toFixed(3)}</td>
       <td className="right num">{(row.density * 100).toFixed(1)} %</td>
+      <td className="right num">{typeof row.effect === 'number' ? nats(row.effect) : '–'}</td>
       <td className="right num">{figure(row.write_norm)}</td>
     </tr>
   )
-}
+})

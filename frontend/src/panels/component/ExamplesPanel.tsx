@@ -1,0 +1,78 @@
+/** Where a component fires, by quantile of its firings. */
+import type { ComponentHarvest } from '@/api/types'
+import { count } from '@/api/words'
+import { ContextLegend, TokenContext } from '@/charts/TokenContext'
+import type { Quantile } from '@/state/lists'
+import { Seg } from '@/ui/controls'
+import { Empty, Panel } from '@/ui/surfaces'
+import { SOURCE_WORDS } from './words'
+
+const BAND_WORDS: Record<Quantile, string> = {
+  top: 'the strongest, one a text',
+  '90-100': 'from the highest tenth of its firings',
+  '50-90': 'from the 50th to the 90th percentile',
+  '10-50': 'from the 10th to the 50th percentile',
+}
+
+export function ExamplesPanel(props: {
+  harvest: ComponentHarvest
+  show: Quantile
+  onShow: (show: Quantile) => void
+}) {
+  const { harvest, show } = props
+  const band = harvest.bands.find((one) => one.quantile === show)
+  const examples = band?.examples ?? []
+  const most = Math.max(
+    0,
+    ...harvest.bands.flatMap((one) => one.examples.flatMap((e) => e.inner_activation.map(Math.abs))),
+  )
+  return (
+    <Panel
+      title="Where it fires"
+      aside={`${count(harvest.fires)} of ${count(harvest.harvest.positions)} positions`}
+      tools={
+        <Seg
+          label="Which of its firings"
+          value={show}
+          options={harvest.bands.map((one) => ({
+            value: one.quantile,
+            label: one.quantile === 'top' ? 'top' : `${one.quantile.replace('-', '–')} %`,
+            disabled: one.examples.length === 0,
+          }))}
+          onChange={props.onShow}
+        />
+      }
+    >
+      <p className="pad small soft legend-line">
+        <span>
+          Examples {BAND_WORDS[show]}, ranked by CI and then by the size of the inner activation. The marked
+          token is the one it is about.
+        </span>
+        <ContextLegend most={most} />
+      </p>
+      {examples.length === 0 && (
+        <Empty title={harvest.fires === 0 ? 'It fires nowhere in this corpus' : 'None in this band'}>
+          <span className="soft">
+            {harvest.fires === 0
+              ? 'Its CI stays below the threshold at every position that was read.'
+              : 'It fires too rarely for this band to hold anything that is not shown among the strongest.'}
+          </span>
+        </Empty>
+      )}
+      <ul className="examples contexts">
+        {examples.map((example) => (
+          <li key={`${example.window}:${example.start + example.at}`}>
+            <TokenContext
+              tokens={example.tokens}
+              ci={example.ci}
+              activation={example.inner_activation}
+              most={most}
+              at={example.at}
+            />
+            <span className="badge">{SOURCE_WORDS[example.source]}</span>
+          </li>
+        ))}
+      </ul>
+    </Panel>
+  )
+}

@@ -1,0 +1,97 @@
+/** Tokens that go with a component: those it fires on, and those the model predicts where it fires. */
+import { useState } from 'react'
+import type { TokenStat } from '@/api/types'
+import { count, signed, visible } from '@/api/words'
+import { ExportMenu } from '@/ui/Export'
+import { Piece } from '@/ui/Piece'
+import { Empty, Panel } from '@/ui/surfaces'
+import { TableScroll } from '@/ui/TableScroll'
+
+type Sort = 'count' | 'precision' | 'recall' | 'pmi'
+const HEADS: { sort: Sort; head: string; what: string }[] = [
+  { sort: 'count', head: 'Firings', what: 'positions with this token at which it fires, of all with it' },
+  { sort: 'precision', head: 'Precision', what: 'P(it fires | this token)' },
+  { sort: 'recall', head: 'Recall', what: 'P(this token | it fires)' },
+  { sort: 'pmi', head: 'PMI, nats', what: 'ln of how much likelier it fires with this token' },
+]
+
+export function TokenTable(props: {
+  of: string
+  name: string
+  title: string
+  aside: string
+  none: string
+  rows: TokenStat[]
+}) {
+  const [sort, setSort] = useState<Sort>('recall')
+  const rows = [...props.rows].sort((a, b) => b[sort] - a[sort] || b.count - a.count)
+  return (
+    <Panel
+      title={props.title}
+      aside={props.aside}
+      tools={
+        rows.length > 0 && (
+          <ExportMenu
+            of={props.of}
+            name={props.name}
+            title={props.title}
+            table={() => ({
+              columns: ['token', 'token_id', 'count', 'total', 'precision', 'recall', 'pmi'].map((key) => ({
+                key,
+                unit: key === 'pmi' ? 'nats' : undefined,
+                typed: key === 'token',
+              })),
+              rows: rows.map(({ token, ...rest }) => ({ token: token.piece, token_id: token.id, ...rest })),
+            })}
+          />
+        )
+      }
+    >
+      {rows.length === 0 ? (
+        <Empty title={props.none} />
+      ) : (
+        <TableScroll label={props.title} tall>
+          <table className="data compact">
+            <thead>
+              <tr>
+                <th scope="col">Token</th>
+                {HEADS.map((head) => (
+                  <th
+                    key={head.sort}
+                    scope="col"
+                    className="right"
+                    aria-sort={head.sort === sort ? 'descending' : undefined}
+                  >
+                    <button type="button" title={head.what} onClick={() => setSort(head.sort)}>
+                      {head.head}
+                      {head.sort === sort && <span aria-hidden="true"> ↓</span>}
+                    </button>
+                  </th>
+                ))}
+              </tr>
+            </thead>
+            <tbody>
+              {rows.map((row) => (
+                <tr key={row.token.id}>
+                  <th
+                    scope="row"
+                    className="mono"
+                    title={`token ${row.token.id}: ${visible(row.token.piece)}`}
+                  >
+                    <Piece text={row.token.piece} />
+                  </th>
+                  <td className="right num">
+                    {count(row.count)} <span className="faint">of {count(row.total)}</span>
+                  </td>
+                  <td className="right num">{row.precision.toFixed(2)}</td>
+                  <td className="right num">{row.recall.toFixed(2)}</td>
+                  <td className="right num">{signed(row.pmi, 2)}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </TableScroll>
+      )}
+    </Panel>
+  )
+}
