@@ -1,4 +1,4 @@
-"""SPEC 22: what a harvest counts, by hand on tiny cases; and that a harvest interrupted anywhere ends the same."""
+"""SPEC 23: what a harvest counts, by hand on tiny cases; and that a harvest interrupted anywhere ends the same."""
 
 from __future__ import annotations
 

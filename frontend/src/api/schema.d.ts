@@ -153,11 +153,96 @@ export interface paths {
         };
         /**
          * Get Component
-         * @description One component's page: where it fires and what it reads and writes.
+         * @description One component's page: where it fires, what it reads and writes, what suppressing it does. `previous` and `next`
+         *     follow the list that `site`, `q`, `sort`, `order` and `alive` name.
          */
         get: operations["get_component"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/decompositions/{id}/components/{key}/try": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Try Component
+         * @description This component's CI and inner activation at every token of any text.
+         */
+        post: operations["try_component"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/decompositions/{id}/components/{key}/labels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Labels
+         * @description Every version of a component's label, the newest first.
+         */
+        get: operations["list_labels"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/decompositions/{id}/components/{key}/label": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Edit Label
+         * @description Give a component another label, as a new version; `text` null goes back to the automatic one.
+         */
+        put: operations["edit_label"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/decompositions/{id}/harvests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Harvests
+         * @description Statistics over corpora that there are of this decomposition, the newest first.
+         */
+        get: operations["list_harvests"];
+        put?: never;
+        /**
+         * Create Harvest
+         * @description Put a harvest over a corpus in the queue.
+         */
+        post: operations["create_harvest"];
         delete?: never;
         options?: never;
         head?: never;
@@ -668,6 +753,38 @@ export interface components {
             recompute: boolean;
         };
         /**
+         * ActivationHistogram
+         * @description Inner activations in equal bins from `low` to `high`: at all positions, and where it fires.
+         */
+        ActivationHistogram: {
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
+            /** Counts */
+            counts: number[];
+            /** Firing */
+            firing: number[];
+        };
+        /**
+         * AffectedWindow
+         * @description A text whose output moves when this component alone is suppressed.
+         */
+        AffectedWindow: {
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "train" | "held_out" | "bystander" | "corpus" | "sequence";
+            /** Tokens */
+            tokens: components["schemas"]["Token"][];
+            /**
+             * Kl
+             * @description a position, nats
+             */
+            kl: number[];
+        };
+        /**
          * AnswerShift
          * @description Cross-entropy −log p of a token at the last position, nats.
          */
@@ -737,6 +854,22 @@ export interface components {
              * @default []
              */
             components: components["schemas"]["Suppression"][];
+        };
+        /** CofiringRow */
+        CofiringRow: {
+            component: components["schemas"]["ComponentLink"];
+            /**
+             * Both
+             * @description sampled positions at which both fire
+             */
+            both: number;
+            /** Jaccard */
+            jaccard: number;
+            /**
+             * Pmi
+             * @description nats
+             */
+            pmi: number;
         };
         /** Comparison */
         Comparison: {
@@ -880,6 +1013,20 @@ export interface components {
             previous?: string | null;
             /** Next */
             next?: string | null;
+            /**
+             * Automatic Label
+             * @description what the run itself called it
+             * @default
+             */
+            automatic_label: string;
+            /**
+             * Label Version
+             * @description of the label people gave it; 0: none was given
+             * @default 0
+             */
+            label_version: number;
+            /** @description statistics over a corpus, where there is a harvest */
+            harvest?: components["schemas"]["ComponentHarvest"] | null;
         };
         /** ComponentExample */
         ComponentExample: {
@@ -894,6 +1041,80 @@ export interface components {
              * @enum {string}
              */
             split: "train" | "held_out" | "bystander";
+        };
+        /**
+         * ComponentHarvest
+         * @description What a harvest says of one component.
+         */
+        ComponentHarvest: {
+            harvest: components["schemas"]["HarvestSummary"];
+            /** Fires */
+            fires: number;
+            /** Density */
+            density: number;
+            /** Mean Ci */
+            mean_ci: number;
+            /** Max Ci */
+            max_ci: number;
+            /**
+             * Mean Activation
+             * @description inner activation where it fires
+             */
+            mean_activation: number;
+            /**
+             * Zeros
+             * @description positions where its CI is 0
+             */
+            zeros: number;
+            /**
+             * Ci Histogram
+             * @description positions with CI in equal bins of (0, 1]
+             */
+            ci_histogram: number[];
+            activation_histogram: components["schemas"]["ActivationHistogram"];
+            /**
+             * Inputs
+             * @description tokens it fires on
+             */
+            inputs: components["schemas"]["TokenStat"][];
+            /**
+             * Outputs
+             * @description the model's most likely next tokens where it fires
+             */
+            outputs: components["schemas"]["TokenStat"][];
+            /** Cofiring */
+            cofiring: components["schemas"]["CofiringRow"][];
+            nearest: components["schemas"]["Nearest"];
+            reads: components["schemas"]["Direction"];
+            writes: components["schemas"]["Direction"];
+            /**
+             * Effect Mean
+             * @description mean KL over the windows of the harvest, nats
+             */
+            effect_mean: number | null;
+            /**
+             * Effect Max
+             * @description largest KL at any position, nats
+             */
+            effect_max: number | null;
+            /** Affected */
+            affected: components["schemas"]["AffectedWindow"][];
+            /** Bands */
+            bands: components["schemas"]["ExampleBand"][];
+        };
+        /**
+         * ComponentLink
+         * @description Another component, enough to name it.
+         */
+        ComponentLink: {
+            /** Key */
+            key: string;
+            /** Short */
+            short: string;
+            /** Label */
+            label: string;
+            /** Alive */
+            alive: boolean;
         };
         /** ComponentRow */
         ComponentRow: {
@@ -934,6 +1155,23 @@ export interface components {
              * @description largest KL at a training prompt's answer when it alone is suppressed, nats
              */
             effect?: number | null;
+        };
+        /**
+         * ComponentTrace
+         * @description One component at every token of a text.
+         */
+        ComponentTrace: {
+            /** Key */
+            key: string;
+            /** Tokens */
+            tokens: components["schemas"]["Token"][];
+            /** Ci */
+            ci: number[];
+            /** Inner Activation */
+            inner_activation: number[];
+            /** Elapsed Ms */
+            elapsed_ms: number;
+            provenance: components["schemas"]["Provenance"];
         };
         /** ConditionResult */
         ConditionResult: {
@@ -1200,6 +1438,39 @@ export interface components {
             featured_findings: string[];
         };
         /**
+         * Direction
+         * @description What one side of a component faces, strongest first. Turned so that its inner activation is mostly positive
+         *     where it fires.
+         */
+        Direction: {
+            /**
+             * Face
+             * @enum {string}
+             */
+            face: "residual" | "neurons" | "heads" | "tokens" | "other";
+            /** Slice */
+            slice?: string | null;
+            /** Items */
+            items: components["schemas"]["DirectionItem"][];
+        };
+        /**
+         * DirectionItem
+         * @description token: cosine with its row of the (un)embedding; neuron: its share of the direction, signed; head: the share of
+         *     the squared length that lies in it.
+         */
+        DirectionItem: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "token" | "neuron" | "head";
+            /** Number */
+            number: number;
+            token?: components["schemas"]["Token"] | null;
+            /** Score */
+            score: number;
+        };
+        /**
          * Entropy
          * @description Of the whole next-token distribution, nats.
          */
@@ -1255,6 +1526,19 @@ export interface components {
             status: "good" | "weak" | "info";
             /** Warning */
             warning?: string | null;
+        };
+        /**
+         * ExampleBand
+         * @description Examples from one quantile of the component's firings, ranked by CI and then by |inner activation|.
+         */
+        ExampleBand: {
+            /**
+             * Quantile
+             * @enum {string}
+             */
+            quantile: "top" | "90-100" | "50-90" | "10-50";
+            /** Examples */
+            examples: components["schemas"]["HarvestExample"][];
         };
         /**
          * FactRow
@@ -1469,6 +1753,125 @@ export interface components {
             /** Why */
             why: string;
         };
+        /**
+         * HarvestExample
+         * @description Tokens around one firing, with CI and inner activation at each.
+         */
+        HarvestExample: {
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "train" | "held_out" | "bystander" | "corpus" | "sequence";
+            /** Window */
+            window: number;
+            /**
+             * Start
+             * @description position of the first token shown in its window
+             */
+            start: number;
+            /**
+             * At
+             * @description which of the tokens shown it is about
+             */
+            at: number;
+            /** Tokens */
+            tokens: components["schemas"]["Token"][];
+            /** Ci */
+            ci: number[];
+            /** Inner Activation */
+            inner_activation: number[];
+        };
+        /**
+         * HarvestRequest
+         * @description A harvest to be made: the keys of its config (docs/harvest.md). An empty one: the sentences that ship, and the
+         *     decomposition's own prompts.
+         */
+        HarvestRequest: {
+            /** Config */
+            config: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * HarvestSummary
+         * @description A harvest of a decomposition: over which texts, and how much.
+         */
+        HarvestSummary: {
+            /** Id */
+            id: string;
+            /** Corpus */
+            corpus: string;
+            /**
+             * Described
+             * @description the corpus in words
+             */
+            described: string;
+            /**
+             * Corpus Hash
+             * @description SHA-256 of what was read
+             */
+            corpus_hash: string;
+            /** Seed */
+            seed: number;
+            /** Threshold */
+            threshold: number;
+            /** Windows */
+            windows: number;
+            /** Tokens */
+            tokens: number;
+            /**
+             * Positions
+             * @description positions counted
+             */
+            positions: number;
+            /**
+             * All Read
+             * @description false: the harvest stopped at its limit of tokens
+             */
+            all_read: boolean;
+            /** Components */
+            components: number;
+            /**
+             * Fired
+             * @description components above the threshold somewhere in it
+             */
+            fired: number;
+            /**
+             * Ablated
+             * @description components suppressed alone
+             */
+            ablated: number;
+            /**
+             * Ablation Windows
+             * @description windows on which each of those was
+             */
+            ablation_windows: number;
+            /**
+             * Sampled Positions
+             * @description positions over which firing together was counted
+             */
+            sampled_positions: number;
+            /** Device */
+            device: string;
+            /** Dtype */
+            dtype: string;
+            /** Versions */
+            versions: {
+                [key: string]: string;
+            };
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Seconds */
+            seconds: number;
+            /** Shipped */
+            shipped: boolean;
+            /** Notes */
+            notes: string[];
+        };
         /** Head */
         Head: {
             /** Layer */
@@ -1637,8 +2040,14 @@ export interface components {
             /** Id */
             id: string;
             /**
+             * Kind
+             * @default decompose
+             * @enum {string}
+             */
+            kind: "decompose" | "harvest";
+            /**
              * Name
-             * @description slug the result will have
+             * @description slug the result will have; of a harvest, the decomposition it is made of
              */
             name: string;
             /** Preset */
@@ -1755,6 +2164,53 @@ export interface components {
              */
             name?: string | null;
         };
+        /**
+         * Label
+         * @description One version of a component's name. `text` null: back to the automatic one.
+         */
+        Label: {
+            /** Version */
+            version: number;
+            /** Text */
+            text: string | null;
+            /** Author */
+            author: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        };
+        /**
+         * LabelEdit
+         * @description `version` is the one the editor saw (0: none yet); where there is a newer one by now, the answer is 409 with it
+         *     in `details.current`.
+         */
+        LabelEdit: {
+            /** Text */
+            text: string | null;
+            /**
+             * Author
+             * @default
+             */
+            author: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * LabelHistory
+         * @description All versions, the newest first.
+         */
+        LabelHistory: {
+            /** Automatic */
+            automatic: string;
+            /** Current */
+            current: string;
+            /** Version */
+            version: number;
+            /** Items */
+            items: components["schemas"]["Label"][];
+        };
         /** Listing[ComponentRow] */
         Listing_ComponentRow_: {
             /** Items */
@@ -1777,6 +2233,15 @@ export interface components {
         Listing_Group_: {
             /** Items */
             items: components["schemas"]["Group"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+            /** Total */
+            total: number;
+        };
+        /** Listing[HarvestSummary] */
+        Listing_HarvestSummary_: {
+            /** Items */
+            items: components["schemas"]["HarvestSummary"][];
             /** Next Cursor */
             next_cursor?: string | null;
             /** Total */
@@ -1819,6 +2284,25 @@ export interface components {
             context_length: number;
             /** License */
             license?: string | null;
+        };
+        /** NearRow */
+        NearRow: {
+            component: components["schemas"]["ComponentLink"];
+            /** Cosine */
+            cosine: number;
+        };
+        /**
+         * Nearest
+         * @description The closest by |cosine|: of the rank-1 matrices between sites of one shape, and of the directions that face the
+         *     residual stream.
+         */
+        Nearest: {
+            /** Matrix */
+            matrix: components["schemas"]["NearRow"][];
+            /** Reads */
+            reads: components["schemas"]["NearRow"][];
+            /** Writes */
+            writes: components["schemas"]["NearRow"][];
         };
         /**
          * Output
@@ -2389,6 +2873,29 @@ export interface components {
             /** Piece */
             piece: string;
         };
+        /**
+         * TokenStat
+         * @description A token and a component. precision: P(fires | token); recall: P(token | fires); pmi in nats.
+         */
+        TokenStat: {
+            token: components["schemas"]["Token"];
+            /**
+             * Count
+             * @description positions with this token at which it fires
+             */
+            count: number;
+            /**
+             * Total
+             * @description positions with this token
+             */
+            total: number;
+            /** Precision */
+            precision: number;
+            /** Recall */
+            recall: number;
+            /** Pmi */
+            pmi: number;
+        };
         /** TokenizeAnswer */
         TokenizeAnswer: {
             /** Tokens */
@@ -2419,6 +2926,21 @@ export interface components {
             code: "empty" | "too_long" | "trailing_space" | "has_bos_text" | "unknown_tokens";
             /** Message */
             message: string;
+        };
+        /**
+         * TryRequest
+         * @description Any text.
+         */
+        TryRequest: {
+            /** Text */
+            text?: string | null;
+            /** Token Ids */
+            token_ids?: number[] | null;
+            /**
+             * Bos
+             * @default false
+             */
+            bos: boolean;
         };
         /** WorkerHealth */
         WorkerHealth: {
@@ -2655,6 +3177,8 @@ export interface operations {
                 alive?: boolean | null;
                 limit?: number;
                 cursor?: string | null;
+                /** @description instead of a cursor: how many to pass over */
+                offset?: number | null;
             };
             header?: never;
             path: {
@@ -2698,6 +3222,7 @@ export interface operations {
         parameters: {
             query?: {
                 site?: string | null;
+                /** @description matches labels, tokens and keys */
                 q?: string | null;
                 sort?: "key" | "mean_ci" | "max_ci" | "density" | "effect" | "label";
                 order?: "asc" | "desc";
@@ -2742,7 +3267,16 @@ export interface operations {
     };
     get_component: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description id of a harvest; the newest where none is named */
+                harvest?: string | null;
+                site?: string | null;
+                /** @description matches labels, tokens and keys */
+                q?: string | null;
+                sort?: "key" | "mean_ci" | "max_ci" | "density" | "effect" | "label";
+                order?: "asc" | "desc";
+                alive?: boolean | null;
+            };
             header?: never;
             path: {
                 /** @description readable slug or content hash */
@@ -2760,6 +3294,226 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ComponentDetail"];
+                };
+            };
+            /** @description The request cannot be done as asked */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Any other error, in the one shape */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    try_component: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description readable slug or content hash */
+                id: string;
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TryRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ComponentTrace"];
+                };
+            };
+            /** @description The request cannot be done as asked */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Any other error, in the one shape */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_labels: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description readable slug or content hash */
+                id: string;
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LabelHistory"];
+                };
+            };
+            /** @description The request cannot be done as asked */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Any other error, in the one shape */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    edit_label: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description readable slug or content hash */
+                id: string;
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LabelEdit"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LabelHistory"];
+                };
+            };
+            /** @description The request cannot be done as asked */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Any other error, in the one shape */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_harvests: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description readable slug or content hash */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listing_HarvestSummary_"];
+                };
+            };
+            /** @description The request cannot be done as asked */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Any other error, in the one shape */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    create_harvest: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description readable slug or content hash */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HarvestRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
                 };
             };
             /** @description The request cannot be done as asked */

@@ -1,4 +1,4 @@
-"""Statistics of every component over a corpus: what its page shows (SPEC 22).
+"""Statistics of every component over a corpus: what its page shows (SPEC 23).
 
 config.py      what a harvest reads and how much it keeps
 text.py        windows of tokens, streamed from prompts, files or generated sequences

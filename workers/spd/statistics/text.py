@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from workers.spd.artifact import Artifact
-from workers.spd.config import ConfigError, CorpusData, InductionSource, PromptsConfig
+from workers.spd.config import ConfigError, CorpusData, FactsData, InductionSource, PromptsConfig
 from workers.spd.induction import sample_sequences
 from workers.spd.statistics.config import HarvestConfig
 from workers.spd.tokenizer import PromptTokenizer
@@ -46,7 +46,7 @@ class Texts:
     def __init__(self, artifact: Artifact, config: HarvestConfig, tokenizer: PromptTokenizer) -> None:
         self.config, self.tokenizer = config, tokenizer
         data, target = artifact.manifest.config.data, artifact.manifest.config.target
-        self.bos = data.bos if isinstance(data, PromptsConfig | CorpusData) else False
+        self.bos = data.bos if isinstance(data, PromptsConfig | CorpusData | FactsData) else False
         self.induction = target if isinstance(target, InductionSource) else None
         self.prompts = [(p.token_ids, p.split) for p in artifact.prompts] if config.own_prompts else []
         self.window = min(config.window, tokenizer.context_length)
