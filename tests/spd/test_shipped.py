@@ -18,7 +18,7 @@ TIGER = "Tiger Woods is an American professional"
 KOBE = "Kobe Bryant was an American professional"
 
 
-@pytest.mark.parametrize("name", ["induction", "sports-smollm2"])
+@pytest.mark.parametrize("name", ["induction", "sports-smollm2", "facts-smollm2"])
 def test_a_shipped_artefact_is_whole_and_small(name):
     artifact = read_artifact(SHIPPED / name)
     assert artifact.name == name
@@ -26,16 +26,16 @@ def test_a_shipped_artefact_is_whole_and_small(name):
     assert sum(file.stat().st_size for file in (SHIPPED / name).rglob("*") if file.is_file()) < 20 * 2**20
 
 
-@pytest.mark.parametrize("name", ["induction", "sports-smollm2"])
+@pytest.mark.parametrize("name", ["induction", "sports-smollm2", "facts-smollm2"])
 def test_a_shipped_artefact_was_made_from_its_preset(name):
     from workers.spd.config import load_config
 
     assert read_artifact(SHIPPED / name, verify=False).manifest.config == load_config(name)
 
 
-class Sports:
-    def __init__(self, home: Path) -> None:
-        self.artifact = read_artifact(SHIPPED / "sports-smollm2")
+class Shipped:
+    def __init__(self, name: str, home: Path) -> None:
+        self.artifact = read_artifact(SHIPPED / name)
         self.engine = AblationEngine.load(self.artifact, home)
         card = self.artifact.manifest.target
         self.tokenizer = PromptTokenizer.from_file(
@@ -57,8 +57,8 @@ class Sports:
 
 
 @pytest.fixture(scope="module")
-def sports(weights_home: Path) -> Sports:
-    return Sports(weights_home)
+def sports(weights_home: Path) -> Shipped:
+    return Shipped("sports-smollm2", weights_home)
 
 
 @pytest.mark.real
@@ -101,3 +101,34 @@ def test_the_run_measured_the_same_as_the_engine_does_now(sports):
     for check in sports.artifact.manifest.checks:
         ratio = sports.ratio(check.prompt, check.answer, tuple(check.groups))
         assert ratio == pytest.approx(check.ablated / check.baseline, rel=0.02, abs=2e-3)
+
+
+@pytest.fixture(scope="module")
+def facts(weights_home: Path) -> Shipped:
+    return Shipped("facts-smollm2", weights_home)
+
+
+def test_the_facts_fall_on_held_out_templates_and_the_others_stay():
+    manifest = read_artifact(SHIPPED / "facts-smollm2", verify=False).manifest
+    table = manifest.facts
+    assert sum(row.kept for row in table.rows) >= 40
+    assert table.held_out_drop >= 0.8
+    assert table.others_change <= 0.05
+    figures = {metric.name: metric for metric in manifest.metrics}
+    assert figures["kl_ci_masks"].held_out <= 0.1
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("fact", "prompt", "answer", "other", "stays"),
+    [
+        ("France", "The capital city of France is", " Paris", "The capital city of Germany is", " Berlin"),
+        ("Japan", "The capital city of Japan is", " Tokyo", "The capital city of China is", " Beijing"),
+        ("Derek Jeter", "Derek Jeter is an American professional", " baseball", "The capital city of Cuba is", " Havana"),
+        ("Kobe Bryant", "Kobe Bryant is an American professional", " basketball", "Peyton Manning is an American professional", " football"),
+    ],
+)  # fmt: skip
+def test_a_facts_group_takes_it_on_a_template_never_trained_on(facts, fact, prompt, answer, other, stays):
+    """A few rows of the table again, by the live engine."""
+    assert facts.ratio(prompt, answer, (fact,)) <= 0.2
+    assert facts.ratio(other, stays, (fact,)) == pytest.approx(1, abs=0.1)
