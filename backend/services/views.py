@@ -167,10 +167,12 @@ def curves(entry: Entry) -> list[Curve]:
 
 
 def default_watch(entry: Entry) -> list[str]:
-    """The answers of the run's prompts, training ones first, each once."""
+    """The answers of the run's prompts, training ones first, each once; where none asks to be watched (a run over many
+    facts), those of the first prompts, which the workbench opens with."""
     prompts = sorted(entry.artifact.prompts, key=lambda prompt: prompt.split != "train")
-    answers = (prompt.answer for prompt in prompts if prompt.watch and prompt.answer is not None)
-    return list(dict.fromkeys(answers))[:8]
+    answers = [prompt.answer for prompt in prompts if prompt.watch and prompt.answer is not None]
+    first = [prompt.answer for prompt in prompts[:2] if prompt.answer is not None]
+    return list(dict.fromkeys(answers or first))[:8]
 
 
 def tokens(prompt: HarvestPrompt) -> list[Token]:

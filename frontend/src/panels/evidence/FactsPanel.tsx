@@ -24,6 +24,8 @@ const COLUMNS: [Column, string][] = [
 const share = (value: number | null, digits = 1) =>
   value === null ? '–' : `${(value * 100).toFixed(digits)} %`
 
+const shown = (templates: string[]) => templates.map((one) => `“${one.replace('{}', '…')}”`).join(', ')
+
 function sorted(rows: FactRow[], by: Column, down: boolean): FactRow[] {
   const value = (row: FactRow) => row[by] ?? Number.NEGATIVE_INFINITY
   const order = (a: FactRow, b: FactRow) =>
@@ -164,7 +166,7 @@ export function FactsPanel({ facts, from }: { facts: FactTable; from: Provenance
           A fact’s components: those with at least {share(facts.share, 0)} of their causal importance on its
           own training prompts. Counted are prompts on which the model itself has the answer:{' '}
           {facts.train_prompts} trained, {facts.held_out_prompts} held out. Trained templates:{' '}
-          {facts.templates.join(' · ')}. Held out: {facts.held_out_templates.join(' · ')}.
+          {shown(facts.templates)}. Held out: {shown(facts.held_out_templates)}.
         </p>
       </div>
     </Panel>
