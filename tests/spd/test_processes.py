@@ -89,6 +89,27 @@ def test_two_processes_give_the_numbers_of_one(home, data):
             torch.testing.assert_close(b[key], a[key], rtol=1e-3, atol=2e-4)
 
 
+def test_two_processes_prune_and_eliminate_the_same_components_as_one(home):
+    config = {
+        "losses": ADVERSARIAL, "steps": 8, "prune": {"at": [0.3], "below": 0.9},
+        "eliminate": {"at": [0.6], "budget": 0.002, "rounds": 1},
+        "ci": {"kind": "shared_mlp", "hidden": 8, "start": 0.9},
+    }  # fmt: skip
+    assert run(home, "one-pruned", config) == 0
+    assert run(home, "two-pruned", config, processes=2) == 0
+    one, two = (read_artifact(home / name) for name in ("one-pruned", "two-pruned"))
+    logged = {name for line in one.curves for name in line}
+    assert {"pruned", "eliminated"} <= logged
+    assert sum(line.get("eliminated", 0) for line in one.curves) > 0
+    assert [site.kept for site in two.manifest.sites] == [site.kept for site in one.manifest.sites]
+    assert any(len(site.kept) < site.trained for site in one.manifest.sites)
+    for a, b in zip(one.curves, two.curves, strict=True):
+        assert b == pytest.approx(a, rel=1e-3, abs=1e-5)
+    gates = [load_file(run.path / "ci.safetensors") for run in (one, two)]
+    for key in (key for key in gates[0] if key.startswith("gates")):
+        assert torch.equal(gates[0][key], gates[1][key])
+
+
 def test_more_processes_than_prompts_are_refused(home):
     config = {"data": {"kind": "prompts", "prompts": [{"text": "w1 w2"}]}, "steps": 2}
     assert run(home, "too-many", config, processes=2) != 0
