@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 import workers
 from workers.spd.ablation import AblationEngine, Edit
 from workers.spd.artifact import read_artifact
+from workers.spd.circuit import paper_table
+from workers.spd.config import InductionSource
+from workers.spd.data import induction_prompts
 from workers.spd.keys import ComponentKey
+from workers.spd.loading import artifact_target, load_decomposition
 from workers.spd.tokenizer import PromptTokenizer
 
 SHIPPED = Path(workers.__file__).parent / "shipped"
@@ -31,6 +36,30 @@ def test_a_shipped_artefact_was_made_from_its_preset(name):
     from workers.spd.config import load_config
 
     assert read_artifact(SHIPPED / name, verify=False).manifest.config == load_config(name)
+
+
+def test_the_shipped_induction_circuit_is_the_papers_on_sequences_never_seen(tmp_path):
+    artifact = read_artifact(SHIPPED / "induction")
+    figures = {metric.name: metric for metric in artifact.manifest.metrics}
+    assert (figures["faithfulness"].train or 0) <= 1e-8
+    for name in ("kl_stochastic", "kl_ci_masks", "kl_rounded_ci", "kl_components_only"):
+        assert (figures[name].held_out or 0) <= 1e-4
+    target = artifact_target(artifact, tmp_path)
+    decomposition = load_decomposition(artifact, target)
+    source = artifact.manifest.config.target
+    assert isinstance(source, InductionSource)
+    tokenizer = PromptTokenizer.from_file(
+        artifact.path / "tokenizer.json", bos_token_id=None, context_length=64
+    )
+    fresh = induction_prompts(source, tokenizer, 256, "held_out", torch.Generator().manual_seed(987))
+    rows = {
+        row.name: row for row in paper_table(decomposition, fresh, artifact.manifest.config.threshold).rows
+    }
+    assert {name: row.agrees for name, row in rows.items()} == {
+        "Q0": None,  # this target's position terms find the previous token by themselves
+        "K0": True, "V0": True, "Q1": True, "K1": True, "V1": True,
+    }  # fmt: skip
+    assert "With its output 0 at m alone the target copies M in 100% of sequences" in (rows["Q0"].note or "")
 
 
 class Shipped:

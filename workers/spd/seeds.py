@@ -1,7 +1,8 @@
 """One config on several seeds, side by side: `python -m workers.spd.seeds induction --seeds 0 1 2 --out out/seeds`.
 
-Each seed is a whole run of its own (a target that is trained here is trained from that seed too), stored under
-`OUT/<name>-<seed>`; one that is there already is read, one that was interrupted goes on. Prints Markdown.
+Each seed is a whole run of its own, stored under `OUT/<name>-<seed>`; one that is there already is read, one that was
+interrupted goes on. All decompose the same target; with `--targets`, one that is trained here is trained from each
+seed too. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ FIGURES = (
 MARKS = {True: "agrees", False: "differs", None: "the target does without"}
 
 
-def seeded(config: DecomposeConfig, seed: int) -> DecomposeConfig:
-    """The same config with this seed, for the decomposition and for a target that is trained here."""
+def seeded(config: DecomposeConfig, seed: int, *, targets: bool = False) -> DecomposeConfig:
+    """The same config with this seed; with `targets`, for a target that is trained here too."""
     data = with_overrides(config.model_dump(mode="json"), {"seed": seed})
-    if data["target"]["kind"] == "induction":
+    if targets and data["target"]["kind"] == "induction":
         data = with_overrides(data, {"target.seed": seed})
     return parse_config(data)
 
@@ -78,6 +79,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m workers.spd.seeds", description=__doc__)
     parser.add_argument("config", help="a preset by name, or a YAML file")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--targets", action="store_true", help="train the target from each seed too")
     parser.add_argument("--out", type=Path, required=True, help="the folder for the results")
     parser.add_argument("--home", type=Path, help="where targets are kept (default: OUT/home)")
     options = parser.parse_args(arguments)
@@ -87,7 +89,9 @@ def main(arguments: Sequence[str]) -> int:
     for seed in options.seeds:
         print(f"seed {seed} …", file=sys.stderr, flush=True)
         out = options.out / f"{config.name}-{seed}"
-        artifacts.append(run_seed(seeded(config, seed), out, options.home or options.out / "home"))
+        artifacts.append(
+            run_seed(seeded(config, seed, targets=options.targets), out, options.home or options.out / "home")
+        )
     print(comparison(artifacts))
     return 0
 
