@@ -19,6 +19,7 @@ from workers.spd.tokenizer import PromptTokenizer
 
 SHIPPED = Path(workers.__file__).parent / "shipped"
 WOODS, BRYANT = ("␣Woods",), ("obe", "␣Bryant")
+IS = "is an American professional"
 TIGER = "Tiger Woods is an American professional"
 KOBE = "Kobe Bryant was an American professional"
 
@@ -153,8 +154,8 @@ def test_the_facts_fall_on_held_out_templates_and_the_others_stay():
     [
         ("France", "The capital city of France is", " Paris", "The capital city of Germany is", " Berlin"),
         ("Japan", "The capital city of Japan is", " Tokyo", "The capital city of China is", " Beijing"),
-        ("Derek Jeter", "Derek Jeter is an American professional", " baseball", "The capital city of Cuba is", " Havana"),
-        ("Kobe Bryant", "Kobe Bryant is an American professional", " basketball", "Peyton Manning is an American professional", " football"),
+        ("Derek Jeter", f"Derek Jeter {IS}", " baseball", "The capital city of Cuba is", " Havana"),
+        ("Kobe Bryant", f"Kobe Bryant {IS}", " basketball", f"Peyton Manning {IS}", " football"),
     ],
 )  # fmt: skip
 def test_a_facts_group_takes_it_on_a_template_never_trained_on(facts, fact, prompt, answer, other, stays):
