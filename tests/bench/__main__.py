@@ -7,15 +7,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import build, load, memory, ratios
+from tests.bench import build, load, memory, pages, ratios
 
 ENGINE = {"ratios": ratios.run, "memory": memory.run, "load": load.run}
 
 
 def main() -> int:
     """Print every figure; 1 where one misses its target."""
-    names = sys.argv[1:] or [*ENGINE, "training"]
-    unknown = set(names) - {*ENGINE, "training"}
+    names = sys.argv[1:] or [*ENGINE, "pages", "training"]
+    unknown = set(names) - {*ENGINE, "pages", "training"}
     if unknown:
         print(f"There is no benchmark {', '.join(sorted(unknown))}.", file=sys.stderr)
         return 2
@@ -29,6 +29,8 @@ def main() -> int:
                 from tests.bench import training
 
                 found = training.measure()
+            elif name == "pages":
+                found = pages.run(home)
             else:
                 found = ENGINE[name](home)
             for line in found:
