@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from backend import errors, pages
-from backend.api import components, decompositions, findings, health, jobs, modes, workbench
+from backend.api import circuits, components, decompositions, findings, health, jobs, modes, workbench
 from backend.headers import BodyLimit, KnownHosts, SecurityHeaders, allowed_hosts
 from backend.schemas.common import ErrorBody
 from backend.services import container
@@ -51,7 +51,7 @@ def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
         openapi_url="/api/openapi.json",
     )
     errors.install(app)
-    for noun in (health, decompositions, components, workbench, modes, findings, jobs):
+    for noun in (health, decompositions, components, workbench, modes, circuits, findings, jobs):
         app.include_router(noun.router)
     pages.install(app)
     app.add_middleware(BodyLimit, most=settings.max_body_bytes)

@@ -12,6 +12,7 @@ from backend.errors import ApiError
 from backend.services.ablation import Engines
 from backend.services.ablations import Ablations
 from backend.services.catalogue import Catalogue
+from backend.services.circuits import Circuits
 from backend.services.components import Components
 from backend.services.container import Services
 from backend.services.findings import Findings
@@ -73,6 +74,10 @@ async def _sweeps(all: ServicesDep) -> Sweeps:
     return all.sweeps
 
 
+async def _circuits(all: ServicesDep) -> Circuits:
+    return all.circuits
+
+
 async def _client(request: Request) -> str:
     """Whose turn it is in the queue: a page says its own name, else it is the address."""
     told = request.headers.get("x-unweave-client", "")[:64]
@@ -123,6 +128,7 @@ AblationsDep = Annotated[Ablations, Depends(_ablations)]
 FindingsDep = Annotated[Findings, Depends(_findings)]
 HealthDep = Annotated[HealthService, Depends(_health)]
 JobsDep = Annotated[JobService, Depends(_jobs)]
+CircuitsDep = Annotated[Circuits, Depends(_circuits)]
 ModesDep = Annotated[Modes, Depends(_modes)]
 SweepsDep = Annotated[Sweeps, Depends(_sweeps)]
 ClientDep = Annotated[str, Depends(_client)]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from workers.spd.continuation import Continuations
     from workers.spd.edits import Condition
     from workers.spd.importances import Trace
+    from workers.spd.graph import CircuitGraph
     from workers.spd.patterns import HeadPattern
     from workers.spd.regimes import RegimeResult, RegimeSpec
     from workers.spd.sweeps import SweepRow
@@ -128,6 +129,15 @@ class Ablator(Protocol):
         self, token_ids: Sequence[int], condition: ConditionSpec, tokens: int
     ) -> Continuations: ...
 
+    def circuit(
+        self,
+        token_ids: Sequence[int],
+        position: int,
+        token: int | None,
+        against: int | None,
+        threshold: float,
+    ) -> tuple[CircuitGraph, int, bool]: ...
+
 
 Report = Callable[[Any], None]
 Loader = Callable[[Artifact, Path, str, Report], Ablator]
@@ -236,6 +246,24 @@ class LocalAblator:
 
         told = _condition(condition)
         return _within_memory(lambda: continuations(self._engine, token_ids, told, tokens))
+
+    def circuit(
+        self,
+        token_ids: Sequence[int],
+        position: int,
+        token: int | None,
+        against: int | None,
+        threshold: float,
+    ) -> tuple[CircuitGraph, int, bool]:
+        """The circuit, the token it explains (where None: the likeliest), and whether it was kept from before."""
+        from workers.spd.graph import GraphError, circuit_of
+
+        try:
+            return _within_memory(
+                lambda: circuit_of(self._engine, token_ids, position, token, against, threshold)
+            )
+        except GraphError as error:
+            raise invalid("no_circuit", str(error)) from None
 
 
 def _edits(edits: Sequence[EditSpec]) -> tuple[Any, ...]:

@@ -9,6 +9,7 @@ from backend.db.session import Database
 from backend.services.ablation import Engines, Loader
 from backend.services.ablations import Ablations
 from backend.services.catalogue import Catalogue
+from backend.services.circuits import Circuits
 from backend.services.components import Components
 from backend.services.compute import ComputePool
 from backend.services.findings import Findings
@@ -43,6 +44,7 @@ class Services:
     ablations: Ablations
     modes: Modes
     sweeps: Sweeps
+    circuits: Circuits
     findings: Findings
     jobs: JobService
     health: HealthService
@@ -100,6 +102,7 @@ def build(settings: Settings, loader: Loader | None = None) -> Services:
         ablations=ablations,
         modes=Modes(engines, prompts, pool),
         sweeps=Sweeps(engines, prompts, pool),
+        circuits=Circuits(engines, prompts, pool),
         findings=Findings(database, catalogue, ablations, pool),
         jobs=jobs,
         health=HealthService(database, catalogue, engines, jobs),

@@ -7,9 +7,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import build, load, memory, pages, ratios
+from tests.bench import build, circuits, load, memory, pages, ratios
 
-ENGINE = {"ratios": ratios.run, "memory": memory.run, "load": load.run}
+ENGINE = {"ratios": ratios.run, "memory": memory.run, "circuit": circuits.run, "load": load.run}
 
 
 def main() -> int:

@@ -37,6 +37,8 @@ OUTER = {
     "POST /api/decompositions/{id}/regimes",
     "POST /api/decompositions/{id}/attention",
     "POST /api/decompositions/{id}/continuations",
+    "POST /api/decompositions/{id}/circuits",
+    "GET /api/decompositions/{id}/circuit",
     "POST /api/findings",
     "GET /api/findings",
     "GET /api/findings/{slug}",

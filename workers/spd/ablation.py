@@ -15,7 +15,7 @@ import threading
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -50,6 +50,7 @@ __all__ = [
 
 CLEAN_BYTES = 256 * 2**20
 ANSWER_BYTES = 64 * 2**20
+CIRCUIT_BYTES = 32 * 2**20
 SHIFT_BYTES = 500  # of a row of an answer: three objects and their numbers, measured
 
 
@@ -106,6 +107,7 @@ class AblationEngine:
         self._passing = [threading.Lock() for _ in range(16)]
         self._cleans: LRU[tuple[int, ...], CleanPass] = LRU(CLEAN_BYTES)
         self._answers: LRU[Hashable, AblationResult] = LRU(ANSWER_BYTES)
+        self.circuits: LRU[Hashable, Any] = LRU(CIRCUIT_BYTES)
         self._probe_check = self.self_check(self.passes.clean(self.passes.probe, inputs=False))
 
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import torch
@@ -16,6 +16,7 @@ from workers.spd.data import Prompt, clean_batch
 from workers.spd.decomposition import Decomposition
 from workers.spd.induction import InductionModel
 from workers.spd.losses import kl_divergence
+from workers.spd.masks import masked
 
 Mark = Literal["BOS", "s1", "m", "s2"]
 MARKS: tuple[Mark, ...] = get_args(Mark)
@@ -228,12 +229,17 @@ def _words(count: int, position: str, total: float) -> str:
 
 @torch.no_grad()
 def circuit(
-    decomposition: Decomposition, prompt: Prompt, pieces: list[str], threshold: float
+    decomposition: Decomposition,
+    prompt: Prompt,
+    pieces: list[str],
+    threshold: float,
+    use: dict[str, SiteUse] | None = None,
 ) -> dict[str, Any]:
     """One sequence for the page: the attention of both layers, and which components act where.
 
-    `attention` holds a layer's rows, query by query, each as long as the keys it may see (probabilities, 3 digits);
-    `acting` one entry a component and position whose CI passes the threshold.
+    `attention` holds a layer's rows, query by query, each as long as the keys it may see (probabilities, 3 digits),
+    `masked_attention` the same with the importances as masks and the remainder off; `acting` one entry a component and
+    position whose CI passes the threshold; `use`, where it is given, what each site does over many sequences.
     """
     model = decomposition.target.model
     assert isinstance(model, InductionModel)
@@ -247,8 +253,18 @@ def circuit(
         for site in decomposition.sites
         for position, place in (g[site][0] > threshold).nonzero().tolist()
     ]  # fmt: skip
-    attention = [
+    nothing = {site: value.new_zeros(*value.shape[:2], 1) for site, value in g.items()}
+    with masked(decomposition.site_masks(g, nothing)):
+        under_masks = patterns(model, batch.tokens)
+    return {
+        "pieces": pieces, "marks": prompt.marks, "attention": _rows(patterns(model, batch.tokens)),
+        "masked_attention": _rows(under_masks), "acting": acting,
+        "use": {SITES[name]: asdict(one) for name, one in (use or {}).items() if name in SITES},
+    }  # fmt: skip
+
+
+def _rows(layers: tuple[Tensor, ...]) -> list[list[list[float]]]:
+    return [
         [[round(value, 3) for value in row[: query + 1]] for query, row in enumerate(layer[0].tolist())]
-        for layer in patterns(model, batch.tokens)
+        for layer in layers
     ]
-    return {"pieces": pieces, "marks": prompt.marks, "attention": attention, "acting": acting}

@@ -29,7 +29,7 @@ from workers.spd.artifact import (
     write_json,
 )
 from workers.spd.checkpoint import load_checkpoint, save_checkpoint
-from workers.spd.circuit import circuit, paper_table
+from workers.spd.circuit import circuit, paper_table, site_use
 from workers.spd.config import (
     AttentionCI,
     ConfigError,
@@ -154,7 +154,8 @@ def decompose(
         held_out = [prompt for prompt in data.prompts if prompt.data.split == "held_out"]
         paper = paper_table(decomposition, held_out, config.threshold)
         pieces = [tokenizer.piece(token) for token in held_out[0].ids]
-        shown_circuit = circuit(decomposition, held_out[0], pieces, config.threshold)
+        use = site_use(decomposition, held_out, config.threshold)
+        shown_circuit = circuit(decomposition, held_out[0], pieces, config.threshold, use)
         write_json(work / "harvest" / "circuit.json", shown_circuit)
 
     facts = None

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
+from torch.overrides import handle_torch_function, has_torch_function
 
 from workers.spd.config import InductionSource
 
@@ -49,6 +50,21 @@ def sinusoidal(length: int, d: int) -> Float[Tensor, "length d"]:
     return torch.stack([angle.sin(), angle.cos()], dim=-1).reshape(length, d)
 
 
+def _probabilities(
+    q: Float[Tensor, "batch seq d"], k: Float[Tensor, "batch seq d"]
+) -> Float[Tensor, "batch seq seq"]:
+    seq = q.shape[1]
+    causal = torch.full((seq, seq), float("-inf"), dtype=q.dtype, device=q.device).triu(1)
+    return ((q / math.sqrt(q.shape[-1])) @ k.transpose(-1, -2) + causal).softmax(-1)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Causal attention of one head, each [batch, seq, d]; a torch function mode sees it as one call."""
+    if has_torch_function((q, k, v)):
+        return handle_torch_function(attend, (q, k, v), q, k, v)
+    return _probabilities(q, k) @ v
+
+
 class Attention(nn.Module):
     """One causal head; positions enter queries and keys only."""
 
@@ -63,13 +79,10 @@ class Attention(nn.Module):
         self, x: Float[Tensor, "batch seq d"], positions: Float[Tensor, "seq d"]
     ) -> Float[Tensor, "batch seq seq"]:
         """Attention probabilities: [batch, query, key]."""
-        q, k = self.q(x) + positions, self.k(x) + positions
-        seq = x.shape[1]
-        causal = torch.full((seq, seq), float("-inf"), dtype=x.dtype, device=x.device).triu(1)
-        return ((q / math.sqrt(q.shape[-1])) @ k.transpose(-1, -2) + causal).softmax(-1)
+        return _probabilities(self.q(x) + positions, self.k(x) + positions)
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
-        return self.o(self.pattern(x, positions) @ self.v(x))
+        return self.o(attend(self.q(x) + positions, self.k(x) + positions, self.v(x)))
 
 
 class Layer(nn.Module):

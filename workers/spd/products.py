@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import has_torch_function
 from transformers.pytorch_utils import Conv1D
 
 LARGE = 2**14  # weights; below, a call costs more than the product
@@ -29,6 +30,12 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
+def times(x: Tensor, weight: Tensor) -> Tensor:
+    """x Wᵀ for x [..., d_in] and W [d_out, d_in], by the faster of the two where both can; no gradients."""
+    fits = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu" and weight.numel() >= LARGE
+    return product(x, weight, None) if fits and available() and x.numel() else x @ weight.T
+
+
 class _Product(torch.autograd.Function):
     """The same with a gradient for x: W is frozen."""
 
@@ -43,12 +50,16 @@ class _Product(torch.autograd.Function):
 
 
 def _linear(module: nn.Linear, x: Tensor) -> Tensor:
+    if has_torch_function((x,)):  # a torch function mode is to see PyTorch's own call
+        return type(module).forward(module, x)
     if torch.is_grad_enabled() and x.requires_grad:
         return _Product.apply(x, module.weight, module.bias)  # type: ignore[return-value]
     return product(x, module.weight, module.bias)
 
 
 def _conv1d(module: Conv1D, x: Tensor) -> Tensor:
+    if has_torch_function((x,)):
+        return type(module).forward(module, x)
     if torch.is_grad_enabled() and x.requires_grad:
         return _Product.apply(x, module.weight.T, module.bias)  # type: ignore[return-value]
     return product(x, module.weight.T, module.bias)

@@ -3,6 +3,7 @@ import { infiniteQueryOptions, keepPreviousData, queryOptions } from '@tanstack/
 import { client, unwrap, withDefaults } from './client'
 import type {
   AblationRequest,
+  CircuitRequest,
   ComparisonRequest,
   ComponentRow,
   ComponentSort,
@@ -217,6 +218,38 @@ export const queries = {
         ),
       staleTime: Number.POSITIVE_INFINITY,
       placeholderData: keepPreviousData,
+    }),
+
+  storedCircuit: (id: string) =>
+    queryOptions({
+      queryKey: ['stored-circuit', id],
+      queryFn: ({ signal }) =>
+        unwrap(client.GET('/api/decompositions/{id}/circuit', { params: { path: { id } }, signal })),
+      staleTime: Number.POSITIVE_INFINITY,
+      retry: false,
+    }),
+
+  circuit: (
+    id: string,
+    body: PromptBody & {
+      threshold?: number
+      top_edges: number
+      output: { position?: number; token?: string; against?: string }
+    },
+  ) =>
+    queryOptions({
+      queryKey: ['circuit', id, body],
+      queryFn: ({ signal }) =>
+        unwrap(
+          client.POST('/api/decompositions/{id}/circuits', {
+            params: { path: { id } },
+            body: withDefaults<CircuitRequest>(body as Partial<CircuitRequest>),
+            signal,
+          }),
+        ),
+      staleTime: Number.POSITIVE_INFINITY,
+      placeholderData: keepPreviousData,
+      retry: false,
     }),
 
   findings: (filter: { decomposition?: string; q?: string; featured?: boolean }) =>

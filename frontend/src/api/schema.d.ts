@@ -409,6 +409,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/decompositions/{id}/circuits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Circuit
+         * @description Which components in use on a prompt feed which, and the output: nodes and the strongest edges.
+         */
+        post: operations["circuit"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/decompositions/{id}/circuit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Stored Circuit
+         * @description The circuit that a run of the induction model stored: attention of both layers, and what acts where.
+         */
+        get: operations["get_stored_circuit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/findings": {
         parameters: {
             query?: never;
@@ -753,6 +793,20 @@ export interface components {
             recompute: boolean;
         };
         /**
+         * Acting
+         * @description A component at a position where its CI passes the threshold.
+         */
+        Acting: {
+            /** Site */
+            site: string;
+            /** Component */
+            component: number;
+            /** Position */
+            position: number;
+            /** Ci */
+            ci: number;
+        };
+        /**
          * ActivationHistogram
          * @description Inner activations in equal bins from `low` to `high`: at all positions, and where it fires.
          */
@@ -854,6 +908,173 @@ export interface components {
              * @default []
              */
             components: components["schemas"]["Suppression"][];
+        };
+        /** Circuit */
+        Circuit: {
+            /** Tokens */
+            tokens: components["schemas"]["Token"][];
+            /**
+             * Sites
+             * @description all sites of the decomposition, in model order
+             */
+            sites: string[];
+            /** Vias */
+            vias: ("residual" | "neurons" | "attention" | "gate" | "query" | "key")[];
+            nodes: components["schemas"]["CircuitNodes"];
+            edges: components["schemas"]["CircuitEdges"];
+            /** Edges Shown */
+            edges_shown: number;
+            /**
+             * Edges Total
+             * @description pairs that are connected at all
+             */
+            edges_total: number;
+            output: components["schemas"]["CircuitValue"];
+            /** Threshold */
+            threshold: number;
+            /**
+             * Completeness
+             * @description largest |sum of `inputs` − what a node reads|, as a share of the sum of their absolute values
+             */
+            completeness: number;
+            /** Cached */
+            cached: boolean;
+            /** Elapsed Ms */
+            elapsed_ms: number;
+            provenance: components["schemas"]["Provenance"];
+        };
+        /**
+         * CircuitEdges
+         * @description As columns, the largest absolute effect first.
+         */
+        CircuitEdges: {
+            /**
+             * Source
+             * @description index of a node
+             */
+            source: number[];
+            /**
+             * Target
+             * @description index of a node, or −1: the output
+             */
+            target: number[];
+            /**
+             * Via
+             * @description index into `vias`; gate, query and key steer and are no part of `inputs`
+             */
+            via: number[];
+            /**
+             * Weight
+             * @description what the source adds to the target's inner activation
+             */
+            weight: number[];
+            /**
+             * Effect
+             * @description weight times ∂output/∂(that activation), logits
+             */
+            effect: number[];
+        };
+        /**
+         * CircuitInputs
+         * @description What a node's inner activation is made of, each a column; their sum is the inner activation. here: nodes at its
+         *     position · attended: nodes through one attention · embedding: the embeddings at its position · rest: of decomposed
+         *     sites, what no node is · attention: whatever else attentions carry · other: matrices that are not decomposed ·
+         *     constant: biases of norms.
+         */
+        CircuitInputs: {
+            /** Here */
+            here: number[];
+            /** Attended */
+            attended: number[];
+            /** Embedding */
+            embedding: number[];
+            /** Rest */
+            rest: number[];
+            /** Attention */
+            attention: number[];
+            /** Other */
+            other: number[];
+            /** Constant */
+            constant: number[];
+        };
+        /**
+         * CircuitNodes
+         * @description Components in use, as columns of equal length, in site order, then position, then component.
+         */
+        CircuitNodes: {
+            /**
+             * Site
+             * @description index into `sites`
+             */
+            site: number[];
+            /**
+             * Component
+             * @description index as trained
+             */
+            component: number[];
+            /** Position */
+            position: number[];
+            /** Ci */
+            ci: number[];
+            /** Inner Activation */
+            inner_activation: number[];
+            /**
+             * Effect
+             * @description what the output would lose without the node there: to first order, in logits; queries and keys by what their removal does to their attention
+             */
+            effect: number[];
+            inputs: components["schemas"]["CircuitInputs"];
+        };
+        /**
+         * CircuitOutput
+         * @description What the circuit explains: the logit of `token` (null: the likeliest) at `position` (null: the last), less that
+         *     of `against`.
+         */
+        CircuitOutput: {
+            /** Position */
+            position?: number | null;
+            /** Token */
+            token?: string | number | null;
+            /** Against */
+            against?: string | number | null;
+        };
+        /** CircuitRequest */
+        CircuitRequest: {
+            /** Text */
+            text?: string | null;
+            /** Token Ids */
+            token_ids?: number[] | null;
+            /**
+             * Bos
+             * @default false
+             */
+            bos: boolean;
+            /** @default {} */
+            output: components["schemas"]["CircuitOutput"];
+            /**
+             * Threshold
+             * @description CI above which a component is a node; null: the run's own
+             */
+            threshold?: number | null;
+            /**
+             * Top Edges
+             * @default 400
+             */
+            top_edges: number;
+        };
+        /**
+         * CircuitValue
+         * @description The output: logit (or difference), and what it is made of.
+         */
+        CircuitValue: {
+            /** Position */
+            position: number;
+            token: components["schemas"]["Token"];
+            against: components["schemas"]["Token"] | null;
+            /** Value */
+            value: number;
+            /** @description each column holds one number */
+            inputs: components["schemas"]["CircuitInputs"];
         };
         /** CofiringRow */
         CofiringRow: {
@@ -2640,6 +2861,53 @@ export interface components {
             faithfulness?: number | null;
         };
         /**
+         * SiteUse
+         * @description One site over many sequences: the CI summed over components at each mark, how many components pass the threshold
+         *     there in at least 1 % of the sequences, and the summed CI at a position that is no mark.
+         */
+        SiteUse: {
+            /** Marks */
+            marks: {
+                [key: string]: number;
+            };
+            /** Components */
+            components: {
+                [key: string]: number;
+            };
+            /** Elsewhere */
+            elsewhere: number;
+        };
+        /**
+         * StoredCircuit
+         * @description One sequence of the induction model, as the run stored it. attention: a layer's rows, query by query, each as
+         *     long as the keys it may see; masked_attention: the same with causal importances as masks, remainder off.
+         */
+        StoredCircuit: {
+            /** Pieces */
+            pieces: string[];
+            /**
+             * Marks
+             * @description positions of s1, m and s2
+             */
+            marks: {
+                [key: string]: number;
+            } | null;
+            /** Attention */
+            attention: number[][][];
+            /** Masked Attention */
+            masked_attention?: number[][][] | null;
+            /** Acting */
+            acting: components["schemas"]["Acting"][];
+            /**
+             * Use
+             * @description by site, mean over many sequences
+             * @default {}
+             */
+            use: {
+                [key: string]: components["schemas"]["SiteUse"];
+            };
+        };
+        /**
          * Suppression
          * @description One component in a basket. Strength 1 removes it (mask 0), 0 leaves it; `positions` null means all.
          */
@@ -3874,6 +4142,92 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Continuation"];
+                };
+            };
+            /** @description The request cannot be done as asked */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Any other error, in the one shape */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    circuit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description readable slug or content hash */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CircuitRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Circuit"];
+                };
+            };
+            /** @description The request cannot be done as asked */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Any other error, in the one shape */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_stored_circuit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description readable slug or content hash */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StoredCircuit"];
                 };
             };
             /** @description The request cannot be done as asked */

@@ -55,6 +55,10 @@ export type HeadPatterns = Schemas['HeadPatterns']
 export type ContinuationRequest = Schemas['ContinuationRequest']
 export type Continuation = Schemas['Continuation']
 
+export type Circuit = Schemas['Circuit']
+export type StoredCircuit = Schemas['StoredCircuit']
+export type CircuitRequest = Schemas['CircuitRequest']
+
 export type Finding = Schemas['Finding']
 export type ImportancesRequest = Schemas['ImportancesRequest']
 export type FindingRequest = Schemas['FindingRequest']

@@ -1,5 +1,5 @@
 import { useQuery } from '@tanstack/react-query'
-import { Link, useMatch } from '@tanstack/react-router'
+import { Link, useMatch, useRouterState } from '@tanstack/react-router'
 import { DropdownMenu } from 'radix-ui'
 import { queries } from '@/api/queries'
 import type { Theme } from '@/state/theme'
@@ -14,6 +14,7 @@ export function Masthead(props: {
 }) {
   const { id } = props
   const component = useMatch({ from: '/d/$id/c/$key', shouldThrow: false }) !== undefined
+  const prompt = useRouterState({ select: ({ location }) => promptOf(location.pathname, location.search) })
   return (
     <header className="masthead">
       <Link to="/" className="logo" aria-label="Unweave, gallery">
@@ -29,6 +30,15 @@ export function Masthead(props: {
             </Link>
             <Link to="/d/$id/workbench" params={{ id }} className="tab">
               Workbench
+            </Link>
+            <Link
+              to="/d/$id/circuit"
+              params={{ id }}
+              search={prompt === undefined ? {} : { p: prompt }}
+              activeOptions={{ includeSearch: false }}
+              className="tab"
+            >
+              Circuit
             </Link>
             <Link
               to="/d/$id/components"
@@ -67,6 +77,13 @@ export function Masthead(props: {
       </span>
     </header>
   )
+}
+
+/** The prompt looked at in the workbench or in a circuit, so that the circuit opens with it. */
+function promptOf(path: string, search: object): string | undefined {
+  const { p, n } = search as { p?: string | string[]; n?: number }
+  if (!/^\/d\/[^/]+\/(workbench|circuit)$/.test(path) || p === undefined) return undefined
+  return Array.isArray(p) ? p[(n ?? 1) - 1] : p
 }
 
 function Mark() {

@@ -7,6 +7,7 @@ import { AblationChecks } from '@/panels/evidence/AblationChecks'
 import { Curves } from '@/panels/evidence/Curves'
 import { EvidenceTable } from '@/panels/evidence/EvidenceTable'
 import { FactsPanel } from '@/panels/evidence/FactsPanel'
+import { InductionCircuit } from '@/panels/evidence/InductionCircuit'
 import { PaperTablePanel } from '@/panels/evidence/PaperTablePanel'
 import { RunDetails } from '@/panels/evidence/RunDetails'
 import { RunPrompts } from '@/panels/evidence/RunPrompts'
@@ -73,6 +74,7 @@ function Overview({ d }: { d: Decomposition }) {
           ))}
         </Notice>
       )}
+      {d.paper_table && <InductionCircuit id={d.id} sites={d.site_summaries.map((one) => one.site)} />}
       {d.paper_table && <PaperTablePanel table={d.paper_table} from={d.provenance} />}
       {d.facts && <FactsPanel facts={d.facts} from={d.provenance} />}
       <EvidenceTable rows={d.evidence} positions={d.reconstruction_positions} from={d.provenance} />

@@ -1,5 +1,6 @@
 /** The pages and their addresses. Search parameters are read and checked here, each by its page's own rules. */
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from '@tanstack/react-router'
+import { validateCircuit } from '@/state/circuit'
 import { validateComponent, validateComponents, validateFindings } from '@/state/lists'
 import { parseSearch, stringifySearch } from '@/state/search'
 import { validateWorkbench } from '@/state/workbench'
@@ -35,6 +36,12 @@ const component = createRoute({
   validateSearch: validateComponent,
   component: lazyRouteComponent(() => import('./ComponentPage'), 'ComponentPage'),
 })
+const circuit = createRoute({
+  getParentRoute: () => root,
+  path: '/d/$id/circuit',
+  validateSearch: validateCircuit,
+  component: lazyRouteComponent(() => import('./CircuitPage'), 'CircuitPage'),
+})
 const finding = createRoute({
   getParentRoute: () => root,
   path: '/f/$slug',
@@ -53,7 +60,17 @@ const jobs = createRoute({
 })
 
 export const router = createRouter({
-  routeTree: root.addChildren([gallery, overview, workbench, components, component, finding, findings, jobs]),
+  routeTree: root.addChildren([
+    gallery,
+    overview,
+    workbench,
+    circuit,
+    components,
+    component,
+    finding,
+    findings,
+    jobs,
+  ]),
   parseSearch,
   stringifySearch,
   defaultPreload: 'intent',

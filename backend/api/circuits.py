@@ -1,0 +1,26 @@
+"""The circuit of a prompt."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from backend.api.decompositions import Id
+from backend.api.deps import CatalogueDep, CircuitsDep, ClientDep, WaitingDep
+from backend.schemas.circuits import Circuit, CircuitRequest, StoredCircuit
+from backend.services.circuits import stored_circuit
+
+router = APIRouter(prefix="/api/decompositions", tags=["workbench"])
+
+
+@router.post("/{id}/circuits")
+async def circuit(
+    id: Id, request: CircuitRequest, catalogue: CatalogueDep, circuits: CircuitsDep, client: ClientDep, wait: WaitingDep
+) -> Circuit:  # fmt: skip
+    """Which components in use on a prompt feed which, and the output: nodes and the strongest edges."""
+    return await wait(circuits.circuit(await catalogue.aget(id), request, client))
+
+
+@router.get("/{id}/circuit")
+def get_stored_circuit(id: Id, catalogue: CatalogueDep) -> StoredCircuit:
+    """The circuit that a run of the induction model stored: attention of both layers, and what acts where."""
+    return stored_circuit(catalogue.get(id))

@@ -1,0 +1,172 @@
+import { useQuery } from '@tanstack/react-query'
+import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router'
+import { useState } from 'react'
+import { queries } from '@/api/queries'
+import type { Decomposition } from '@/api/types'
+import { signed, visible } from '@/api/words'
+import { CircuitControls } from '@/panels/circuit/CircuitControls'
+import { CircuitPanel } from '@/panels/circuit/CircuitPanel'
+import { PromptEditor } from '@/panels/prompts/PromptEditor'
+import { TargetNotice } from '@/panels/target/TargetNotice'
+import { type CircuitSearch, MOST_EDGES } from '@/state/circuit'
+import { useSlow, useTitle } from '@/state/hooks'
+import { forgetProblems, useProblems } from '@/state/problems'
+import { decodePrompt, encodePrompt, type PromptSpec, promptBody, promptText } from '@/state/prompts'
+import { Button } from '@/ui/controls'
+import { AddressProblems, Empty, ErrorNotice, Recomputing, Skeleton } from '@/ui/surfaces'
+import { LoadFailed } from './Root'
+
+export function CircuitPage() {
+  const { id } = useParams({ from: '/d/$id/circuit' })
+  const query = useQuery(queries.decomposition(id))
+  if (query.data) return <CircuitOf key={id} decomposition={query.data} />
+  if (query.error) return <LoadFailed error={query.error} retry={() => query.refetch()} />
+  return (
+    <div className="page">
+      <Skeleton height={120} label="Loading the decomposition" />
+      <Skeleton height={420} />
+    </div>
+  )
+}
+
+function CircuitOf({ decomposition }: { decomposition: Decomposition }) {
+  const { id } = decomposition
+  const search = useSearch({ from: '/d/$id/circuit' })
+  const navigate = useNavigate({ from: '/d/$id/circuit' })
+  useTitle(`${decomposition.title}, circuit`)
+  const first = decomposition.prompts[0]
+  const usual: PromptSpec | null = first ? { text: first.text, bos: first.bos } : null
+  const spec = (search.p === undefined ? usual : decodePrompt(search.p)) ?? usual
+  const threshold = search.t ?? decomposition.provenance.threshold
+  const ready = decomposition.target.state === 'ready'
+  const query = useQuery({
+    ...queries.circuit(id, {
+      ...(spec ? promptBody(spec) : { text: '', bos: false }),
+      threshold,
+      top_edges: MOST_EDGES,
+      output: { position: search.at, token: search.tok, against: search.vs },
+    }),
+    enabled: spec !== null && ready,
+  })
+  const busy = useSlow(query.isFetching)
+  const circuit = query.error ? undefined : query.data
+  const go = (change: Partial<CircuitSearch>) =>
+    void navigate({ search: { ...search, ...change }, resetScroll: false })
+  const said = circuit && decomposition.prompts.length > 0
+  return (
+    <div className="page circuit-page">
+      <div className="page-head">
+        <div>
+          <h1>Circuit of a prompt</h1>
+          <p className="lead">
+            Which components in use on this prompt feed which, and the output. An edge is what one adds to
+            another’s activation with norms and attention held as they are; its effect is what that is worth
+            at the output, to first order.
+          </p>
+        </div>
+      </div>
+      <AddressProblems problems={useProblems('circuit')} onDismiss={() => forgetProblems('circuit')} />
+      <TargetNotice decomposition={decomposition} />
+      {spec && (
+        <PromptLine
+          key={encodePrompt(spec)}
+          id={id}
+          decomposition={decomposition}
+          spec={spec}
+          text={promptText(spec, query.data?.tokens ?? first?.tokens ?? [])}
+          onPrompt={(next) => go({ p: encodePrompt(next), at: undefined, pin: undefined, sel: undefined })}
+        />
+      )}
+      <CircuitControls
+        circuit={circuit}
+        tokens={circuit?.tokens.length ?? 0}
+        threshold={threshold}
+        search={search}
+        onSearch={go}
+      />
+      <ErrorNotice error={query.error} onRetry={() => query.refetch()} />
+      <p className="circuit-sentence">
+        {said && (
+          <>
+            <b className="mono">{visible(circuit.output.token.piece)}</b>
+            {circuit.output.against && (
+              <>
+                {' against '}
+                <b className="mono">{visible(circuit.output.against.piece)}</b>
+              </>
+            )}{' '}
+            has {circuit.output.against ? 'a difference of logits' : 'a logit'} of{' '}
+            <b className="num">{signed(circuit.output.value, 2)}</b> at position {circuit.output.position}:{' '}
+            <b className="num">{signed(circuit.output.inputs.here[0] ?? 0, 2)}</b> straight from components
+            here, <b className="num">{signed(circuit.output.inputs.attended[0] ?? 0, 2)}</b> from components
+            through one attention, <b className="num">{signed(rest(circuit.output.inputs), 2)}</b> from what
+            no edge shows.
+          </>
+        )}{' '}
+        <Recomputing on={busy} what="Computing the circuit" />
+      </p>
+      {!spec && <Empty title="This run has no prompts">Type one above.</Empty>}
+      {!circuit && query.isFetching && <Skeleton height={420} label="Computing the circuit" />}
+      {circuit && spec && (
+        <div className={query.isPlaceholderData ? 'stale' : undefined} aria-busy={query.isPlaceholderData}>
+          <CircuitPanel
+            decomposition={decomposition}
+            circuit={circuit}
+            spec={spec}
+            search={search}
+            onSearch={go}
+          />
+        </div>
+      )}
+    </div>
+  )
+}
+
+const rest = (inputs: Record<string, number[]>) =>
+  Object.entries(inputs).reduce(
+    (sum, [name, [value = 0]]) => (name === 'here' || name === 'attended' ? sum : sum + value),
+    0,
+  )
+
+/** The prompt: typed, or one of the run's own. */
+function PromptLine(props: {
+  id: string
+  decomposition: Decomposition
+  spec: PromptSpec
+  text: string
+  onPrompt: (spec: PromptSpec) => void
+}) {
+  const [text, setText] = useState(props.text)
+  const [bos, setBos] = useState(props.spec.bos)
+  const done = () => text !== '' && props.onPrompt({ text, bos })
+  return (
+    <div className="circuit-prompt">
+      <PromptEditor
+        id={props.id}
+        name="Prompt"
+        search
+        text={text}
+        bos={bos}
+        onText={setText}
+        onBos={setBos}
+        onDone={done}
+        onCancel={() => setText(props.text)}
+        actions={
+          <>
+            <Button kind="primary" disabled={text === ''} onClick={done}>
+              Show its circuit
+            </Button>
+            <Link
+              to="/d/$id/workbench"
+              params={{ id: props.id }}
+              search={{ p: [encodePrompt(props.spec)] }}
+              className="btn quiet"
+            >
+              Workbench
+            </Link>
+          </>
+        }
+      />
+    </div>
+  )
+}

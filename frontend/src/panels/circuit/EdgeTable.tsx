@@ -1,0 +1,123 @@
+import { useMemo } from 'react'
+import type { Token } from '@/api/types'
+import { count, figure, shortKey, signed } from '@/api/words'
+import { type Edge, type Node, OUT, VIA_WORDS } from '@/charts/circuit'
+import type { EdgeSort } from '@/state/circuit'
+import { Piece } from '@/ui/Piece'
+import { Panel } from '@/ui/surfaces'
+import { TableScroll } from '@/ui/TableScroll'
+
+const COLUMNS: { sort: EdgeSort; name: string; number?: boolean }[] = [
+  { sort: 'source', name: 'Source' },
+  { sort: 'via', name: 'Through' },
+  { sort: 'target', name: 'Target' },
+  { sort: 'weight', name: 'Weight', number: true },
+  { sort: 'effect', name: 'Effect, logits', number: true },
+]
+
+/** The circuit as a list: everything the graph shows, sortable, by keyboard and for a screen reader. */
+export function EdgeTable(props: {
+  edges: Edge[]
+  total: number
+  tokens: Token[]
+  pins: string[]
+  output: string
+  sort: EdgeSort
+  dir: 'asc' | 'desc'
+  name: (key: string) => string
+  onSort: (sort: EdgeSort, dir: 'asc' | 'desc') => void
+  onPin: (id: string) => void
+}) {
+  const { edges, sort, dir } = props
+  const rows = useMemo(() => {
+    const by: Record<EdgeSort, (a: Edge, b: Edge) => number> = {
+      effect: (a, b) => Math.abs(b.effect) - Math.abs(a.effect),
+      weight: (a, b) => Math.abs(b.weight) - Math.abs(a.weight),
+      via: (a, b) => a.via.localeCompare(b.via),
+      source: (a, b) => inOrder(a.source, b.source),
+      target: (a, b) => inOrder(a.target, b.target),
+    }
+    const sorted = [...edges].sort(by[sort])
+    const natural = sort === 'effect' || sort === 'weight' ? 'desc' : 'asc'
+    return dir === natural ? sorted : sorted.reverse()
+  }, [edges, sort, dir])
+  const choose = (next: EdgeSort) => {
+    const first = next === 'effect' || next === 'weight' ? 'desc' : 'asc'
+    props.onSort(next, next === sort ? (dir === 'asc' ? 'desc' : 'asc') : first)
+  }
+  const cell = (node: Node) => (
+    <NodeButton
+      node={node}
+      tokens={props.tokens}
+      output={props.output}
+      name={props.name(node.key)}
+      pinned={props.pins.includes(node.id)}
+      onPin={props.onPin}
+    />
+  )
+  return (
+    <Panel title="The edges as a list" aside={`${count(edges.length)} of ${count(props.total)}`}>
+      <TableScroll label="Edges of the circuit" tall>
+        <table className="data circuit-table" aria-label="Edges of the circuit">
+          <thead>
+            <tr>
+              {COLUMNS.map((column) => (
+                <th
+                  key={column.sort}
+                  scope="col"
+                  className={column.number ? 'num' : undefined}
+                  aria-sort={column.sort === sort ? (dir === 'asc' ? 'ascending' : 'descending') : undefined}
+                >
+                  <button type="button" className="sort" onClick={() => choose(column.sort)}>
+                    {column.name} {column.sort === sort ? (dir === 'asc' ? '↑' : '↓') : ''}
+                  </button>
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map((edge) => (
+              <tr key={edge.id}>
+                <td>{cell(edge.source)}</td>
+                <td>{VIA_WORDS[edge.via]}</td>
+                <td>{cell(edge.target)}</td>
+                <td className="num">{figure(edge.weight)}</td>
+                <td className={`num ${edge.effect > 0 ? 'rise' : 'fall'}`}>{signed(edge.effect, 3)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </TableScroll>
+    </Panel>
+  )
+}
+
+const inOrder = (a: Node, b: Node) =>
+  a.depth - b.depth || a.position - b.position || a.key.localeCompare(b.key, undefined, { numeric: true })
+
+/** A node by name: pressing it pins it. */
+export function NodeButton(props: {
+  node: Node
+  tokens: Token[]
+  output: string
+  name: string
+  pinned: boolean
+  onPin: (id: string) => void
+}) {
+  const { node } = props
+  if (node.id === OUT) return <b>output {props.output}</b>
+  return (
+    <button
+      type="button"
+      className="circuit-node-name"
+      aria-pressed={props.pinned}
+      title={props.name ? `“${props.name}”` : undefined}
+      onClick={() => props.onPin(node.id)}
+    >
+      <span className="mono">{shortKey(node.key)}</span>{' '}
+      <span className="soft">
+        <Piece text={props.tokens[node.position]?.piece ?? ''} /> {node.position}
+      </span>
+    </button>
+  )
+}

@@ -1,0 +1,145 @@
+import { useQuery } from '@tanstack/react-query'
+import { Link } from '@tanstack/react-router'
+import { useState } from 'react'
+import { queries } from '@/api/queries'
+import type { StoredCircuit } from '@/api/types'
+import { layerOf, shortSite, unit, visible } from '@/api/words'
+import { AttentionMap } from '@/charts/AttentionMap'
+import { Legend } from '@/charts/Legend'
+import { level, usePalette } from '@/charts/palette'
+import { Seg } from '@/ui/controls'
+import { Panel } from '@/ui/surfaces'
+import { TableScroll } from '@/ui/TableScroll'
+
+/** The induction circuit itself: what acts where on one sequence, and what both layers look at. */
+export function InductionCircuit({ id, sites }: { id: string; sites: string[] }) {
+  const query = useQuery(queries.storedCircuit(id))
+  const [masks, setMasks] = useState<'target' | 'masks'>('target')
+  const circuit = query.data
+  if (!circuit?.marks) return null
+  const { marks } = circuit
+  const places = [
+    { name: 'BOS', position: 0 },
+    ...Object.entries(marks).map(([name, position]) => ({ name, position })),
+  ]
+  const attention = masks === 'masks' ? circuit.masked_attention : circuit.attention
+  return (
+    <Panel
+      title="The circuit on one sequence"
+      aside="held out"
+      tools={<Legend show="max" scale="linear" top={1} threshold={0} />}
+    >
+      <p className="pad">
+        The sequence ends with S, and has shown S once before. To copy the token <b>m</b> that followed it,
+        layer 0 lets <b>m</b> look back at <b>s1</b>, the S before it, and write that it follows an S; layer 1
+        lets the last S, <b>s2</b>, look at the token that says so, and carry it to the output.{' '}
+        <Link to="/d/$id/circuit" params={{ id }}>
+          See it as a graph
+        </Link>
+      </p>
+      <Places circuit={circuit} id={id} sites={sites} marks={places} />
+      <div className="pad attention-maps">
+        {circuit.masked_attention && (
+          <Seg
+            label="Attention of which model"
+            value={masks}
+            options={[
+              { value: 'target', label: 'The target' },
+              { value: 'masks', label: 'Causal importances as masks' },
+            ]}
+            onChange={setMasks}
+          />
+        )}
+        <div className="attention-pair">
+          {attention?.map((rows, layer) => (
+            <AttentionMap
+              key={layer}
+              rows={rows}
+              pieces={circuit.pieces}
+              marks={places}
+              label={`Attention of layer ${layer}`}
+            />
+          ))}
+        </div>
+      </div>
+    </Panel>
+  )
+}
+
+/** Sites against marks: which components act there, with their CI on this sequence and the mean over many. */
+function Places(props: {
+  circuit: StoredCircuit
+  id: string
+  sites: string[]
+  marks: { name: string; position: number }[]
+}) {
+  const { circuit, marks, id } = props
+  const { ramp, ink } = usePalette()
+  const marked = new Set(marks.map((mark) => mark.position))
+  const used = props.sites.filter((site) => circuit.acting.some((one) => one.site === site))
+  return (
+    <TableScroll label="What acts where">
+      <table className="data circuit-places" aria-label="What acts where">
+        <thead>
+          <tr>
+            <th scope="col">Site</th>
+            {marks.map(({ name, position }) => (
+              <th scope="col" key={name}>
+                <b>{name}</b>{' '}
+                <span className="mono soft">
+                  {visible(circuit.pieces[position] ?? '')} {position}
+                </span>
+              </th>
+            ))}
+            <th scope="col">anywhere else</th>
+          </tr>
+        </thead>
+        <tbody>
+          {used.map((site) => {
+            const use = circuit.use?.[site]
+            const others = circuit.acting.filter((one) => one.site === site && !marked.has(one.position))
+            return (
+              <tr key={site} className={layerOf(site) === 1 ? 'second' : undefined}>
+                <th scope="row" className="mono">
+                  {shortSite(site)}
+                </th>
+                {marks.map(({ name, position }) => (
+                  <td key={name}>
+                    <span className="chips">
+                      {circuit.acting
+                        .filter((one) => one.site === site && one.position === position)
+                        .map((one) => (
+                          <Link
+                            key={one.component}
+                            to="/d/$id/c/$key"
+                            params={{ id, key: `${site}:${one.component}` }}
+                            className="circuit-chip"
+                            style={{
+                              background: ramp[level(one.ci, 'linear')],
+                              color: ink[level(one.ci, 'linear')],
+                            }}
+                            aria-label={`${shortSite(site)}:${one.component}, CI ${unit(one.ci)}`}
+                          >
+                            {one.component} <small>{unit(one.ci)}</small>
+                          </Link>
+                        ))}
+                    </span>
+                    {use?.marks[name] !== undefined && (
+                      <span className="small soft num"> mean {use.marks[name].toFixed(2)}</span>
+                    )}
+                  </td>
+                ))}
+                <td className="small soft">
+                  {others.length === 0
+                    ? 'nothing'
+                    : `${new Set(others.map((one) => one.component)).size} at ${new Set(others.map((one) => one.position)).size} positions`}
+                  {use && <span className="num">, mean {use.elsewhere.toFixed(3)} a position</span>}
+                </td>
+              </tr>
+            )
+          })}
+        </tbody>
+      </table>
+    </TableScroll>
+  )
+}

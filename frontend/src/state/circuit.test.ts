@@ -1,0 +1,37 @@
+import { describe, expect, it } from 'vitest'
+import { readCircuit } from './circuit'
+import { parseSearch } from './search'
+
+const read = (text: string) => readCircuit(parseSearch(text))
+
+describe('the address of a circuit', () => {
+  it('is read back as it was written', () => {
+    const { search, problems } = read(
+      '?p=a b&t=0.3&at=2&tok= golf&vs= ball&e=90&pin=h.0.mlp:3@2&pin=h.1.mlp:4@5&sel=h.0.mlp:3@2&mlp=hide&sort=weight&dir=asc',
+    )
+    expect(problems).toEqual([])
+    expect(search).toEqual({
+      p: 'a b',
+      t: 0.3,
+      at: 2,
+      tok: ' golf',
+      vs: ' ball',
+      e: 90,
+      pin: ['h.0.mlp:3@2', 'h.1.mlp:4@5'],
+      sel: 'h.0.mlp:3@2',
+      mlp: 'hide',
+      sort: 'weight',
+      dir: 'asc',
+    })
+  })
+
+  it('says what it could not use, and leaves it out', () => {
+    const { search, problems } = read('?p=~1.x&t=7&e=0&pin=nobody&sort=age')
+    expect(problems).toHaveLength(5)
+    expect(Object.values(search).every((value) => value === undefined)).toBe(true)
+  })
+
+  it('leaves the usual values out', () => {
+    expect(read('?at=-1&e=60').search).toMatchObject({ at: undefined, e: undefined })
+  })
+})

@@ -1,0 +1,234 @@
+"""The circuit of a prompt: which component in use feeds which, and the output (docs/circuit.md).
+
+A node is a component at a position where its CI passes the threshold. An edge is what the source's write there adds to
+the target's inner activation, along paths that no other matrix lies on but an attention's own undecomposed value and
+output projections, with norms, activation slopes and attention probabilities as they were. Its effect is that times the
+target's own effect on the output, so all edges share one unit: logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workers.spd.decomposition import Decomposition, Importances
+from workers.spd.flow import ORIGINS, Flow, Via
+from workers.spd.frozen import FreezeError, frozen_pass
+from workers.spd.influence import Influence
+
+if TYPE_CHECKING:
+    from workers.spd.ablation import AblationEngine
+
+MOST_NODES = 8_192
+MOST_EDGES = 20_000
+AGREES = 1e-3  # of the absolute contributions: what a target reads must be the sum of what is told to feed it
+
+
+class GraphError(Exception):
+    """A circuit that cannot be drawn; the message is a plain sentence."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the circuit is to explain: the logit of `token` at `position`, less that of `against`."""
+
+    position: int
+    token: int
+    against: int | None = None
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Columns. site indexes the decomposition's sites, component is the index as trained; effect: of the whole node on
+    the output, to first order; inputs: what its inner activation is made of, a row an origin of `flow.ORIGINS`."""
+
+    site: Int[Tensor, " nodes"]
+    component: Int[Tensor, " nodes"]
+    position: Int[Tensor, " nodes"]
+    ci: Float[Tensor, " nodes"]
+    inner: Float[Tensor, " nodes"]
+    effect: Float[Tensor, " nodes"]
+    inputs: Float[Tensor, "origins nodes"]
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Columns, the largest effect first. target = number of nodes: the output; weight: in the target's own unit."""
+
+    source: Int[Tensor, " edges"]
+    target: Int[Tensor, " edges"]
+    via: Int[Tensor, " edges"]
+    weight: Float[Tensor, " edges"]
+    effect: Float[Tensor, " edges"]
+
+
+@dataclass(frozen=True)
+class CircuitGraph:
+    """value: of the output; output_inputs: its origins; edges_total: edges that are not 0, kept or not; completeness:
+    the largest |sum of origins − what the target reads|, as a share of the absolute contributions."""
+
+    nodes: Nodes
+    edges: Edges
+    edges_total: int
+    value: float
+    output_inputs: Float[Tensor, " origins"]
+    completeness: float
+
+    def nbytes(self) -> int:
+        """Bytes held."""
+        held = [*vars(self.nodes).values(), *vars(self.edges).values()]
+        return sum(one.numel() * one.element_size() for one in held)
+
+
+@dataclass(frozen=True)
+class Alive:
+    """The nodes of one site in slots: node [slots, seq], −1 where a position has fewer. U, V of a slot's component."""
+
+    first: int
+    node: Int[Tensor, "slots seq"]
+    place: Int[Tensor, "slots seq"]
+    inner: Float[Tensor, "slots seq"]
+
+    @property
+    def used(self) -> Tensor:
+        return self.node >= 0
+
+
+def alive_nodes(
+    decomposition: Decomposition, found: Importances, threshold: float
+) -> tuple[dict[str, Alive], Nodes]:
+    """The nodes of one prompt (the first row of `found`), in site order, then position, then component."""
+    alive: dict[str, Alive] = {}
+    columns: dict[str, list[Tensor]] = {name: [] for name in ("site", "component", "position", "ci", "inner")}
+    count = 0
+    for number, site in enumerate(decomposition.sites):
+        g, inner = found.g[site][0].detach().clone(), found.inner[site][0].detach().clone().float()
+        at, place = (g > max(threshold, 0.0)).nonzero(as_tuple=True)
+        if not len(at):
+            continue
+        seq, n = g.shape[0], len(at)
+        first_of = torch.searchsorted(at, at)  # `at` is sorted: where its run begins
+        slot = torch.arange(n, device=at.device) - first_of
+        shape = (int(slot.max()) + 1, seq)
+        node = torch.full(shape, -1, dtype=torch.long, device=at.device)
+        places, amount = torch.zeros(shape, dtype=torch.long, device=at.device), inner.new_zeros(shape)
+        node[slot, at] = torch.arange(count, count + n, device=at.device)
+        places[slot, at], amount[slot, at] = place, inner[at, place]
+        alive[site] = Alive(count, node, places, amount)
+        count += n
+        columns["site"].append(torch.full((n,), number))
+        columns["component"].append(
+            torch.tensor(decomposition.components.index[site], device=at.device)[place]
+        )
+        columns["position"].append(at)
+        columns["ci"].append(g[at, place])
+        columns["inner"].append(inner[at, place])
+    if not count:
+        raise GraphError(
+            f"No component passes a causal importance of {threshold:g} on this prompt. Lower it."
+        )
+    if count > MOST_NODES:
+        raise GraphError(
+            f"{count:,} components are in use over the positions of this prompt; at most {MOST_NODES:,} fit into a "
+            f"circuit. Raise the threshold above {threshold:g}, or shorten the prompt."
+        )
+    made = {name: torch.cat([part.cpu() for part in parts]) for name, parts in columns.items()}
+    nothing = torch.zeros(count)
+    return alive, Nodes(**made, effect=nothing, inputs=nothing[None])
+
+
+def circuit_graph(
+    decomposition: Decomposition,
+    importances: Importances,
+    token_ids: Sequence[int],
+    output: Output,
+    threshold: float,
+    *,
+    most_edges: int = MOST_EDGES,
+) -> CircuitGraph:
+    """The circuit of one prompt whose importances (of the clean pass) are known.
+
+    Raises GraphError: nothing or too much is in use, or this architecture cannot be taken apart.
+    """
+    target = decomposition.target
+    assert 0 <= output.position < len(token_ids), output
+    alive, nodes = alive_nodes(decomposition, importances, threshold)
+    tokens = torch.tensor([list(token_ids)], device=target.device)
+    try:
+        found, head = frozen_pass(target, tokens, output.position)
+        live, live_head = frozen_pass(target, tokens, output.position, found)
+    except FreezeError as error:
+        raise GraphError(str(error)) from None
+    missing = [site for site in alive if site not in found.linears]
+    if missing:
+        raise GraphError(
+            f"“{missing[0]}” does not run as a matrix of its own, so nothing can be said to feed it."
+        )
+    direction = head.weight[output.token].detach().clone()
+    if output.against is not None:
+        direction = direction - head.weight[output.against]
+    components = decomposition.components
+    written = {  # what each node writes: [slots, seq, d_out]
+        site: components.U[site].detach()[here.place] * here.inner[..., None] for site, here in alive.items()
+    }
+    influence = Influence(live, live_head, direction, components, alive, written)
+    count = len(nodes.site)
+    gradient = torch.zeros(count + 1)
+    gradient[count] = 1.0
+    effect = torch.zeros(count)
+    for site, here in alive.items():
+        slope, used = influence.slopes(site), here.used
+        at = here.node[used].cpu()
+        gradient[at], effect[at] = slope[used].cpu(), (slope * here.inner)[used].cpu()
+    flow = Flow(decomposition, found, alive, written, gradient, nodes.position, output.position, most_edges)
+    flow.run(head, direction)
+    edges, total = flow.edges()
+    inputs, value = flow.inputs, flow.value
+    scale = inputs.abs().sum(0).clamp_min(1e-6)
+    off = float(((inputs.sum(0) - flow.reads).abs() / scale).max())
+    if off > AGREES:
+        raise GraphError(
+            "This architecture computes something between its matrices that cannot be held fixed, so what feeds a "
+            f"component cannot be told ({off:.1%} would be missing)."
+        )
+    kept = Nodes(
+        nodes.site, nodes.component, nodes.position, nodes.ci, nodes.inner, effect, inputs[:, :count]
+    )
+    return CircuitGraph(kept, edges, total, float(value), inputs[:, count], off)
+
+
+def circuit_of(
+    engine: AblationEngine,
+    token_ids: Sequence[int],
+    position: int,
+    token: int | None,
+    against: int | None,
+    threshold: float,
+) -> tuple[CircuitGraph, int, bool]:
+    """The circuit of a prompt, kept for the next question about it; the token it explains (where None: the likeliest at
+    that position); and whether it was kept. Raises GraphError."""
+    clean = engine.clean(token_ids)
+    chosen = int(clean.logits[position].argmax()) if token is None else token
+    if chosen == against:
+        raise GraphError(
+            "The token and the one it is set against are the same, so there is nothing to explain."
+        )
+    key = (tuple(token_ids), position, chosen, against, threshold)
+    found = engine.circuits.get(key)
+    if found is not None:
+        return found, chosen, True
+    output = Output(position, chosen, against)
+    made = circuit_graph(engine.decomposition, engine.site_importances(clean), token_ids, output, threshold)
+    engine.circuits.put(key, made, made.nbytes())
+    return made, chosen, False
+
+
+__all__ = [
+    "MOST_EDGES", "MOST_NODES", "ORIGINS", "Alive", "CircuitGraph", "Edges", "GraphError", "Nodes", "Output",
+    "Via", "alive_nodes", "circuit_graph", "circuit_of",
+]  # fmt: skip
