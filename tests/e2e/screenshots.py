@@ -30,6 +30,8 @@ PAGES = {
     "overview-induction": "/d/induction",
     "workbench": STORY,
     "workbench-induction": "/d/induction/workbench",
+    "circuit": "/d/induction/circuit",
+    "circuit-sports": "/d/sports-smollm2/circuit?tok=+golf&vs=+basketball&mlp=hide",
     "components": "/d/sports-smollm2/components",
     "component": "/d/sports-smollm2/c/{component}",
     "findings": "/findings",
@@ -119,6 +121,8 @@ def visit(
         live(page)
         if "cond=a" in address:
             suppressed(page, 1)
+    if "/circuit" in address:
+        expect(page.get_by_role("table", name="Edges of the circuit")).to_be_visible(timeout=120_000)
     settled(page)
     page.wait_for_timeout(400)
     return page

@@ -17,6 +17,7 @@ PAGES = {
     "gallery": "/",
     "overview": "/d/induction",
     "workbench": "/d/induction/workbench",
+    "circuit": "/d/induction/circuit?pin=layers.1.attn.v:0@29",
     "components": "/d/induction/components",
     "component": "/d/induction/components",  # and the first one there
     "findings": "/findings",
@@ -38,6 +39,8 @@ def open_page(page: Page, name: str) -> None:
         expect(page.get_by_role("button", name="Re-run")).to_be_visible()
     if name == "workbench":
         live(page)
+    if name == "circuit":
+        expect(page.get_by_role("table", name="Edges of the circuit")).to_be_visible(timeout=60_000)
     settled(page)
 
 

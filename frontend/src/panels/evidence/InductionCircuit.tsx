@@ -118,9 +118,13 @@ function Places(props: {
                               background: ramp[level(one.ci, 'linear')],
                               color: ink[level(one.ci, 'linear')],
                             }}
-                            aria-label={`${shortSite(site)}:${one.component}, CI ${unit(one.ci)}`}
                           >
-                            {one.component} <small>{unit(one.ci)}</small>
+                            <span className="hidden-visually">{shortSite(site)}:</span>
+                            {one.component}{' '}
+                            <small>
+                              <span className="hidden-visually">CI </span>
+                              {unit(one.ci)}
+                            </small>
                           </Link>
                         ))}
                     </span>

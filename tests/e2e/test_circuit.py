@@ -1,0 +1,81 @@
+"""The circuit of a prompt: read it as a graph and as a list, pin a node, hand the link on."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Page, expect
+
+from tests.e2e.conftest import NewTab, Server
+
+CIRCUIT = "/d/induction/circuit"
+
+
+def drawn(page: Page) -> None:
+    expect(page.get_by_role("region", name="Graph of the circuit").get_by_role("button").first).to_be_visible(
+        timeout=60_000
+    )
+
+
+def test_the_induction_circuit_is_read_pinned_and_handed_on(offline: Server, new_tab: NewTab) -> None:
+    page = new_tab(offline).page
+    page.goto(CIRCUIT)
+    drawn(page)
+    table = page.get_by_role("table", name="Edges of the circuit")
+    first = table.get_by_role("row").nth(1)
+    assert "L0 attn.v" in first.inner_text()
+    assert "L1 attn.k" in first.inner_text()
+    said = page.get_by_text(re.compile(r"edges drawn of")).inner_text()
+    rows = table.get_by_role("row").count() - 1
+    assert said.startswith(f"{rows} edges drawn of ")
+    # A node is pinned by keyboard alone, and says what feeds it.
+    node = page.get_by_role("region", name="Graph of the circuit").get_by_role(
+        "button", name=re.compile(r"^L1 attn\.k:\d+.* CI 1\.00")
+    )
+    node.first.focus()
+    page.keyboard.press("Enter")
+    card = page.get_by_role("region", name="Pinned nodes").get_by_role("article")
+    expect(card).to_have_count(1)
+    expect(card.get_by_role("heading", name="Fed by")).to_be_visible()
+    expect(card.get_by_role("link", name="Suppress in the workbench")).to_be_visible()
+    # The list sorts by any column, and the address holds all of it.
+    table.get_by_role("button", name=re.compile("^Weight")).click()
+    expect(page).to_have_url(re.compile(r"sort=weight"))
+    link = page.url
+    assert "pin=layers.1.attn.k" in link
+    other = new_tab(offline).page
+    other.goto(link)
+    drawn(other)
+    expect(other.get_by_role("region", name="Pinned nodes").get_by_role("article")).to_have_count(1)
+    header = other.get_by_role("table", name="Edges of the circuit").get_by_role(
+        "columnheader", name=re.compile("^Weight")
+    )
+    expect(header).to_have_attribute("aria-sort", "descending")
+    other.get_by_role("link", name="Suppress in the workbench").click()
+    expect(other).to_have_url(re.compile(r"/d/induction/workbench\?.*a=layers.1.attn.k"))
+
+
+def test_what_cannot_be_drawn_is_said_where_it_was_asked(offline: Server, new_tab: NewTab) -> None:
+    page = new_tab(offline).page
+    page.goto(f"{CIRCUIT}?tok=no+such+thing&pin=nobody")
+    expect(page.get_by_text(re.compile("“pin=nobody” is not a node"))).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text("cannot be watched", timeout=60_000)
+    page.get_by_label("Token explained").fill("")
+    page.get_by_role("button", name="Explain").click()
+    drawn(page)
+    expect(page.get_by_role("alert")).to_have_count(0)
+    page.goto(f"{CIRCUIT}?t=1")
+    expect(page.get_by_role("alert")).to_contain_text("Lower it")
+
+
+def test_the_overview_shows_what_acts_where(offline: Server, new_tab: NewTab) -> None:
+    page = new_tab(offline).page
+    page.goto("/d/induction")
+    table = page.get_by_role("table", name="What acts where")
+    heads = table.get_by_role("columnheader").all_inner_texts()
+    assert [head.split()[0] for head in heads[1:5]] == ["BOS", "s1", "m", "s2"]
+    row = table.get_by_role("row").filter(has=page.get_by_role("rowheader", name="L1 attn.v"))
+    expect(row.get_by_role("cell").nth(2).get_by_role("link").first).to_be_visible()
+    expect(
+        page.get_by_role("img", name=re.compile("^Attention of layer 1: .*s2 looks most at m"))
+    ).to_be_visible()
