@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from workers.spd.ablation import AblationEngine, AblationResult, SparseImportances
     from workers.spd.continuation import Continuations
     from workers.spd.edits import Condition
-    from workers.spd.importances import Trace
     from workers.spd.graph import CircuitGraph
+    from workers.spd.importances import Trace
     from workers.spd.patterns import HeadPattern
     from workers.spd.regimes import RegimeResult, RegimeSpec
     from workers.spd.sweeps import SweepRow

@@ -80,7 +80,7 @@ def change(case: str, site: str, index: int, position: int, target: str) -> torc
 
 
 @cache
-def wrote_of(case: str) -> dict[str, torch.Tensor]:
+def wrote_of(case: str) -> dict[str, Any]:
     made = engine(case)
     found: dict[str, torch.Tensor] = {}
     with ExitStack() as stack, torch.no_grad():
