@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from functools import cache
 from itertools import chain
+from typing import Any
 
 import pytest
 import torch
@@ -80,14 +81,16 @@ def change(case: str, site: str, index: int, position: int, target: str) -> torc
 
 
 @cache
-def wrote_of(case: str) -> dict[str, Any]:
+def wrote_of(case: str) -> dict[str, torch.Tensor]:
     made = engine(case)
     found: dict[str, torch.Tensor] = {}
     with ExitStack() as stack, torch.no_grad():
         for name in made.decomposition.sites:
-            hook = made.target.model.get_submodule(name).register_forward_hook(
-                lambda m, args, output, name=name: found.__setitem__(name, output.clone())
-            )
+
+            def note(module: Any, args: Any, output: Any, name: str = name) -> None:
+                found[name] = output.clone()
+
+            hook = made.target.model.get_submodule(name).register_forward_hook(note)
             stack.callback(hook.remove)
         made.target.logits(torch.tensor([IDS]))
     return found
