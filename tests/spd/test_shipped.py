@@ -10,7 +10,7 @@ import torch
 import workers
 from workers.spd.ablation import AblationEngine, Edit
 from workers.spd.artifact import read_artifact
-from workers.spd.circuit import paper_table
+from workers.spd.circuit import NOISE, paper_table, site_use
 from workers.spd.config import InductionSource
 from workers.spd.data import induction_prompts
 from workers.spd.keys import ComponentKey
@@ -53,13 +53,16 @@ def test_the_shipped_induction_circuit_is_the_papers_on_sequences_never_seen(tmp
         artifact.path / "tokenizer.json", bos_token_id=None, context_length=64
     )
     fresh = induction_prompts(source, tokenizer, 256, "held_out", torch.Generator().manual_seed(987))
-    rows = {
-        row.name: row for row in paper_table(decomposition, fresh, artifact.manifest.config.threshold).rows
-    }
-    assert {name: row.agrees for name, row in rows.items()} == {
-        "Q0": None,  # this target's position terms find the previous token by themselves
-        "K0": True, "V0": True, "Q1": True, "K1": True, "V1": True,
-    }  # fmt: skip
+    threshold = artifact.manifest.config.threshold
+    rows = {row.name: row for row in paper_table(decomposition, fresh, threshold).rows}
+    found = {name: row.agrees for name, row in rows.items()}
+    assert found.pop("Q0") is None  # this target's position terms find the previous token by themselves
+    found.pop("Q1")  # where it must be, but half of its strength is enough: KL 4e-7 (docs/log.md)
+    assert found == dict.fromkeys(("K0", "V0", "K1", "V1"), True)
+    query = site_use(decomposition, fresh, threshold)["Q1"]
+    assert query.components == {"BOS": 0, "s1": 0, "m": 0, "s2": 1}
+    assert query.total >= 0.85
+    assert sum(query.marks.values()) - query.total + query.elsewhere <= NOISE
     assert "With its output 0 at m alone the target copies M in 100% of sequences" in (rows["Q0"].note or "")
 
 

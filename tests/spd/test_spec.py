@@ -11,7 +11,7 @@ NUMBERS = [int(number) for number in re.findall(r"^\*\*(\d+)\. ", (ROOT / "SPEC.
 
 def cited(folder: Path) -> set[int]:
     found: set[int] = set()
-    for path in folder.glob("*.py"):
+    for path in folder.rglob("*.py"):
         for phrase in re.findall(r"SPEC ((?:\d+(?:, | to | and )?)+)", path.read_text()):
             found |= {int(number) for number in re.findall(r"\d+", phrase)}
             for first, last in re.findall(r"(\d+) to (\d+)", phrase):
