@@ -9,8 +9,19 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from backend import errors, pages
-from backend.api import circuits, components, decompositions, findings, health, jobs, modes, workbench
+from backend import embeds, errors, pages
+from backend.api import (
+    circuits,
+    collections,
+    components,
+    decompositions,
+    figures,
+    findings,
+    health,
+    jobs,
+    modes,
+    workbench,
+)
 from backend.headers import BodyLimit, KnownHosts, SecurityHeaders, allowed_hosts
 from backend.schemas.common import ErrorBody
 from backend.services import container
@@ -51,8 +62,21 @@ def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
         openapi_url="/api/openapi.json",
     )
     errors.install(app)
-    for noun in (health, decompositions, components, workbench, modes, circuits, findings, jobs):
+    nouns = (
+        health,
+        figures,
+        decompositions,
+        components,
+        workbench,
+        modes,
+        circuits,
+        findings,
+        collections,
+        jobs,
+    )
+    for noun in nouns:
         app.include_router(noun.router)
+    embeds.install(app)
     pages.install(app)
     app.add_middleware(BodyLimit, most=settings.max_body_bytes)
     app.add_middleware(KnownHosts, allowed=allowed_hosts(settings.host, settings.allowed_hosts))

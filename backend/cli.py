@@ -207,17 +207,30 @@ def import_artifact(
 @app.command()
 def export(
     id: Annotated[str, typer.Argument(help="Slug or content hash of a decomposition.")],
-    output: Annotated[Path | None, typer.Option("--out", help="The zip to write [default: SLUG.zip]")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--out", help="The zip, or with --figures the folder [default: SLUG.zip, SLUG]"),
+    ] = None,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Write its Plotly figures (JSON and HTML) instead of the zip.")
+    ] = False,
     home: Home = None,
 ) -> None:
-    """Write a decomposition as one zip that `import` reads."""
+    """Write a decomposition as one zip that `import` reads, or its figures for notebooks and slides."""
     from backend.db.session import Database
-    from backend.exchange import ExchangeError, pack
+    from backend.exchange import ExchangeError, pack, write_figures
     from backend.services.harvests import Harvests
     from backend.services.labels import Labels
 
     made = settings(home=home)
     entry = _entry(made, id)
+    if figures:
+        try:
+            written = write_figures(entry, (output or Path(entry.slug)).expanduser())
+        except OSError as error:
+            fail(f"The figures cannot be written: {error.strerror or error}.")
+        out.print(f"Wrote {len(written)} figures to {written[0].parent}.", highlight=False, soft_wrap=True)
+        return
     try:
         path = pack(
             entry.artifact,

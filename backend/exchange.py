@@ -14,11 +14,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from backend.services.entries import Entry
 from workers.jobs.harvesting import FOLDER as HARVESTS
 from workers.jobs.harvesting import harvest_place
 from workers.spd.artifact import MANIFEST, Artifact, ArtifactError, put_in_place, read_artifact, sha256
 
 LABELS = "labels.json"
+PROMPT_FIGURES = 8
 MOST_FILES = 1_000
 MOST_BYTES = 20 * 2**30
 
@@ -123,6 +125,29 @@ def pack(
         part.unlink(missing_ok=True)
         raise ExchangeError(f"{path} cannot be written: {error.strerror or error}.") from None
     return path
+
+
+def write_figures(entry: Entry, folder: Path) -> list[Path]:
+    """Loss curves, components by site and the importances of the first prompts, as HTML and JSON. Raises OSError."""
+    from backend import figures
+    from backend.services import views
+    from backend.services.ablations import stored_importances
+
+    sites = views.site_summaries(entry)
+    made = {
+        "curves": figures.loss_curves(views.curves(entry), f"Training of {entry.slug}"),
+        "alive-by-site": figures.components_by_site(sites, "alive"),
+        "l0-by-site": figures.components_by_site(sites, "l0"),
+    }
+    for number, prompt in enumerate(entry.artifact.prompts[:PROMPT_FIGURES]):
+        made[f"importances-{number}"] = figures.importance_grid(
+            stored_importances(entry, number), prompt.text
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in made.items():
+        figure.write_html(folder / f"{name}.html", include_plotlyjs="directory")
+        (folder / f"{name}.json").write_text(str(figure.to_json()), encoding="utf-8")
+    return [folder / f"{name}.html" for name in made]
 
 
 def _read(folder: Path) -> Artifact:

@@ -3,6 +3,7 @@ what a page may do."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
@@ -41,6 +42,19 @@ HEADERS = [
 ]
 
 
+# An embed is for frames on any site; it may do nothing but show its own text.
+EMBED = re.compile(r"^/f/[^/]+/embed$")
+EMBED_HEADERS = [
+    (
+        b"content-security-policy",
+        b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors *",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"cross-origin"),
+]
+
+
 class SecurityHeaders:
     """Adds the headers to every answer, and `no-store` to API answers that say nothing of caching."""
 
@@ -54,7 +68,8 @@ class SecurityHeaders:
 
         async def with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                headers = [*message.get("headers", []), *HEADERS]
+                own = EMBED_HEADERS if EMBED.match(scope["path"]) else HEADERS
+                headers = [*message.get("headers", []), *own]
                 if scope["path"].startswith("/api/") and not any(k == b"cache-control" for k, _ in headers):
                     headers.append((b"cache-control", b"no-store"))
                 message["headers"] = headers

@@ -13,6 +13,7 @@ from backend.services.ablation import Engines
 from backend.services.ablations import Ablations
 from backend.services.catalogue import Catalogue
 from backend.services.circuits import Circuits
+from backend.services.collections import Collections
 from backend.services.components import Components
 from backend.services.container import Services
 from backend.services.findings import Findings
@@ -109,6 +110,10 @@ async def _findings(all: ServicesDep) -> Findings:
     return all.findings
 
 
+async def _collections(all: ServicesDep) -> Collections:
+    return all.collections
+
+
 async def _health(all: ServicesDep) -> HealthService:
     return all.health
 
@@ -126,6 +131,7 @@ EnginesDep = Annotated[Engines, Depends(_engines)]
 PromptsDep = Annotated[Prompts, Depends(_prompts)]
 AblationsDep = Annotated[Ablations, Depends(_ablations)]
 FindingsDep = Annotated[Findings, Depends(_findings)]
+CollectionsDep = Annotated[Collections, Depends(_collections)]
 HealthDep = Annotated[HealthService, Depends(_health)]
 JobsDep = Annotated[JobService, Depends(_jobs)]
 CircuitsDep = Annotated[Circuits, Depends(_circuits)]

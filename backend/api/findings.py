@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
+from fastapi.responses import Response, StreamingResponse
 
 from backend.api.deps import FindingsDep
 from backend.schemas.common import Listing
 from backend.schemas.findings import Finding, FindingRequest, FindingSummary, Replay
+from backend.services import files, finding_files
 
 router = APIRouter(prefix="/api/findings", tags=["findings"])
 
@@ -32,6 +34,41 @@ def list_findings(
 ) -> Listing[FindingSummary]:
     """Featured findings first, then the newest."""
     return findings.listing(decomposition=decomposition, featured=featured, q=q, limit=limit, cursor=cursor)
+
+
+@router.get(".{kind}", response_class=StreamingResponse)
+def export_findings(
+    kind: files.FileKind,
+    findings: FindingsDep,
+    decomposition: Annotated[str | None, Query(max_length=200)] = None,
+    featured: bool | None = None,
+    q: Annotated[str | None, Query(max_length=200)] = None,
+) -> StreamingResponse:
+    """The same list whole, as a file."""
+    found = findings.every(decomposition=decomposition, featured=featured, q=q)
+    rows = (finding_files.list_row(finding, guard=kind == "csv") for finding in found)
+    facts = {"what": "findings", "decomposition": decomposition, "search": q}
+    text = (
+        files.csv_text(facts, finding_files.LIST_HEADS, rows)
+        if kind == "csv"
+        else files.json_text(facts, rows)
+    )
+    named = files.disposition("unweave", "findings", kind)
+    return StreamingResponse(text, media_type=files.MEDIA[kind], headers=named)
+
+
+@router.get("/{slug}.{kind}", response_class=Response)
+def export_finding(slug: Slug, kind: files.FindingKind, findings: FindingsDep) -> Response:
+    """A finding as a file: its numbers as CSV, the whole record as JSON, or Markdown to read."""
+    found = findings.get(slug)
+    if kind == "md":
+        text = finding_files.markdown(found)
+    elif kind == "json":
+        text = found.model_dump_json(indent=1) + "\n"
+    else:
+        facts = {**files.facts(found.provenance), "finding": slug}
+        text = "".join(files.csv_text(facts, finding_files.HEADS, finding_files.rows(found)))
+    return Response(text, media_type=files.MEDIA[kind], headers=files.disposition(slug, "finding", kind))
 
 
 @router.get("/{slug}")

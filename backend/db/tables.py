@@ -57,6 +57,18 @@ class ComponentIndexRow(Base):
     )
 
 
+class CollectionRow(Base):
+    """A named list of findings with a link of its own. Like a finding it is never changed once written."""
+
+    __tablename__ = "collections"
+
+    slug: Mapped[str] = mapped_column(String(200), primary_key=True)
+    title: Mapped[str] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
+    findings: Mapped[list[str]] = mapped_column(JSON)
+
+
 class FindingRow(Base):
     """One finding. `record` is the whole of it; the other columns are for lists and search."""
 

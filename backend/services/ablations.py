@@ -238,6 +238,12 @@ def _output(stat: OutputStat) -> Output:
     return Output(probability=stat.probability, logit=stat.logit, rank=stat.rank)
 
 
+def stored_importances(entry: Entry, prompt: int) -> Importances:
+    """What was harvested of one of the run's prompts, by its place from 0. Raises IndexError."""
+    stored = entry.artifact.prompts[prompt]
+    return _stored(entry, stored, entry.artifact.manifest.config.threshold, time.perf_counter())
+
+
 def _stored(entry: Entry, prompt: HarvestPrompt, threshold: float, started: float) -> Importances:
     rows = [row for row, ci in enumerate(prompt.ci) if ci >= threshold]
     return Importances(

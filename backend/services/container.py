@@ -10,6 +10,7 @@ from backend.services.ablation import Engines, Loader
 from backend.services.ablations import Ablations
 from backend.services.catalogue import Catalogue
 from backend.services.circuits import Circuits
+from backend.services.collections import Collections
 from backend.services.components import Components
 from backend.services.compute import ComputePool
 from backend.services.findings import Findings
@@ -46,6 +47,7 @@ class Services:
     sweeps: Sweeps
     circuits: Circuits
     findings: Findings
+    collections: Collections
     jobs: JobService
     health: HealthService
     pool: ComputePool
@@ -89,6 +91,7 @@ def build(settings: Settings, loader: Loader | None = None) -> Services:
     pool = ComputePool(settings.compute_threads, settings.compute_queue)
     ablations = Ablations(engines, prompts, pool)
     jobs = JobService(settings, job_limits(settings))
+    findings = Findings(database, catalogue, ablations, pool)
     return Services(
         settings=settings,
         database=database,
@@ -103,7 +106,8 @@ def build(settings: Settings, loader: Loader | None = None) -> Services:
         modes=Modes(engines, prompts, pool),
         sweeps=Sweeps(engines, prompts, pool),
         circuits=Circuits(engines, prompts, pool),
-        findings=Findings(database, catalogue, ablations, pool),
+        findings=findings,
+        collections=Collections(database, findings),
         jobs=jobs,
         health=HealthService(database, catalogue, engines, jobs),
         pool=pool,

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from backend.schemas.common import Provenance
 
 FileKind = Literal["csv", "json"]
+FindingKind = Literal["csv", "json", "md"]
 MEDIA = {"csv": "text/csv; charset=utf-8", "json": "application/json", "md": "text/markdown; charset=utf-8"}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 

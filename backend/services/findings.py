@@ -7,6 +7,7 @@ import logging
 import re
 import secrets
 import unicodedata
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,6 +37,7 @@ log = logging.getLogger("unweave")
 
 SAME = 1e-6  # largest difference of any probability, 0–1
 CLOSE = 1e-3
+PAGE = 200
 ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
@@ -134,13 +136,33 @@ class Findings:
             query = query.where(FindingRow.featured == featured)
         if q:
             query = query.where(FindingRow.search.contains(q.lower(), autoescape=True))
-        start = _offset(cursor)
+        start = offset_of(cursor)
         newest = query.order_by(FindingRow.featured.desc(), FindingRow.created_at.desc(), FindingRow.slug)
         with self.database.session() as session:
             total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
             rows = session.scalars(newest.offset(start).limit(limit)).all()
         after = str(start + limit) if start + limit < total else None
         return Listing[FindingSummary](items=[_summary(row) for row in rows], next_cursor=after, total=total)
+
+    def summaries(self, slugs: Sequence[str]) -> list[FindingSummary]:
+        """Those of these findings that are here, in no order."""
+        with self.database.session() as session:
+            rows = session.scalars(select(FindingRow).where(FindingRow.slug.in_(list(slugs)))).all()
+        return [_summary(row) for row in rows]
+
+    def every(
+        self, *, decomposition: str | None, featured: bool | None, q: str | None
+    ) -> Iterator[FindingSummary]:
+        """All that a listing finds, page after page."""
+        cursor: str | None = None
+        while True:
+            page = self.listing(
+                decomposition=decomposition, featured=featured, q=q, limit=PAGE, cursor=cursor
+            )
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     def _find(self, slug: str) -> FindingRow:
         with self.database.session() as session:
@@ -290,7 +312,7 @@ def _versions(record: FindingRecord, now: Ablation) -> list[str]:
     return [f"Changed since: {', '.join(changed)}."] if changed else []
 
 
-def _offset(cursor: str | None) -> int:
+def offset_of(cursor: str | None) -> int:
     if cursor is None:
         return 0
     if not cursor.isdecimal() or len(cursor) > 9:

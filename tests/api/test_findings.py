@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -213,3 +214,63 @@ def test_every_featured_finding_names_only_prompts_and_groups(own: TestClient) -
 )
 def test_probabilities_under_one_percent_are_in_powers_of_ten(value: float, shown: str) -> None:
     assert sentences.probability(value) == shown
+
+
+def test_an_embed_is_text_alone_that_any_site_may_frame_and_no_other_page_is(own: TestClient) -> None:
+    slug = own.post("/api/findings", json=asked(claim="<script>alert(1)</script>")).json()["slug"]
+    embed = own.get(f"/f/{slug}/embed")
+    assert embed.status_code == 200
+    assert "Wöods &amp; &lt;b&gt;golf&lt;/b&gt;" in embed.text
+    assert "&lt;script&gt;alert(1)" in embed.text
+    assert "<script" not in embed.text
+    assert "␣golf" in embed.text
+    assert f'href="/f/{slug}"' in embed.text
+    policy = embed.headers["content-security-policy"]
+    assert "frame-ancestors *" in policy
+    assert "default-src 'none'" in policy
+    assert "x-frame-options" not in embed.headers
+    for path in ("/", f"/f/{slug}", f"/f/{slug}/embed/more", "/api/findings"):
+        headers = own.get(path).headers
+        assert headers["x-frame-options"] == "DENY", path
+        assert "frame-ancestors 'none'" in headers["content-security-policy"], path
+    assert own.get("/f/nothing/embed").status_code == 404
+
+
+def test_a_finding_is_a_file_of_numbers_of_record_and_of_words(own: TestClient) -> None:
+    made = own.post("/api/findings", json=asked(title="=1+1 | *a*", notes="a **b**")).json()
+    said, *lines = own.get(f"/api/findings/{made['slug']}.csv").text.splitlines()
+    assert said.startswith("# decomposition=tiny")
+    rows = list(csv.DictReader(lines))
+    first = made["results"][0]["result"]["positions"][0]
+    assert float(rows[0]["kl [nats]"]) == first["kl"]
+    assert float(rows[0]["ablated_probability"]) == first["top"][0]["ablated"]["probability"]
+    assert own.get(f"/api/findings/{made['slug']}.json").json()["results"] == made["results"]
+    text = own.get(f"/api/findings/{made['slug']}.md").text
+    assert text.startswith("# =1+1 \\| \\*a\\*\n")
+    assert f"## ` {WOODS} `" in text
+    assert "| `  golf ` | 50.0 % | 25.0 % |" in text
+    assert "a **b**" in text
+    listed = list(csv.DictReader(own.get("/api/findings.csv", params={"q": "=1+1"}).text.splitlines()[1:]))
+    assert [row["title"] for row in listed] == ["'=1+1 | *a*"], "a spreadsheet shows it, and runs nothing"
+    assert own.get("/api/findings.json", params={"q": "=1+1"}).json()["rows"][0]["slug"] == made["slug"]
+
+
+def test_a_collection_keeps_findings_in_order_under_its_own_link(own: TestClient) -> None:
+    slugs = [own.post("/api/findings", json=asked(title=title)).json()["slug"] for title in ("one", "two")]
+    body = {"title": "Athletes", "description": "<i>both</i>", "findings": [slugs[1], slugs[0], slugs[1]]}
+    made = own.post("/api/collections", json=body)
+    assert made.status_code == 201
+    found = own.get(f"/api/collections/{made.json()['slug']}").json()
+    assert found == made.json()
+    assert [finding["title"] for finding in found["findings"]] == ["two", "one"]
+    assert (found["url"], found["size"], found["missing"]) == (f"/collections/{found['slug']}", 2, [])
+    assert own.get("/api/collections").json()["items"][0]["slug"] == found["slug"]
+
+
+def test_a_collection_of_what_is_not_there_is_refused_by_name(own: TestClient) -> None:
+    answer = own.post("/api/collections", json={"title": "x", "findings": ["nowhere"]})
+    assert (answer.status_code, answer.json()["code"]) == (422, "unknown_finding")
+    assert "“nowhere”" in answer.json()["message"]
+    assert own.get("/api/collections/none").json()["code"] == "unknown_collection"
+    many = own.post("/api/collections", json={"title": "x", "findings": ["a"] * 201})
+    assert many.status_code == 422

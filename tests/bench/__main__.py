@@ -7,15 +7,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import build, circuits, load, memory, pages, ratios
+from tests.bench import build, circuits, load, memory, pages, ratios, scripts
 
 ENGINE = {"ratios": ratios.run, "memory": memory.run, "circuit": circuits.run, "load": load.run}
 
 
 def main() -> int:
     """Print every figure; 1 where one misses its target."""
-    names = sys.argv[1:] or [*ENGINE, "pages", "training"]
-    unknown = set(names) - {*ENGINE, "pages", "training"}
+    names = sys.argv[1:] or [*ENGINE, "pages", "scripts", "training"]
+    unknown = set(names) - {*ENGINE, "pages", "scripts", "training"}
     if unknown:
         print(f"There is no benchmark {', '.join(sorted(unknown))}.", file=sys.stderr)
         return 2
@@ -31,6 +31,8 @@ def main() -> int:
                 found = training.measure()
             elif name == "pages":
                 found = pages.run(home)
+            elif name == "scripts":
+                found = scripts.run()
             else:
                 found = ENGINE[name](home)
             for line in found:

@@ -275,6 +275,21 @@ export const queries = {
       staleTime: Number.POSITIVE_INFINITY,
     }),
 
+  collections: () =>
+    queryOptions({
+      queryKey: ['collections'],
+      queryFn: ({ signal }) =>
+        unwrap(client.GET('/api/collections', { params: { query: { limit: 200 } }, signal })),
+    }),
+
+  collection: (slug: string) =>
+    queryOptions({
+      queryKey: ['collection', slug],
+      queryFn: ({ signal }) =>
+        unwrap(client.GET('/api/collections/{slug}', { params: { path: { slug } }, signal })),
+      staleTime: Number.POSITIVE_INFINITY,
+    }),
+
   presets: () =>
     queryOptions({
       queryKey: ['presets'],
@@ -287,7 +302,7 @@ export const queries = {
       queryKey: ['jobs'],
       queryFn: ({ signal }) => unwrap(client.GET('/api/jobs', { signal })),
       refetchInterval: ({ state }) =>
-        state.data?.items.some((job) => job.state === 'running' || job.state === 'queued') ? 1000 : 10_000,
+        state.data?.items.some((job) => job.state === 'running' || job.state === 'queued') ? 3000 : 10_000,
     }),
 
   job: (id: string, active: boolean) =>

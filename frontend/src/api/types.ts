@@ -63,6 +63,8 @@ export type Finding = Schemas['Finding']
 export type ImportancesRequest = Schemas['ImportancesRequest']
 export type FindingRequest = Schemas['FindingRequest']
 export type FindingSummary = Schemas['FindingSummary']
+export type Collection = Schemas['Collection']
+export type CollectionRequest = Schemas['CollectionRequest']
 export type Replay = Schemas['Replay']
 
 export type Job = Schemas['Job']

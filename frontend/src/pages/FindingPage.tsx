@@ -1,5 +1,6 @@
 import { useMutation, useQuery } from '@tanstack/react-query'
 import { Link, useParams } from '@tanstack/react-router'
+import { useState } from 'react'
 import { client, unwrap } from '@/api/client'
 import { queries } from '@/api/queries'
 import type { Finding, Group, Replay } from '@/api/types'
@@ -11,9 +12,10 @@ import { useTitle } from '@/state/hooks'
 import { encodePrompt, type PromptSpec } from '@/state/prompts'
 import { TOP_K, type WorkbenchSearch, withoutDefaults } from '@/state/workbench'
 import { Button, CopyButton } from '@/ui/controls'
+import { ExportMenu } from '@/ui/Export'
 import { Icon } from '@/ui/Icon'
 import { SanitisedNotes } from '@/ui/Markdown'
-import { ErrorNotice, Notice, Panel, Skeleton } from '@/ui/surfaces'
+import { Dialog, ErrorNotice, Notice, Panel, Skeleton } from '@/ui/surfaces'
 import { LoadFailed } from './Root'
 
 export function FindingPage() {
@@ -80,6 +82,16 @@ function FindingView({ finding }: { finding: Finding }) {
         </div>
         <span className="row">
           <CopyButton text={window.location.href}>Copy link</CopyButton>
+          <Embed slug={finding.slug} title={finding.title} />
+          <ExportMenu
+            of={finding.slug}
+            name="finding"
+            title="this finding"
+            links={(['csv', 'json', 'md'] as const).map((kind) => ({
+              label: kind === 'md' ? 'Markdown' : kind.toUpperCase(),
+              href: `/api/findings/${encodeURIComponent(finding.slug)}.${kind}`,
+            }))}
+          />
           <Link to="/d/$id/workbench" params={{ id: finding.decomposition }} search={search} className="btn">
             Open in the workbench
           </Link>
@@ -160,6 +172,36 @@ function FindingView({ finding }: { finding: Finding }) {
         source="recorded"
       />
     </div>
+  )
+}
+
+/** The finding as a frame for another site: the lines to paste, and how it looks there. */
+function Embed({ slug, title }: { slug: string; title: string }) {
+  const [open, setOpen] = useState(false)
+  const address = `${window.location.origin}/f/${slug}/embed`
+  const quoted = title.replaceAll('&', '&amp;').replaceAll('"', '&quot;').replaceAll('<', '&lt;')
+  const lines = `<iframe src="${address}" title="${quoted}" width="640" height="420" loading="lazy" style="border:1px solid #ddd;border-radius:8px"></iframe>`
+  return (
+    <>
+      <Button onClick={() => setOpen(true)}>Embed</Button>
+      <Dialog
+        open={open}
+        onOpenChange={setOpen}
+        title="Embed this finding"
+        description="Paste these lines into a page. The frame shows the recorded numbers, without scripts, wherever this server can be reached."
+      >
+        {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reachable by keyboard */}
+        <pre className="config embed-lines" tabIndex={0}>
+          {lines}
+        </pre>
+        <p className="row">
+          <CopyButton text={lines}>Copy the lines</CopyButton>
+          <a className="btn quiet" href={`/f/${slug}/embed`} target="_blank" rel="noopener">
+            See it alone
+          </a>
+        </p>
+      </Dialog>
+    </>
   )
 }
 

@@ -1,12 +1,14 @@
-import { useInfiniteQuery } from '@tanstack/react-query'
-import { useNavigate, useSearch } from '@tanstack/react-router'
+import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
+import { Link, useNavigate, useSearch } from '@tanstack/react-router'
 import { useEffect, useState } from 'react'
 import { queries } from '@/api/queries'
-import { count } from '@/api/words'
+import { count, plural } from '@/api/words'
+import { Collect } from '@/panels/finding/Collect'
 import { FindingCard } from '@/panels/finding/FindingCard'
 import { useDebounced, useTitle } from '@/state/hooks'
 import { forgetProblems, useProblems } from '@/state/problems'
 import { Button } from '@/ui/controls'
+import { ExportMenu } from '@/ui/Export'
 import { AddressProblems, Empty, ErrorNotice, Skeleton } from '@/ui/surfaces'
 
 export function FindingsPage() {
@@ -24,6 +26,8 @@ export function FindingsPage() {
       })
   }, [settled])
   const query = useInfiniteQuery(queries.findings({ q: search.q, decomposition: search.decomposition }))
+  const collections = useQuery(queries.collections())
+  const [chosen, setChosen] = useState<string[]>([])
   const items = query.data?.pages.flatMap((page) => page.items) ?? []
   return (
     <div className="page">
@@ -34,22 +38,50 @@ export function FindingsPage() {
             What people saw, kept with its prompts, components and numbers. Each can be computed again.
           </p>
         </div>
-        <input
-          className="input table-search"
-          type="search"
-          aria-label="Search findings"
-          placeholder="Search findings"
-          data-search
-          value={text}
-          onChange={(event) => setText(event.target.value)}
-        />
+        <span className="row">
+          <input
+            className="input table-search"
+            type="search"
+            aria-label="Search findings"
+            placeholder="Search findings"
+            data-search
+            value={text}
+            onChange={(event) => setText(event.target.value)}
+          />
+          <ExportMenu
+            of="unweave"
+            name="findings"
+            title="Findings"
+            links={(['csv', 'json'] as const).map((kind) => ({
+              label: kind.toUpperCase(),
+              href: `/api/findings.${kind}?${new URLSearchParams(Object.entries({ q: search.q, decomposition: search.decomposition }).filter((pair): pair is [string, string] => pair[1] !== undefined))}`,
+            }))}
+          />
+        </span>
       </div>
       <AddressProblems problems={useProblems('findings')} onDismiss={() => forgetProblems('findings')} />
       <ErrorNotice error={query.error} onRetry={() => query.refetch()} />
+      {collections.data && collections.data.items.length > 0 && (
+        <nav className="collections" aria-label="Collections">
+          {collections.data.items.map((one) => (
+            <Link key={one.slug} to="/collections/$slug" params={{ slug: one.slug }} className="badge">
+              {one.title} <span className="soft">{plural(one.size, 'finding')}</span>
+            </Link>
+          ))}
+        </nav>
+      )}
+      <Collect slugs={chosen} onClear={() => setChosen([])} />
       {query.isPending && <Skeleton height={180} label="Loading the findings" />}
       <div className={`finding-grid ${query.isPlaceholderData ? 'stale' : ''}`}>
         {items.map((finding) => (
-          <FindingCard key={finding.slug} finding={finding} />
+          <FindingCard
+            key={finding.slug}
+            finding={finding}
+            chosen={chosen.includes(finding.slug)}
+            onChoose={(on) =>
+              setChosen((old) => (on ? [...old, finding.slug] : old.filter((slug) => slug !== finding.slug)))
+            }
+          />
         ))}
       </div>
       {query.data && items.length === 0 && (

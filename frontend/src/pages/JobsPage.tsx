@@ -4,11 +4,13 @@ import { plural } from '@/api/words'
 import { JobCard } from '@/panels/jobs/JobCard'
 import { StartJob } from '@/panels/jobs/StartJob'
 import { useTitle } from '@/state/hooks'
+import { useJobEvents } from '@/state/jobs'
 import { Empty, ErrorNotice, Skeleton } from '@/ui/surfaces'
 
 export function JobsPage() {
   useTitle('Jobs')
   const jobs = useQuery(queries.jobs())
+  const live = useJobEvents(jobs.data?.items ?? [])
   const health = useQuery(queries.health())
   const workers = health.data?.workers ?? []
   const alive = workers.filter((worker) => worker.state !== 'lost')
@@ -39,7 +41,7 @@ export function JobsPage() {
           </Empty>
         )}
         {jobs.data?.items.map((job) => (
-          <JobCard key={job.id} job={job} />
+          <JobCard key={job.id} job={job} live={live.includes(job.id)} />
         ))}
       </section>
     </div>

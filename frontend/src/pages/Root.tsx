@@ -1,6 +1,8 @@
-import { Link, Outlet, useParams, useRouter } from '@tanstack/react-router'
+import { useQuery } from '@tanstack/react-query'
+import { Link, Outlet, useMatchRoute, useParams, useRouter } from '@tanstack/react-router'
 import { useRef, useState } from 'react'
 import { ApiError, sentenceOf } from '@/api/client'
+import { queries } from '@/api/queries'
 import { focusSearch, SHORTCUTS, useShortcuts } from '@/state/shortcuts'
 import { useTheme } from '@/state/theme'
 import { Button } from '@/ui/controls'
@@ -13,7 +15,11 @@ export function Root() {
   const [help, setHelp] = useState(false)
   const [theme, setTheme] = useTheme()
   const router = useRouter()
-  const { id } = useParams({ strict: false })
+  const { id: own, slug } = useParams({ strict: false })
+  const isFinding = useMatchRoute()({ to: '/f/$slug' }) !== false
+  // A finding's page keeps the tabs of its decomposition.
+  const finding = useQuery({ ...queries.finding(slug ?? ''), enabled: isFinding && slug !== undefined })
+  const id = own ?? (isFinding ? finding.data?.decomposition : undefined)
   const lastG = useRef(0)
   const flip = () => setTheme(theme === 'dark' ? 'light' : 'dark')
   const after = (go: () => void) => (event: KeyboardEvent) => {

@@ -53,6 +53,11 @@ const findings = createRoute({
   validateSearch: validateFindings,
   component: lazyRouteComponent(() => import('./FindingsPage'), 'FindingsPage'),
 })
+const collection = createRoute({
+  getParentRoute: () => root,
+  path: '/collections/$slug',
+  component: lazyRouteComponent(() => import('./CollectionPage'), 'CollectionPage'),
+})
 const jobs = createRoute({
   getParentRoute: () => root,
   path: '/jobs',
@@ -69,6 +74,7 @@ export const router = createRouter({
     component,
     finding,
     findings,
+    collection,
     jobs,
   ]),
   parseSearch,

@@ -91,17 +91,26 @@ export function Slider(props: {
 export function Field({
   label,
   hint,
+  error,
   children,
 }: {
   label: string
   hint?: ReactNode
-  children: (id: string) => ReactNode
+  /** What is wrong with what was typed: stands below it until it is put right. */
+  error?: ReactNode
+  children: (id: string, said: { 'aria-describedby'?: string; 'aria-invalid'?: true }) => ReactNode
 }) {
   const id = useId()
+  const said = useId()
   return (
     <div className="field">
       <label htmlFor={id}>{label}</label>
-      {children(id)}
+      {children(id, error ? { 'aria-describedby': said, 'aria-invalid': true } : {})}
+      {error && (
+        <span className="field-error" id={said} role="alert">
+          {error}
+        </span>
+      )}
       {hint && <span className="hint">{hint}</span>}
     </div>
   )

@@ -2,13 +2,33 @@ import { Link } from '@tanstack/react-router'
 import type { FindingSummary } from '@/api/types'
 import { day } from '@/api/words'
 
-export function FindingCard({ finding }: { finding: FindingSummary }) {
+/** A finding in a list. With `onChoose` it can be picked, for a collection. */
+export function FindingCard({
+  finding,
+  chosen,
+  onChoose,
+}: {
+  finding: FindingSummary
+  chosen?: boolean
+  onChoose?: (chosen: boolean) => void
+}) {
   return (
     <article className="panel finding-card">
       <p className="row small faint">
         <span className="mono">{finding.decomposition}</span>
         <span>{day(finding.created_at)}</span>
         {finding.featured && <span className="badge accent">featured</span>}
+        {onChoose && (
+          <label className="choose">
+            <input
+              type="checkbox"
+              checked={chosen ?? false}
+              aria-label={`Choose “${finding.title}”`}
+              onChange={(event) => onChoose(event.target.checked)}
+            />
+            choose
+          </label>
+        )}
       </p>
       <h2>
         <Link to="/f/$slug" params={{ slug: finding.slug }}>

@@ -1,11 +1,14 @@
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
+import { useState } from 'react'
 import { client, unwrap } from '@/api/client'
 import { queries } from '@/api/queries'
 import type { Job } from '@/api/types'
 import { count, duration, figure } from '@/api/words'
 import { MiniCurve } from '@/charts/MiniCurve'
+import { isActive } from '@/state/jobs'
 import { Button } from '@/ui/controls'
+import { ExportMenu } from '@/ui/Export'
 import { ErrorNotice, Progress } from '@/ui/surfaces'
 
 const TONE: Record<Job['state'], string> = {
@@ -16,17 +19,28 @@ const TONE: Record<Job['state'], string> = {
   cancelled: 'weak',
 }
 
-export function JobCard({ job }: { job: Job }) {
-  const active = job.state === 'running' || job.state === 'queued'
-  const detail = useQuery(queries.job(job.id, active))
+/** A job as it stands. `live`: events keep it fresh, so that it need not ask by itself. */
+export function JobCard({ job, live }: { job: Job; live: boolean }) {
+  const active = isActive(job)
+  const detail = useQuery(queries.job(job.id, active && !live))
   const queryClient = useQueryClient()
   const cancel = useMutation({
     mutationFn: () => unwrap(client.POST('/api/jobs/{id}/cancel', { params: { path: { id: job.id } } })),
     onSettled: () => queryClient.invalidateQueries({ queryKey: ['jobs'] }),
   })
+  const resume = useMutation({
+    mutationFn: () => unwrap(client.POST('/api/jobs/{id}/resume', { params: { path: { id: job.id } } })),
+    onSettled: () => queryClient.invalidateQueries({ queryKey: ['jobs'] }),
+  })
+  const discard = useMutation({
+    mutationFn: () => unwrap(client.POST('/api/jobs/{id}/discard', { params: { path: { id: job.id } } })),
+    onSettled: () => queryClient.invalidateQueries({ queryKey: ['jobs'] }),
+  })
   const curve = detail.data?.curve ?? []
   const names = Object.keys(curve.at(-1)?.values ?? {})
   const main = names.find((name) => /stochastic|recon/.test(name)) ?? names[0]
+  const [chosen, setChosen] = useState<string | null>(null)
+  const shown = chosen !== null && names.includes(chosen) ? chosen : main
   return (
     <article className="panel job" aria-label={`Job ${job.name}`}>
       <div className="job-main">
@@ -56,16 +70,38 @@ export function JobCard({ job }: { job: Job }) {
         </p>
         {active && job.message && <p className="small soft">{job.message}</p>}
         {job.error && <p className="job-error">{job.error}</p>}
-        <ErrorNotice error={cancel.error} />
+        <ErrorNotice error={cancel.error ?? resume.error ?? discard.error} />
       </div>
-      {main && curve.length > 1 && (
+      {shown && curve.length > 1 && (
         <figure className="job-curve">
           <MiniCurve
-            points={curve.map((point) => ({ step: point.step, value: point.values[main] ?? null }))}
-            label={`${main} of ${job.name}`}
+            points={curve.map((point) => ({ step: point.step, value: point.values[shown] ?? null }))}
+            label={`${shown} of ${job.name}`}
           />
-          <figcaption className="small faint">
-            {main} <span className="num">{figure(curve.at(-1)?.values[main])}</span>
+          <figcaption className="small soft">
+            <select
+              className="curve-choice"
+              aria-label={`Curve of ${job.name}`}
+              value={shown}
+              onChange={(event) => setChosen(event.target.value)}
+            >
+              {names.map((name) => (
+                <option key={name} value={name}>
+                  {name.replaceAll('_', ' ')}
+                </option>
+              ))}
+            </select>
+            <span className="num">{figure(curve.at(-1)?.values[shown])}</span>
+            <ExportMenu
+              of={job.name}
+              name="curves"
+              title={`Curves of ${job.name}`}
+              facts={{ job: job.id, preset: job.preset }}
+              table={() => ({
+                columns: [{ key: 'step' }, ...names.map((key) => ({ key }))],
+                rows: curve.map((point) => ({ step: point.step, ...point.values })),
+              })}
+            />
           </figcaption>
         </figure>
       )}
@@ -79,6 +115,27 @@ export function JobCard({ job }: { job: Job }) {
           >
             {cancel.isPending ? 'Cancelling…' : 'Cancel'}
           </Button>
+        )}
+        {job.resumable && (
+          <>
+            <Button
+              kind="primary"
+              size="small"
+              disabled={resume.isPending}
+              onClick={() => resume.mutate()}
+              aria-label={`Resume ${job.name}`}
+            >
+              {resume.isPending ? 'Resuming…' : 'Resume'}
+            </Button>
+            <Button
+              size="small"
+              disabled={discard.isPending}
+              onClick={() => discard.mutate()}
+              aria-label={`Throw away the checkpoint of ${job.name}`}
+            >
+              Discard
+            </Button>
+          </>
         )}
         {job.decomposition && (
           <Link to="/d/$id" params={{ id: job.decomposition }} className="btn primary small">

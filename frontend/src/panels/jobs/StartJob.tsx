@@ -1,6 +1,6 @@
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
 import { useState } from 'react'
-import { client, unwrap } from '@/api/client'
+import { ApiError, client, unwrap } from '@/api/client'
 import { queries } from '@/api/queries'
 import type { JobRequest } from '@/api/types'
 import { duration } from '@/api/words'
@@ -14,7 +14,7 @@ export function StartJob() {
   const [name, setName] = useState('')
   const [steps, setSteps] = useState('')
   const [more, setMore] = useState('')
-  const [wrong, setWrong] = useState<string | null>(null)
+  const [wrong, setWrong] = useState<Wrong>({})
   const queryClient = useQueryClient()
   const start = useMutation({
     mutationFn: (body: JobRequest) => unwrap(client.POST('/api/jobs', { body })),
@@ -29,14 +29,20 @@ export function StartJob() {
 
   const submit = () => {
     if (!preset) return
-    const overrides = readOverrides(steps, more)
-    if (typeof overrides === 'string') {
-      setWrong(overrides)
-      return
-    }
-    setWrong(null)
-    start.mutate({ preset: preset.name, name: name === '' ? null : name, overrides })
+    const read = readOverrides(steps, more)
+    setWrong(read.wrong)
+    if (read.overrides)
+      start.mutate({ preset: preset.name, name: name === '' ? null : name, overrides: read.overrides })
+    else start.reset()
   }
+  const refused = start.error instanceof ApiError ? start.error : null
+  const taken = refused?.code === 'name_taken' ? refused : null
+  const suggestion = taken?.details?.suggestion
+  // What the server refuses of a config names its keys: it stands by the field that set them.
+  const config = refused?.code === 'invalid_config' || refused?.code === 'invalid_request' ? refused : null
+  const ofSteps = config && more.trim() === '' && steps.trim() !== '' ? config : null
+  const ofName = config && !ofSteps && /“?name”?/.test(config.message) ? config : null
+  const ofMore = config && !ofSteps && !ofName ? config : null
   return (
     <Panel title="Start a decomposition">
       <div className="pad">
@@ -73,10 +79,26 @@ export function StartJob() {
               submit()
             }}
           >
-            <Field label="Name" hint="lower-case letters, digits, hyphens">
-              {(id) => (
+            <Field
+              label="Name"
+              hint="lower-case letters, digits, hyphens"
+              error={
+                (taken || ofName) && (
+                  <>
+                    {(taken ?? ofName)?.message}{' '}
+                    {typeof suggestion === 'string' && (
+                      <button type="button" className="link-btn" onClick={() => setName(suggestion)}>
+                        Use {suggestion}
+                      </button>
+                    )}
+                  </>
+                )
+              }
+            >
+              {(id, said) => (
                 <input
                   id={id}
+                  {...said}
                   className="input mono"
                   value={name}
                   placeholder={`${preset.name}-2`}
@@ -86,10 +108,15 @@ export function StartJob() {
                 />
               )}
             </Field>
-            <Field label="Steps" hint={usualSteps && `the preset: ${usualSteps}`}>
-              {(id) => (
+            <Field
+              label="Steps"
+              hint={usualSteps && `the preset: ${usualSteps}`}
+              error={wrong.steps ?? ofSteps?.message}
+            >
+              {(id, said) => (
                 <input
                   id={id}
+                  {...said}
                   className="input mono"
                   inputMode="numeric"
                   value={steps}
@@ -101,12 +128,17 @@ export function StartJob() {
             <Button type="submit" kind="primary" disabled={start.isPending}>
               {start.isPending ? 'Starting…' : 'Start'}
             </Button>
-            <details className="more wide-field">
+            <details className="more wide-field" open={wrong.more || ofMore ? true : undefined}>
               <summary>Edit the config</summary>
-              <Field label="Overrides" hint="A JSON object with dotted keys, set on top of the preset.">
-                {(id) => (
+              <Field
+                label="Overrides"
+                hint="A JSON object with dotted keys, set on top of the preset."
+                error={wrong.more ?? ofMore?.message}
+              >
+                {(id, said) => (
                   <textarea
                     id={id}
+                    {...said}
                     className="input mono"
                     rows={3}
                     value={more}
@@ -122,12 +154,7 @@ export function StartJob() {
             </details>
           </form>
         )}
-        {wrong && (
-          <Notice tone="error" onDismiss={() => setWrong(null)}>
-            {wrong}
-          </Notice>
-        )}
-        <ErrorNotice error={start.error} />
+        <ErrorNotice error={taken || config ? null : start.error} />
         {start.data && (
           <Notice tone="good" onDismiss={() => start.reset()}>
             “{start.data.name}” is in the queue; its progress is below.
@@ -138,21 +165,31 @@ export function StartJob() {
   )
 }
 
-/** The overrides a form stands for, or a sentence about what cannot be read. */
-function readOverrides(steps: string, more: string): Record<string, unknown> | string {
+interface Wrong {
+  steps?: string
+  more?: string
+}
+
+/** The overrides a form stands for, or what cannot be read, by field. */
+function readOverrides(
+  steps: string,
+  more: string,
+): { overrides: Record<string, unknown> | null; wrong: Wrong } {
+  const wrong: Wrong = {}
   let overrides: Record<string, unknown> = {}
   if (more.trim() !== '') {
     try {
       const read: unknown = JSON.parse(more)
-      if (typeof read !== 'object' || read === null || Array.isArray(read))
-        return 'The overrides must be one JSON object, like {"seed": 1}.'
-      overrides = { ...read }
+      if (typeof read === 'object' && read !== null && !Array.isArray(read)) overrides = { ...read }
+      else wrong.more = 'The overrides must be one JSON object, like {"seed": 1}.'
     } catch {
-      return 'The overrides are not JSON that can be read. They look like {"seed": 1}; keys and texts stand in double quotes.'
+      wrong.more =
+        'The overrides are not JSON that can be read. They look like {"seed": 1}; keys and texts stand in double quotes.'
     }
   }
-  if (steps.trim() === '') return overrides
-  if (!/^\d{1,8}$/.test(steps.trim()) || Number(steps) < 1)
-    return `“${steps}” is not a number of steps; write a whole number of 1 or more.`
-  return { ...overrides, steps: Number(steps) }
+  if (steps.trim() !== '') {
+    if (/^\d{1,8}$/.test(steps.trim()) && Number(steps) >= 1) overrides.steps = Number(steps)
+    else wrong.steps = `“${steps}” is not a number of steps; write a whole number of 1 or more.`
+  }
+  return { overrides: wrong.more || wrong.steps ? null : overrides, wrong }
 }

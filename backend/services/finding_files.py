@@ -1,0 +1,85 @@
+"""A finding, or a list of them, as a file: rows for a spreadsheet, JSON, and Markdown for a notebook or an issue."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from backend.schemas.findings import Finding, FindingSummary
+from backend.services.files import typed
+from backend.services.sentences import probability
+
+SIDES = ("baseline", "ablated")
+HEADS = [
+    "prompt",
+    "text",
+    "position",
+    "kl [nats]",
+    "token_id",
+    "token",
+    *[f"{side}_{name}" for side in SIDES for name in ("probability", "logit", "rank")],
+]
+LIST_HEADS = ["slug", "title", "claim", "decomposition", "created_at", "featured", "summary"]
+ROWS = 10
+
+
+def rows(finding: Finding) -> Iterator[dict[str, Any]]:
+    """Every token told of at every position of every prompt, prompts counted from 1."""
+    for number, stored in enumerate(finding.results, 1):
+        text = "".join(token.piece for token in stored.result.tokens)
+        for place in stored.result.positions:
+            for row in {row.token_id: row for row in [*place.top, *place.watched]}.values():
+                yield {
+                    "prompt": number,
+                    "text": text,
+                    "position": place.position,
+                    "kl": place.kl,
+                    "token_id": row.token_id,
+                    "token": row.token,
+                    **{
+                        f"{side}_{name}": value
+                        for side in SIDES
+                        for name, value in getattr(row, side).model_dump().items()
+                    },
+                }
+
+
+def list_row(finding: FindingSummary, *, guard: bool) -> dict[str, Any]:
+    """One finding of a list; with `guard`, what people typed cannot act as a formula."""
+    row = {name: finding.model_dump(mode="json")[name] for name in LIST_HEADS}
+    return {**row, "title": typed(finding.title), "claim": typed(finding.claim)} if guard else row
+
+
+def markdown(finding: Finding) -> str:
+    """The finding as Markdown. Text that people typed is escaped, but for the notes, which are Markdown themselves."""
+    parts = [f"# {_text(finding.title)}", _text(finding.claim)]
+    for number, stored in enumerate(finding.results):
+        at = finding.focus[number] if number < len(finding.focus) else -1
+        place = next((p for p in stored.result.positions if p.position == at), None)
+        parts.append(f"## {_code(''.join(token.piece for token in stored.result.tokens))}")
+        parts.append(_text(finding.summary[number]) if number < len(finding.summary) else "")
+        if place is not None:
+            lines = ["| token | before | after |", "| --- | ---: | ---: |"]
+            shown = {row.token_id: row for row in [*place.watched, *place.top]}.values()
+            for row in list(shown)[:ROWS]:
+                before, after = probability(row.baseline.probability), probability(row.ablated.probability)
+                lines.append(f"| {_code(row.token)} | {before} | {after} |")
+            parts.append("\n".join(lines))
+    if finding.notes:
+        parts += ["## Notes", finding.notes.strip()]
+    of = finding.provenance
+    said = f"{of.model}, decomposition {finding.decomposition} ({finding.artifact_hash[:12]}), {of.dtype}, {of.device}"
+    parts.append(f"{_text(said)}. {finding.created_at:%Y-%m-%d}, {finding.url}")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _text(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", " ".join(text.split()))
+
+
+def _code(text: str) -> str:
+    """Text in a code span, whatever backticks it holds; a bar would end a table's cell."""
+    plain = text.replace("\n", "↵").replace("|", "∣")
+    ticks = "`" * (max((len(run) for run in re.findall("`+", plain)), default=0) + 1)
+    return f"{ticks} {plain} {ticks}"

@@ -1,0 +1,50 @@
+/** Running jobs as the server tells of them: events instead of asking again and again. */
+import { useQueryClient } from '@tanstack/react-query'
+import { useEffect } from 'react'
+import { queries } from '@/api/queries'
+import type { Job } from '@/api/types'
+
+/** A browser keeps few connections to one server open, so only the first running jobs are followed live. */
+const FOLLOWED = 3
+
+export const isActive = (job: Job) => job.state === 'running' || job.state === 'queued'
+
+/**
+ * Follow the running jobs of a list. Each event holds the whole job and replaces what is known of it; the browser
+ * connects again by itself after a break, and the list asks for the rest.
+ */
+export function useJobEvents(jobs: Job[]): string[] {
+  const queryClient = useQueryClient()
+  const followed = jobs
+    .filter((job) => job.state === 'running')
+    .slice(0, FOLLOWED)
+    .map((job) => job.id)
+  const ids = followed.join(' ')
+  useEffect(() => {
+    const sources = ids
+      .split(' ')
+      .filter(Boolean)
+      .map((id) => {
+        const source = new EventSource(`/api/jobs/${encodeURIComponent(id)}/events`)
+        source.addEventListener('job', (event) => {
+          const job: Job = JSON.parse(event.data)
+          queryClient.setQueryData(queries.job(id, false).queryKey, job)
+          queryClient.setQueryData(
+            queries.jobs().queryKey,
+            (old) =>
+              old && { ...old, items: old.items.map((one) => (one.id === id ? { ...job, curve: [] } : one)) },
+          )
+        })
+        source.addEventListener('end', () => {
+          source.close()
+          void queryClient.invalidateQueries({ queryKey: ['jobs'] })
+          void queryClient.invalidateQueries({ queryKey: ['decompositions'] })
+        })
+        return source
+      })
+    return () => {
+      for (const source of sources) source.close()
+    }
+  }, [ids, queryClient])
+  return followed
+}

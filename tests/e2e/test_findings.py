@@ -1,0 +1,62 @@
+"""Findings on the page: collected, embedded elsewhere, taken away as files; and a job that can be resumed."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Page, expect
+
+from tests.e2e.conftest import Server, settled
+
+
+def test_findings_are_chosen_into_a_collection_that_has_its_own_link(page: Page) -> None:
+    page.goto("/findings")
+    boxes = page.get_by_role("checkbox", name=re.compile("^Choose “"))
+    expect(boxes.first).to_be_visible()
+    boxes.nth(0).check()
+    boxes.nth(1).check()
+    page.get_by_role("button", name="Make a collection").click()
+    page.get_by_label("Title").fill("Two of <b>them</b>")
+    page.get_by_role("button", name="Keep it").click()
+    expect(page).to_have_url(re.compile(r"/collections/two-of-b-them-b-\w{8}$"))
+    expect(page.get_by_role("heading", level=1, name="Two of <b>them</b>")).to_be_visible()
+    expect(page.get_by_role("article")).to_have_count(2)
+    page.reload()
+    expect(page.get_by_role("article")).to_have_count(2)
+    page.goto("/findings")
+    expect(page.get_by_role("navigation", name="Collections").get_by_role("link")).to_contain_text("Two of")
+
+
+def test_a_finding_stands_in_a_frame_of_another_site_and_the_page_itself_does_not(
+    page: Page, server: Server
+) -> None:
+    page.goto("/findings")
+    page.get_by_role("article").first.get_by_role("link").first.click()
+    expect(page.get_by_role("navigation", name="Pages").get_by_role("link", name="Workbench")).to_be_visible()
+    page.get_by_role("button", name="Embed").click()
+    lines = page.get_by_role("dialog").locator("pre").inner_text()
+    address = re.search(r'src="([^"]+)"', lines)
+    assert address is not None
+    title = page.get_by_role("heading", level=1).inner_text()
+    other = page.context.new_page()
+    plain = address[1].removesuffix("/embed")
+    other.set_content(
+        f'<iframe name="in" src="{address[1]}"></iframe><iframe name="out" src="{plain}"></iframe>'
+    )
+    expect(other.frame_locator('[name="in"]').get_by_role("heading", level=1)).to_have_text(title)
+    expect(other.frame_locator('[name="out"]').get_by_role("heading", level=1)).to_have_count(0)
+
+
+def test_what_cannot_be_started_is_told_beside_the_field_it_is_about(page: Page) -> None:
+    page.goto("/jobs")
+    steps = page.get_by_label("Steps")
+    steps.fill("many")
+    page.get_by_role("button", name="Start", exact=True).click()
+    expect(steps).to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_role("alert").filter(has_text="is not a number of steps")).to_be_visible()
+    steps.fill("")
+    page.get_by_label("Name").fill("induction")
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_role("button", name=re.compile("^Use induction-")).click()
+    expect(page.get_by_label("Name")).to_have_value(re.compile(r"^induction-\d+$"))
+    settled(page)
