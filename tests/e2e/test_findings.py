@@ -33,11 +33,11 @@ def test_a_finding_stands_in_a_frame_of_another_site_and_the_page_itself_does_no
     page.goto("/findings")
     page.get_by_role("article").first.get_by_role("link").first.click()
     expect(page.get_by_role("navigation", name="Pages").get_by_role("link", name="Workbench")).to_be_visible()
+    title = page.get_by_role("heading", level=1).inner_text()
     page.get_by_role("button", name="Embed").click()
     lines = page.get_by_role("dialog").locator("pre").inner_text()
     address = re.search(r'src="([^"]+)"', lines)
     assert address is not None
-    title = page.get_by_role("heading", level=1).inner_text()
     other = page.context.new_page()
     plain = address[1].removesuffix("/embed")
     other.set_content(
