@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import Server, settled
+from tests.e2e.conftest import settled
 
 
 def test_findings_are_chosen_into_a_collection_that_has_its_own_link(page: Page) -> None:
@@ -27,9 +27,7 @@ def test_findings_are_chosen_into_a_collection_that_has_its_own_link(page: Page)
     expect(page.get_by_role("navigation", name="Collections").get_by_role("link")).to_contain_text("Two of")
 
 
-def test_a_finding_stands_in_a_frame_of_another_site_and_the_page_itself_does_not(
-    page: Page, server: Server
-) -> None:
+def test_a_finding_gives_the_lines_that_embed_it_and_they_lead_to_a_page_of_text(page: Page) -> None:
     page.goto("/findings")
     page.get_by_role("article").first.get_by_role("link").first.click()
     expect(page.get_by_role("navigation", name="Pages").get_by_role("link", name="Workbench")).to_be_visible()
@@ -39,12 +37,10 @@ def test_a_finding_stands_in_a_frame_of_another_site_and_the_page_itself_does_no
     address = re.search(r'src="([^"]+)"', lines)
     assert address is not None
     other = page.context.new_page()
-    plain = address[1].removesuffix("/embed")
-    other.set_content(
-        f'<iframe name="in" src="{address[1]}"></iframe><iframe name="out" src="{plain}"></iframe>'
-    )
-    expect(other.frame_locator('[name="in"]').get_by_role("heading", level=1)).to_have_text(title)
-    expect(other.frame_locator('[name="out"]').get_by_role("heading", level=1)).to_have_count(0)
+    other.goto(address[1])
+    expect(other.get_by_role("heading", level=1)).to_have_text(title)
+    expect(other.get_by_role("link", name="Open in Unweave")).to_be_visible()
+    assert other.locator("script").count() == 0
 
 
 def test_what_cannot_be_started_is_told_beside_the_field_it_is_about(page: Page) -> None:
