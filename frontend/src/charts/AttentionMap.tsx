@@ -2,7 +2,7 @@ import { useLayoutEffect, useRef, useState } from 'react'
 import { visible } from '@/api/words'
 import { level, usePalette } from './palette'
 
-const CELL = 4
+const CELL = 6
 
 /** Attention probabilities of one layer, queries downwards, keys to the right; marked positions are named at the edges. */
 export function AttentionMap(props: {
@@ -29,6 +29,16 @@ export function AttentionMap(props: {
       })
     })
   }, [rows, size, ramp])
+  // Names that would lie on each other stand together.
+  const named = [...marks]
+    .sort((a, b) => a.position - b.position)
+    .reduce<{ name: string; position: number }[]>((list, mark) => {
+      const last = list.at(-1)
+      if (last && mark.position - last.position < 4)
+        list[list.length - 1] = { ...last, name: `${last.name} ${mark.name}` }
+      else list.push(mark)
+      return list
+    }, [])
   const strongest = marks.flatMap(({ name, position }) => {
     const row = rows[position]
     if (!row) return []
@@ -46,12 +56,12 @@ export function AttentionMap(props: {
   return (
     <figure className="attention-map">
       <figcaption>{props.label}</figcaption>
-      <div className="attention-frame" style={{ maxWidth: size + 30 }}>
-        {marks.map(({ name, position }) => (
+      <div className="attention-frame" style={{ maxWidth: size + 44 }}>
+        {named.map(({ name, position }) => (
           <span
             key={name}
             className="attention-row"
-            style={{ top: `${(100 * (position + 0.5)) / rows.length}%` }}
+            style={{ top: `calc((100% - 20px) * ${(position + 0.5) / rows.length})` }}
             aria-hidden="true"
           >
             {name}
@@ -70,11 +80,11 @@ export function AttentionMap(props: {
           }}
           onMouseLeave={() => setAt(null)}
         />
-        {marks.map(({ name, position }) => (
+        {named.map(({ name, position }) => (
           <span
             key={name}
             className="attention-column"
-            style={{ left: `calc(26px + (100% - 30px) * ${(position + 0.5) / rows.length})` }}
+            style={{ left: `calc(40px + (100% - 44px) * ${(position + 0.5) / rows.length})` }}
             aria-hidden="true"
           >
             {name}
