@@ -111,8 +111,8 @@ class DirectionItem(Wire):
 
 
 class Direction(Wire):
-    """What one side of a component faces, strongest first. Turned so that its inner activation is mostly positive
-    where it fires."""
+    """What one side of a component faces, strongest first. Turned so that its inner activation is positive at
+    its strongest firings."""
 
     face: Literal["residual", "neurons", "heads", "tokens", "other"]
     slice: str | None = None

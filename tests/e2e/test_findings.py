@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import settled
+from tests.e2e.conftest import Server, settled
 
 
 def test_findings_are_chosen_into_a_collection_that_has_its_own_link(page: Page) -> None:
@@ -56,3 +60,30 @@ def test_what_cannot_be_started_is_told_beside_the_field_it_is_about(page: Page)
     page.get_by_role("button", name=re.compile("^Use induction-")).click()
     expect(page.get_by_label("Name")).to_have_value(re.compile(r"^induction-\d+$"))
     settled(page)
+
+
+@pytest.fixture
+def elsewhere(server: Server) -> Iterator[str]:
+    """A page of another origin that holds a finding in a frame."""
+    body = f'<!doctype html><title>Elsewhere</title><iframe src="{server.url}/f/woods-golf/embed"></iframe>'
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    other = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    yield f"http://localhost:{other.server_port}/"
+    other.shutdown()
+
+
+def test_a_finding_shows_in_a_frame_of_another_site(page: Page, elsewhere: str) -> None:
+    page.goto(elsewhere)
+    frame = page.frame_locator("iframe")
+    expect(frame.get_by_role("heading", level=1)).to_contain_text("Tiger forgets golf")

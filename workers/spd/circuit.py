@@ -192,7 +192,7 @@ def paper_table(decomposition: Decomposition, prompts: list[Prompt], threshold: 
                 f"(KL {alone[mark].kl:.2g} without)"
                 for mark in also
             ]
-            + [f"{use.elsewhere:.4f} at any position but the marks"]
+            + [f"{max(0.0, use.elsewhere):.4f} at any position but the marks"]
         )
         here = alone[position]
         rows.append(

@@ -1857,8 +1857,8 @@ export interface components {
         };
         /**
          * Direction
-         * @description What one side of a component faces, strongest first. Turned so that its inner activation is mostly positive
-         *     where it fires.
+         * @description What one side of a component faces, strongest first. Turned so that its inner activation is positive at
+         *     its strongest firings.
          */
         Direction: {
             /**

@@ -118,7 +118,11 @@ def columns(
     counts.flush()
     total, fires = counts.components, counts.fires
     positions = max(1, counts.positions)
-    sign = np.where(counts.activation_sum < 0, -1, 1).astype(np.int8)
+    top = (
+        counts.top.rows
+    )  # the sign of the strongest firings: off them, many components fire a little either way
+    strongest_sum = np.bincount(top.component, weights=top.activation, minlength=total)
+    sign = np.where(strongest_sum < 0, -1, 1).astype(np.int8)
     near = nearest(decomposition, fires > 0, go_on)
     reads, writes, read_face, write_face, slices = _directions(decomposition, sign, go_on)
     return {
