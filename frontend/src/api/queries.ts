@@ -4,7 +4,6 @@ import { client, unwrap, withDefaults } from './client'
 import type {
   AblationRequest,
   CircuitRequest,
-  ComparisonRequest,
   ComponentRow,
   ComponentSort,
   ImportancesRequest,
@@ -198,21 +197,6 @@ export const queries = {
           client.POST('/api/decompositions/{id}/ablations', {
             params: { path: { id } },
             body: withDefaults<AblationRequest>(body),
-            signal,
-          }),
-        ),
-      staleTime: Number.POSITIVE_INFINITY,
-      placeholderData: keepPreviousData,
-    }),
-
-  comparison: (id: string, body: Partial<ComparisonRequest>) =>
-    queryOptions({
-      queryKey: ['comparison', id, body],
-      queryFn: ({ signal }) =>
-        unwrap(
-          client.POST('/api/decompositions/{id}/comparisons', {
-            params: { path: { id } },
-            body: withDefaults<ComparisonRequest>(body),
             signal,
           }),
         ),

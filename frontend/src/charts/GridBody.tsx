@@ -29,13 +29,24 @@ export function GridBody({ block, index, widths, rows, selected, hover, ...props
     props.onSelect(again ? { block: index, row: null, column: null } : at)
   }
   const key = (event: KeyboardEvent) => {
-    const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key]
-    if (!move) return
+    const far = 1_000_000
+    const move = {
+      ArrowUp: [-1, 0],
+      ArrowDown: [1, 0],
+      ArrowLeft: [0, -1],
+      ArrowRight: [0, 1],
+      PageUp: [-7, 0],
+      PageDown: [7, 0],
+      Home: [0, -far],
+      End: [0, far],
+    }[event.key]
+    if (!move || event.ctrlKey || event.metaKey || event.altKey) return
     event.preventDefault()
     const here = selected.block === index ? selected : { row: null, column: null }
     const at = rows.findIndex((row) => row.id === here.row)
     const row = rows[Math.min(Math.max(at < 0 ? 0 : at + (move[0] ?? 0), 0), rows.length - 1)]
-    const column = here.column === null ? 0 : here.column + (move[1] ?? 0)
+    const column =
+      here.column === null ? Math.max(0, move[1] === far ? far : 0) : here.column + (move[1] ?? 0)
     props.onSelect({ block: index, row: row?.id ?? null, column: Math.min(Math.max(column, 0), columns - 1) })
   }
   const mine = selected.block === index

@@ -5,6 +5,7 @@ import { ApiError, sentenceOf } from '@/api/client'
 import { queries } from '@/api/queries'
 import { focusSearch, SHORTCUTS, useShortcuts } from '@/state/shortcuts'
 import { useTheme } from '@/state/theme'
+import { TOUR_OF } from '@/state/tour'
 import { Button } from '@/ui/controls'
 import { Icon } from '@/ui/Icon'
 import { Dialog } from '@/ui/surfaces'
@@ -49,6 +50,19 @@ export function Root() {
         <Outlet />
       </main>
       <Dialog open={help} onOpenChange={setHelp} title="Keys">
+        <p className="help-tour">
+          <Link
+            to="/d/$id/workbench"
+            params={{ id: TOUR_OF }}
+            search={{ tour: 1 }}
+            onClick={() => setHelp(false)}
+          >
+            Take the tour
+          </Link>{' '}
+          <span className="soft">
+            two minutes: what a subcomponent is, what causal importance says, what suppression does
+          </span>
+        </p>
         {SHORTCUTS.map((section) => (
           <section key={section.where} className="keys">
             <h3>{section.where}</h3>

@@ -11,10 +11,12 @@ import { ProvenanceStrip } from '@/panels/provenance/ProvenanceStrip'
 import { ShareDialog } from '@/panels/share/ShareDialog'
 import { ShiftPanel } from '@/panels/shift/ShiftPanel'
 import { TargetNotice } from '@/panels/target/TargetNotice'
+import { Tour } from '@/panels/tour/Tour'
 import { useTitle } from '@/state/hooks'
 import { forgetProblems, useProblems } from '@/state/problems'
 import { useWorkbench } from '@/state/useWorkbench'
 import { AddressProblems, ErrorNotice, Skeleton } from '@/ui/surfaces'
+import { Experiments } from './Experiments'
 import { LoadFailed } from './Root'
 
 export function WorkbenchPage() {
@@ -37,35 +39,42 @@ function Bench({ decomposition }: { decomposition: Decomposition }) {
   const stored = bench.prompts.some((prompt) => prompt.importances.data?.source === 'stored')
   const result = results[0]
   return (
-    <div className="bench">
-      <div className="bench-head">
-        <h1>{decomposition.title}</h1>
-        <span className="grow" />
-        <ShareDialog bench={bench} />
+    <div className="bench-room">
+      <Tour bench={bench} />
+      <div className="bench">
+        <div className="bench-head">
+          <h1>{decomposition.title}</h1>
+          <span className="grow" />
+          <ShareDialog bench={bench} />
+        </div>
+        <div className="bench-notices">
+          <AddressProblems
+            problems={useProblems('workbench')}
+            onDismiss={() => forgetProblems('workbench')}
+          />
+          <TargetNotice decomposition={decomposition} />
+          <ErrorNotice error={bench.groupsError} />
+        </div>
+        <PromptsPanel bench={bench} />
+        <GridPanel bench={bench} />
+        <aside className="bench-side" aria-label="Components and baskets">
+          <MattersPanel bench={bench} />
+          <BasketPanel bench={bench} />
+        </aside>
+        <div className="bench-output">
+          <ComparePanel bench={bench} />
+          <ShiftPanel bench={bench} />
+          <Experiments bench={bench} />
+        </div>
+        <ProvenanceStrip
+          provenance={result?.provenance ?? decomposition.provenance}
+          threshold={bench.threshold}
+          selfCheck={results.length > 0 ? Math.max(...results.map((one) => one.self_check.max_kl)) : null}
+          source={result ? 'live' : stored ? 'stored' : null}
+          elapsedMs={result ? Math.max(...results.map((one) => one.elapsed_ms)) : null}
+          cut={cutOff(bench.prompts.map((prompt) => prompt.index !== null))}
+        />
       </div>
-      <div className="bench-notices">
-        <AddressProblems problems={useProblems('workbench')} onDismiss={() => forgetProblems('workbench')} />
-        <TargetNotice decomposition={decomposition} />
-        <ErrorNotice error={bench.groupsError} />
-      </div>
-      <PromptsPanel bench={bench} />
-      <GridPanel bench={bench} />
-      <aside className="bench-side" aria-label="Components and baskets">
-        <MattersPanel bench={bench} />
-        <BasketPanel bench={bench} />
-      </aside>
-      <div className="bench-output">
-        <ComparePanel bench={bench} />
-        <ShiftPanel bench={bench} />
-      </div>
-      <ProvenanceStrip
-        provenance={result?.provenance ?? decomposition.provenance}
-        threshold={bench.threshold}
-        selfCheck={results.length > 0 ? Math.max(...results.map((one) => one.self_check.max_kl)) : null}
-        source={result ? 'live' : stored ? 'stored' : null}
-        elapsedMs={result ? Math.max(...results.map((one) => one.elapsed_ms)) : null}
-        cut={cutOff(bench.prompts.map((prompt) => prompt.index !== null))}
-      />
     </div>
   )
 }

@@ -137,3 +137,11 @@ export function argmax(values: ArrayLike<number>): number {
   for (let i = 1; i < values.length; i += 1) if ((values[i] ?? 0) > (values[best] ?? 0)) best = i
   return best
 }
+
+/** The sites a row of the grid stands for: its own, or those of a whole layer. */
+export function sitesOfRow(sites: string[], row: string): string[] {
+  const layer = /^L(\d+)$/.exec(row)
+  return layer
+    ? sites.filter((site) => layerOf(site) === Number(layer[1]))
+    : sites.filter((site) => site === row)
+}

@@ -11,7 +11,7 @@ export type Rank = (typeof RANKS)[number]
 /**
  *   lab    the open experiment                     sk, by, run   sweep: what is swept, ranked by what, started at once
  *   keep, seed, ns, st   masks: what stays, seed, samples, steps       la, av   attention: the layer, what is drawn
- *   len    continuation: how many tokens
+ *   tk, here   sweep: the token ranked by, only the selected row      len    continuation: how many tokens
  */
 export interface LabSearch {
   lab?: Lab
@@ -25,6 +25,10 @@ export interface LabSearch {
   la?: number
   av?: 'before' | 'after' | 'change'
   len?: number
+  /** The token a sweep ranks by. */
+  tk?: string
+  /** Only the selected row's components are swept. */
+  here?: 'yes'
 }
 
 export const LAB_DEFAULTS = {
@@ -53,5 +57,7 @@ export function readLab(read: SearchReader): LabSearch {
     la: whole('la', 0, 1000),
     av: read.choice('av', ['before', 'after', 'change']),
     len: whole('len', 1, 20),
+    tk: read.text('tk', 80),
+    here: read.choice('here', ['yes']),
   }
 }

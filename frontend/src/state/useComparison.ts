@@ -1,6 +1,6 @@
 /** Every condition on every prompt, from one request. */
 import { useQuery } from '@tanstack/react-query'
-import { queries } from '@/api/queries'
+import { experiments } from '@/api/experiments'
 import type { Comparison, ComparisonRequest, OutputShift } from '@/api/types'
 import { expandBasket } from './basket'
 import type { Asked } from './compare'
@@ -91,7 +91,7 @@ export function useComparison(bench: Workbench): Compared {
     at: asked.map(({ prompt }) => prompts[prompt]?.position ?? -1),
   }
   const query = useQuery({
-    ...queries.comparison(bench.id, body),
+    ...experiments.comparison(bench.id, body),
     enabled: wanted && settled && bench.ready && bench.known && asked.length > 0,
   })
   const answer = live<Comparison>(query)

@@ -47,6 +47,8 @@ export interface PromptView {
   index: CIIndex | null
   /** The token this prompt is about, where the run says so. */
   answer: string | null
+  /** Whether it is one of the run's own prompts. */
+  own: boolean
   position: number
   shown: Live<Ablation>
   suppressed: Suppression[]
@@ -179,6 +181,7 @@ export function useWorkbench(decomposition: Decomposition) {
       importances: live(importances[i] as QueryLike<Importances>),
       index: indices[i] ?? null,
       answer: own?.answer ?? null,
+      own: own !== undefined,
       position: resolvePosition(search.at?.[i] ?? -1, result.data?.tokens.length ?? tokens.length),
       shown: result,
       suppressed: suppressions[i]?.[condition] ?? [],

@@ -5,6 +5,7 @@ import { usualRemainder } from '@/state/basket'
 import { useShortcuts } from '@/state/shortcuts'
 import type { Workbench } from '@/state/useWorkbench'
 import { Button, Seg, Switch } from '@/ui/controls'
+import { Hint } from '@/ui/Hint'
 import { Notice, Panel } from '@/ui/surfaces'
 import { Entry } from './Entry'
 
@@ -167,7 +168,19 @@ function Remainder({ bench }: { bench: Workbench }) {
         checked={on}
         onChange={(next) => bench.set({ rem: usualRemainder(mode, next ? 'on' : 'off') })}
       />
-      <span className="faint">{said}</span>
+      <span className="faint">
+        {said}
+        <Hint about="suppression">
+          <p>
+            Suppressing takes strength · V U of a component out of the true weights; everything else stays. At
+            strength 1 it is gone.
+          </p>
+          <p>
+            Keep only runs the basket’s components and nothing else. The remainder is what no component
+            explains: on with suppress, off with keep only, unless you say otherwise.
+          </p>
+        </Hint>
+      </span>
     </div>
   )
 }

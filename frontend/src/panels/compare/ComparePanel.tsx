@@ -1,11 +1,20 @@
 /** None, A, B and A + B on every prompt at once: selectivity is the claim, and this is the table that shows it. */
 import { plural, visible } from '@/api/words'
-import { compareRows, describeCondition, describeInteraction, sortRows } from '@/state/compare'
+import {
+  type CompareRow,
+  compareRows,
+  describeCondition,
+  describeInteraction,
+  sortRows,
+  WIRE,
+} from '@/state/compare'
 import { useSlow } from '@/state/hooks'
 import { type Compared, useComparison } from '@/state/useComparison'
 import type { Workbench } from '@/state/useWorkbench'
 import type { Measure } from '@/state/workbench'
 import { Seg, Switch } from '@/ui/controls'
+import { provenanceFacts } from '@/ui/download'
+import { ExportMenu } from '@/ui/Export'
 import { ErrorNotice, Panel, Recomputing, Skeleton } from '@/ui/surfaces'
 import { CompareTable } from './CompareTable'
 import { ContrastPicker } from './ContrastPicker'
@@ -32,6 +41,15 @@ export function ComparePanel({ bench }: { bench: Workbench }) {
       aside={<Recomputing on={slow} what="recomputing" />}
       tools={
         <>
+          {answer.data && (
+            <ExportMenu
+              of={bench.id}
+              name={`conditions-${measure}`}
+              title="Conditions side by side"
+              facts={provenanceFacts(answer.data.provenance)}
+              table={() => fileOf(rowsOf(compared, bench, measure), bench, measure)}
+            />
+          )}
           {measure === 'difference' && <ContrastPicker bench={bench} contrast={contrast} />}
           <Seg
             label="Measure"
@@ -100,6 +118,35 @@ function rowsOf(compared: Compared, bench: Workbench, measure: Measure) {
   })
   const by = bench.search.cs ?? 'prompt'
   return sortRows(rows, by, bench.search.cd ?? (by === 'prompt' ? 'asc' : 'desc'))
+}
+
+function fileOf(rows: CompareRow[], bench: Workbench, measure: Measure) {
+  const conditions = ['none', 'a', 'b', 'ab'] as const
+  return {
+    columns: [
+      { key: 'prompt' },
+      { key: 'position' },
+      { key: 'token_id' },
+      { key: 'token' },
+      { key: 'measure' },
+      ...conditions.flatMap((one) => [{ key: WIRE[one] }, { key: `kl ${WIRE[one]}`, unit: 'nats' }]),
+      { key: 'interaction' },
+    ],
+    rows: rows.map((row) => ({
+      prompt: bench.prompts[row.prompt]?.text,
+      position: bench.prompts[row.prompt]?.position,
+      token_id: row.tokenId,
+      token: row.token,
+      measure,
+      ...Object.fromEntries(
+        conditions.flatMap((one) => [
+          [WIRE[one], row.cells[one]?.value ?? null],
+          [`kl ${WIRE[one]}`, row.cells[one]?.kl ?? null],
+        ]),
+      ),
+      interaction: row.interaction,
+    })),
+  }
 }
 
 /** What each condition does to each prompt's answer, and what both do together. */

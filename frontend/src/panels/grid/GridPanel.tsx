@@ -4,12 +4,16 @@ import { sentenceOf } from '@/api/client'
 import { layerOf, plural } from '@/api/words'
 import { CIGrid } from '@/charts/CIGrid'
 import type { Block, Place } from '@/charts/grid'
+import { gridSvg, gridTable } from '@/charts/gridFigure'
 import { Legend } from '@/charts/Legend'
 import { useSlow } from '@/state/hooks'
 import { gridRows, gridValues } from '@/state/importances'
 import type { PromptView, Workbench } from '@/state/useWorkbench'
 import { layerOpener } from '@/state/workbench'
 import { Button, Seg, Slider } from '@/ui/controls'
+import { provenanceFacts } from '@/ui/download'
+import { ExportMenu } from '@/ui/Export'
+import { Hint } from '@/ui/Hint'
 import { Icon } from '@/ui/Icon'
 import { ErrorNotice, Notice, Panel, Popover, Recomputing, Skeleton } from '@/ui/surfaces'
 
@@ -67,7 +71,21 @@ export function GridPanel({ bench }: { bench: Workbench }) {
     <Panel
       className="grid-panel"
       title="Causal importance"
-      aside={<Recomputing on={slow} what="recomputing" />}
+      aside={
+        <>
+          <Hint about="causal importance">
+            <p>
+              A number from 0 to 1 for each subcomponent at each token. At 0 it can be removed there, by any
+              amount, and the output stays as it is; at 1 it is needed.
+            </p>
+            <p>
+              A cell shows the largest of its site, or how many reach the threshold. Importances are predicted
+              by the decomposition; suppressing a component is how to check them.
+            </p>
+          </Hint>{' '}
+          <Recomputing on={slow} what="recomputing" />
+        </>
+      }
       tools={
         <>
           {crowded && (
@@ -134,6 +152,16 @@ export function GridPanel({ bench }: { bench: Workbench }) {
       {drawn.length > 0 && (
         <div className="grid-foot">
           <Legend show={show} scale={scale} top={top} threshold={threshold} />
+          <ExportMenu
+            of={bench.id}
+            name="causal-importance"
+            title="Causal importance"
+            facts={provenanceFacts(drawn[0]?.importances.data?.provenance ?? bench.decomposition.provenance)}
+            table={() => gridTable({ rows, blocks: there.map(({ block }) => block), show })}
+            figure={() =>
+              gridSvg({ rows, blocks: filled.map(({ block }) => block), show, scale, top, threshold })
+            }
+          />
           <span className="grow" />
           <span className="faint small">
             {drawn

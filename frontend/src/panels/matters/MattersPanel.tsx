@@ -5,10 +5,11 @@ import type { Group } from '@/api/types'
 import { layerOf, plural, shortKey, shortSite, signed, unit, visible } from '@/api/words'
 import { Strip } from '@/charts/Strip'
 import { basketKeys, sameThing, toggleEntry } from '@/state/basket'
-import { groupTrace, type Match, matchSelection } from '@/state/importances'
+import { groupTrace, type Match, matchSelection, sitesOfRow } from '@/state/importances'
 import { useShortcuts } from '@/state/shortcuts'
 import type { Workbench } from '@/state/useWorkbench'
 import { Button } from '@/ui/controls'
+import { Hint } from '@/ui/Hint'
 import { Icon } from '@/ui/Icon'
 import { Panel } from '@/ui/surfaces'
 
@@ -103,7 +104,20 @@ export function MattersPanel({ bench }: { bench: Workbench }) {
     <Panel
       className="matters"
       title={place ? `What matters at ${place}` : `What matters in prompt ${bench.active + 1}`}
-      aside={index ? plural(matches.length, 'component') : undefined}
+      aside={
+        <>
+          {index ? plural(matches.length, 'component') : ''}
+          <Hint about="a subcomponent">
+            <p>
+              Each weight matrix is a sum of rank-1 pieces. A piece reads one direction of its input (V) and
+              writes one direction of its output (U): a subcomponent.
+            </p>
+            <p>
+              x·V is how strongly it is read here. Groups hold those that fire most on one token and matter.
+            </p>
+          </Hint>
+        </>
+      }
       tools={
         selected && (
           <Button kind="quiet" size="small" onClick={() => bench.set({ row: undefined, col: undefined })}>
@@ -210,11 +224,4 @@ export function MattersPanel({ bench }: { bench: Workbench }) {
       )}
     </Panel>
   )
-}
-
-function sitesOfRow(sites: string[], row: string): string[] {
-  const layer = /^L(\d+)$/.exec(row)
-  return layer
-    ? sites.filter((site) => layerOf(site) === Number(layer[1]))
-    : sites.filter((site) => site === row)
 }

@@ -69,7 +69,10 @@ export function PromptRow(props: {
       </div>
     )
   }
-  const warnings = prompt.tokenized.data?.warnings ?? []
+  // A prompt of the run is as the run has it; only what a reader wrote is warned about.
+  const warnings = (prompt.tokenized.data?.warnings ?? []).filter(
+    (warning) => !(prompt.own && warning.code === 'has_bos_text'),
+  )
   return (
     <div className={`prompt ${isActive ? 'active' : ''}`}>
       <NumberButton

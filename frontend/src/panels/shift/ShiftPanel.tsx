@@ -4,10 +4,13 @@ import { Link } from '@tanstack/react-router'
 import { queries } from '@/api/queries'
 import type { PromptComparison } from '@/api/types'
 import { DifferenceLegend } from '@/charts/Bars'
+import { shiftTable } from '@/state/shiftTable'
 import { type Compared, useComparison } from '@/state/useComparison'
 import type { Workbench } from '@/state/useWorkbench'
 import type { Condition } from '@/state/workbench'
 import { Seg } from '@/ui/controls'
+import { provenanceFacts } from '@/ui/download'
+import { ExportMenu } from '@/ui/Export'
 import { Panel } from '@/ui/surfaces'
 import { ShiftColumn } from './ShiftColumn'
 import { Watch } from './Watch'
@@ -30,6 +33,22 @@ export function ShiftPanel({ bench }: { bench: Workbench }) {
       title="Output shift"
       tools={
         <>
+          <ExportMenu
+            of={bench.id}
+            name="output-shift"
+            title="Output shift"
+            facts={provenanceFacts(
+              bench.prompts.find((prompt) => prompt.shown.data)?.shown.data?.provenance ??
+                bench.decomposition.provenance,
+            )}
+            table={() =>
+              shiftTable(
+                bench.prompts.flatMap(({ name, shown }) =>
+                  shown.data ? [{ prompt: name, ablation: shown.data }] : [],
+                ),
+              )
+            }
+          />
           <DifferenceLegend />
           <Watch bench={bench} />
           <Seg

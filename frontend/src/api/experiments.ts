@@ -1,0 +1,66 @@
+/** Conditions side by side and the experiments: their reads of the API, as query options like those of queries.ts. */
+import { keepPreviousData, queryOptions } from '@tanstack/react-query'
+import { client, unwrap, withDefaults } from './client'
+import type { AttentionRequest, ComparisonRequest, ContinuationRequest, RegimeRequest } from './types'
+
+export const experiments = {
+  comparison: (id: string, body: Partial<ComparisonRequest>) =>
+    queryOptions({
+      queryKey: ['comparison', id, body],
+      queryFn: ({ signal }) =>
+        unwrap(
+          client.POST('/api/decompositions/{id}/comparisons', {
+            params: { path: { id } },
+            body: withDefaults<ComparisonRequest>(body),
+            signal,
+          }),
+        ),
+      staleTime: Number.POSITIVE_INFINITY,
+      placeholderData: keepPreviousData,
+    }),
+
+  regimes: (id: string, body: Partial<RegimeRequest>) =>
+    queryOptions({
+      queryKey: ['regimes', id, body],
+      queryFn: ({ signal }) =>
+        unwrap(
+          client.POST('/api/decompositions/{id}/regimes', {
+            params: { path: { id } },
+            body: withDefaults<RegimeRequest>(body),
+            signal,
+          }),
+        ),
+      staleTime: Number.POSITIVE_INFINITY,
+      placeholderData: keepPreviousData,
+    }),
+
+  attention: (id: string, body: Partial<AttentionRequest>) =>
+    queryOptions({
+      queryKey: ['attention', id, body],
+      queryFn: ({ signal }) =>
+        unwrap(
+          client.POST('/api/decompositions/{id}/attention', {
+            params: { path: { id } },
+            body: withDefaults<AttentionRequest>(body),
+            signal,
+          }),
+        ),
+      staleTime: Number.POSITIVE_INFINITY,
+      placeholderData: keepPreviousData,
+    }),
+
+  continuation: (id: string, body: Partial<ContinuationRequest>) =>
+    queryOptions({
+      queryKey: ['continuation', id, body],
+      queryFn: ({ signal }) =>
+        unwrap(
+          client.POST('/api/decompositions/{id}/continuations', {
+            params: { path: { id } },
+            body: withDefaults<ContinuationRequest>(body),
+            signal,
+          }),
+        ),
+      staleTime: Number.POSITIVE_INFINITY,
+      placeholderData: keepPreviousData,
+    }),
+}

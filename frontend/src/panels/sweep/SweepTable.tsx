@@ -1,0 +1,138 @@
+import { Link } from '@tanstack/react-router'
+import { useState } from 'react'
+import { nats, probabilityChange, shortKey, signed, visible } from '@/api/words'
+import { basketKeys, sameThing, toggleEntry } from '@/state/basket'
+import { RANKS, type Rank } from '@/state/lab'
+import type { SweepRow } from '@/state/sweep'
+import type { SweepRun } from '@/state/useSweep'
+import type { Workbench } from '@/state/useWorkbench'
+import { Button } from '@/ui/controls'
+import { Icon } from '@/ui/Icon'
+import { TableScroll } from '@/ui/TableScroll'
+
+const FIRST = 25
+
+/** The ranked rows; a click on one puts it into a basket. */
+export function SweepTable(props: {
+  bench: Workbench
+  run: SweepRun
+  rows: SweepRow[]
+  by: Rank
+  measures: Record<Rank, string>
+  onBy: (by: Rank) => void
+}) {
+  const { bench, rows, by, run } = props
+  const [many, setMany] = useState(FIRST)
+  const most = Math.max(1e-12, ...rows.slice(0, 1).map((row) => Math.abs(row[by] ?? 0)))
+  const held = {
+    a: basketKeys(bench.baskets.a, bench.groupsByName),
+    b: basketKeys(bench.baskets.b, bench.groupsByName),
+  }
+  const has: Record<Rank, boolean> = {
+    kl: true,
+    watched: run.asked.token !== null,
+    contrast: run.asked.contrast !== null,
+    ce: run.asked.token !== null,
+  }
+  const columns = RANKS.filter((one) => has[one])
+  const heads: Record<Rank, string> = {
+    kl: 'KL, nats',
+    watched: `Δ p ${visible(run.asked.token ?? '')}`,
+    contrast: `Δ logit ${run.asked.contrast?.map(visible).join(' − ') ?? ''}`,
+    ce: `Δ cross-entropy ${visible(run.asked.token ?? '')}`,
+  }
+  return (
+    <>
+      <TableScroll label="Sweep" tall>
+        <table className="sweep-table" aria-label="Components, each suppressed alone">
+          <thead>
+            <tr>
+              <th scope="col">#</th>
+              <th scope="col" className="left">
+                Component
+              </th>
+              {columns.map((one) => (
+                <th key={one} scope="col" aria-sort={one === by ? 'descending' : undefined}>
+                  <button type="button" onClick={() => props.onBy(one)}>
+                    {heads[one]}
+                    {one === by && <span aria-hidden="true"> ↓</span>}
+                  </button>
+                </th>
+              ))}
+              <th scope="col">Basket</th>
+            </tr>
+          </thead>
+          <tbody>
+            {rows.slice(0, many).map((row, i) => {
+              const key = row.key ?? ''
+              return (
+                <tr key={row.number}>
+                  <td className="faint">{i + 1}</td>
+                  <th scope="row" className="left">
+                    <Link to="/d/$id/c/$key" params={{ id: bench.id, key }}>
+                      {shortKey(key)}
+                    </Link>
+                    <small>{bench.labels?.get(key)?.label ?? ''}</small>
+                    <i
+                      className="sweep-bar"
+                      aria-hidden="true"
+                      style={{ width: `${(Math.abs(row[by] ?? 0) / most) * 100}%` }}
+                    />
+                  </th>
+                  {columns.map((one) => (
+                    <td key={one} className={one === by ? 'strong' : undefined}>
+                      {value(row, one)}
+                    </td>
+                  ))}
+                  <td>
+                    <span className="adds">
+                      {(['a', 'b'] as const).map((which) => {
+                        const own = bench.baskets[which].some((entry) =>
+                          sameThing(entry, { kind: 'component', name: key }),
+                        )
+                        const within = !own && held[which].has(key)
+                        return (
+                          <button
+                            type="button"
+                            key={which}
+                            className={`add ${which} ${within ? 'within' : ''}`}
+                            aria-pressed={own}
+                            aria-label={`${own ? 'Remove' : 'Add'} ${shortKey(key)} ${own ? 'from' : 'to'} basket ${which.toUpperCase()}${within ? ' (in it through a group)' : ''}`}
+                            onClick={() =>
+                              bench.setBasket(
+                                which,
+                                toggleEntry(bench.baskets[which], { kind: 'component', name: key }),
+                              )
+                            }
+                          >
+                            {which.toUpperCase()}
+                          </button>
+                        )
+                      })}
+                    </span>
+                  </td>
+                </tr>
+              )
+            })}
+          </tbody>
+        </table>
+      </TableScroll>
+      {rows.length > many && (
+        <div className="pad row">
+          <Button size="small" onClick={() => setMany(many + 100)}>
+            <Icon name="down" /> Show {Math.min(100, rows.length - many)} more
+          </Button>
+          <span className="small soft">
+            {many} of {rows.length} are listed; all of them are in the export.
+          </span>
+        </div>
+      )}
+    </>
+  )
+}
+
+function value(row: SweepRow, measure: Rank): string {
+  const found = row[measure]
+  if (found === null) return '–'
+  return measure === 'kl' ? nats(found) : measure === 'watched' ? probabilityChange(found) : signed(found, 3)
+}
