@@ -100,6 +100,7 @@ class Flow:
         self.pool = Pool(gradient.to(self.device), most)
         self._inputs = torch.zeros(len(ORIGINS), self.count + 1, device=self.device)
         self._reads = torch.zeros(self.count + 1, device=self.device)
+        self._typical = torch.zeros(self.count + 1, device=self.device)
         self._V = {site: decomposition.components.V[site].detach() for site in alive}
         self._written = written
         self._arriving: dict[int, list[tuple[Tensor, Tensor]]] = {}
@@ -111,6 +112,11 @@ class Flow:
     @property
     def reads(self) -> Float[Tensor, " targets"]:
         return self._reads.cpu()
+
+    @property
+    def typical(self) -> Float[Tensor, " targets"]:
+        """What a random direction of the same length would read there: rounding is small beside this."""
+        return self._typical.cpu()
 
     @property
     def value(self) -> Tensor:
@@ -157,6 +163,9 @@ class Flow:
         to = node.clamp_min(0)
         read = (x.detach().reshape(1, -1, x.shape[-1]) * cotangents).sum(-1)
         self._reads[node[used]] = read.expand_as(node)[used] if read.shape[1] > 1 else read[0, 0]
+        typical = x.detach().reshape(1, -1, x.shape[-1]).norm(dim=-1) * cotangents.norm(dim=-1)
+        typical = typical / x.shape[-1] ** 0.5
+        self._typical[node[used]] = typical.expand_as(node)[used] if read.shape[1] > 1 else typical[0, 0]
         records = self.found.reads(x)
         with torch.enable_grad():
             grads = pull(x, [leaf_of(record) for record in records], cotangents)

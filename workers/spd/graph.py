@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 MOST_NODES = 8_192
 MOST_EDGES = 20_000
-AGREES = 1e-3  # of the absolute contributions: what a target reads must be the sum of what is told to feed it
+AGREES = (
+    1e-3  # what a target reads must be the sum of what feeds it, to this share of the absolute contributions
+)
 
 
 class GraphError(Exception):
@@ -70,7 +72,8 @@ class Edges:
 @dataclass(frozen=True)
 class CircuitGraph:
     """value: of the output; output_inputs: its origins; edges_total: edges that are not 0, kept or not; completeness:
-    the largest |sum of origins − what the target reads|, as a share of the absolute contributions."""
+    the largest |sum of origins − what the target reads|, as a share of the absolute contributions,
+    or of what a random direction reads, where that is more."""
 
     nodes: Nodes
     edges: Edges
@@ -189,7 +192,7 @@ def circuit_graph(
     flow.run(head, direction)
     edges, total = flow.edges()
     inputs, value = flow.inputs, flow.value
-    scale = inputs.abs().sum(0).clamp_min(1e-6)
+    scale = torch.maximum(inputs.abs().sum(0), flow.typical).clamp_min(1e-6)
     off = float(((inputs.sum(0) - flow.reads).abs() / scale).max())
     if off > AGREES:
         raise GraphError(
