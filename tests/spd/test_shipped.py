@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,14 @@ def test_a_shipped_artefact_is_whole_and_small(name):
     assert artifact.name == name
     assert artifact.columns.alive.count(True) > 0
     assert sum(file.stat().st_size for file in (SHIPPED / name).rglob("*") if file.is_file()) < 20 * 2**20
+
+
+@pytest.mark.parametrize("name", ["induction", "sports-smollm2", "facts-smollm2"])
+def test_a_shipped_harvest_is_of_the_artefact_it_lies_beside(name):
+    artifact = read_artifact(SHIPPED / name, verify=False)
+    found = list((SHIPPED / name / "harvests").glob("*/harvest.json"))
+    assert len(found) == 1
+    assert json.loads(found[0].read_text())["artifact_hash"] == artifact.hash
 
 
 @pytest.mark.parametrize("name", ["induction", "sports-smollm2", "facts-smollm2"])
