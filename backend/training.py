@@ -111,6 +111,8 @@ def _said(progress: RunProgress) -> str:
     if progress.remaining_seconds is not None:
         minutes, seconds = divmod(round(progress.remaining_seconds), 60)
         parts.append(f"{minutes}:{seconds:02d} left")
+    if progress.message:
+        parts.append(progress.message)
     return " · ".join(parts)
 
 

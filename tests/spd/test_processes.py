@@ -110,6 +110,20 @@ def test_two_processes_prune_and_eliminate_the_same_components_as_one(home):
         assert torch.equal(gates[0][key], gates[1][key])
 
 
+def test_two_processes_grow_the_same_components_as_one(home):
+    config = {
+        "C": "auto", "start": {"kind": "random"}, "losses": ADVERSARIAL, "steps": 8, "ci": {"kind": "mlp"},
+        "adapt": {"at": [0.5], "grow": 3},
+    }  # fmt: skip
+    assert run(home, "one-grown", config) == 0
+    assert run(home, "two-grown", config, processes=2) == 0
+    one, two = (read_artifact(home / name) for name in ("one-grown", "two-grown"))
+    assert sum(line.get("grown", 0) for line in one.curves) > 0
+    assert [site.kept for site in two.manifest.sites] == [site.kept for site in one.manifest.sites]
+    for a, b in zip(one.curves, two.curves, strict=True):
+        assert b == pytest.approx(a, rel=1e-3, abs=1e-5)
+
+
 def test_more_processes_than_prompts_are_refused(home):
     config = {"data": {"kind": "prompts", "prompts": [{"text": "w1 w2"}]}, "steps": 2}
     assert run(home, "too-many", config, processes=2) != 0

@@ -77,7 +77,7 @@ class TargetCard(Stored):
 
 
 class SiteCard(Stored):
-    """`trained`: components at the start; `kept`: those stored, by their index as trained."""
+    """`trained`: components at the start and those that grew; `kept`: those stored, by their index as trained."""
 
     name: str
     d_in: int

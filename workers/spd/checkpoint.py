@@ -2,7 +2,7 @@
 (SPEC 16).
 
 checkpoint/state.safetensors   components, CI functions, Adam moments, adversarial sources, generator state
-checkpoint/state.json          step, kept indices, the config's hash, seconds spent
+checkpoint/state.json          step, kept indices, what adaptations did, the config's hash, seconds spent
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from workers.spd.adaptation import Adaptation, Growth
 from workers.spd.ci import CIFunctions
 from workers.spd.components import Components
 from workers.spd.config import DecomposeConfig
@@ -60,7 +61,8 @@ def save_checkpoint(work: Path, trainer: Trainer, *, seconds: float, log_lines: 
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     meta = {
         "step": trainer.step, "seconds": seconds, "log_lines": log_lines, "config": config_hash(trainer.config),
-        "index": trainer.components.index,
+        "index": trainer.components.index, "trained": trainer.trained,
+        "adaptations": [asdict(done) for done in trainer.adaptations],
     }  # fmt: skip
     try:
         save_file(tensors, new / "state.safetensors")
@@ -88,14 +90,21 @@ def load_checkpoint(work: Path, trainer: Trainer) -> Checkpoint | None:
     if meta["config"] != config_hash(trainer.config):
         return None
     index: dict[str, list[int]] = meta["index"]
-    trained = trainer.components.index
-    keep = {site: [trained[site].index(i) for i in indices] for site, indices in index.items()}
-    components: Components = trainer.components.pruned(keep)
-    ci: CIFunctions = trainer.ci
-    ci.keep(keep)
-    components.load_state_dict(_under("components.", tensors))
+    sites, pairs = trainer.components.sites, _under("components.", tensors)
+    components = Components(
+        {site: pairs[f"V_list.{place}"] for place, site in enumerate(sites)},
+        {site: pairs[f"U_list.{place}"] for place, site in enumerate(sites)},
+        index,
+    )
+    shapes = {site: (V.shape[0], V.shape[1]) for site, V in components.V.items()}
+    ci = CIFunctions(shapes, trainer.config.ci, torch.Generator())
     ci.load_state_dict(_under("ci.", tensors))
     trainer.adopt(components.to(trainer.target.device), ci.to(trainer.target.device))
+    trainer.trained = {site: int(count) for site, count in meta["trained"].items()}
+    trainer.adaptations = [
+        Adaptation(done["step"], done["dropped"], [Growth(**growth) for growth in done["grown"]])
+        for done in meta["adaptations"]
+    ]
     state = trainer.optimizer.state_dict()
     for name, value in _under("adam.", tensors).items():
         number, field = name.split(".", 1)
@@ -104,7 +113,7 @@ def load_checkpoint(work: Path, trainer: Trainer) -> Checkpoint | None:
     adversary = _under("adversary.", tensors)
     if adversary:
         device = trainer.target.device
-        trainer.adversary = Adversary({site: value.to(device) for site, value in adversary.items()})
+        trainer.adversary = Adversary({site: adversary[site].to(device) for site in sites})
     trainer.generator.set_state(tensors["generator"])
     trainer.step = int(meta["step"])
     return Checkpoint(trainer.step, float(meta["seconds"]), int(meta["log_lines"]))

@@ -6,18 +6,17 @@ the g that feeds the sparsity loss (arXiv 2506.20790; SPEC 4, 10).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from workers.spd.config import MLPCI, AttentionCI, CIConfig, SharedMLPCI, TransformerCI, VectorMLPCI
+from workers.spd.config import CIConfig, TransformerCI
+from workers.spd.gammas import Room, gamma_of
 
 LEAK = 0.01
 CLOSED = -1.0
-LIKES = 3.0
 
 
 class _Lower(torch.autograd.Function):
@@ -47,198 +46,6 @@ def upper(x: Float[Tensor, ...], slope_above: float = LEAK) -> Float[Tensor, ...
     )  # relu: gradient 0 at 0, as the table has it
 
 
-class Linears(nn.Module):
-    """`n` linear maps side by side: [..., n, a] → [..., n, b]; n = 1 is an ordinary one."""
-
-    def __init__(self, n: int, a: int, b: int, generator: torch.Generator, gain: float = 1.0) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(n, a, b, generator=generator) * (gain / math.sqrt(max(a, 1))))
-        self.bias = nn.Parameter(torch.zeros(n, b))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.weight.shape[0] == 1:
-            return x @ self.weight[0] + self.bias[0]
-        return torch.einsum("...na,nab->...nb", x, self.weight) + self.bias
-
-    def keep(self, maps: list[int]) -> None:
-        """Only these of the n maps remain."""
-        _slice(self, "weight", 0, maps)
-        _slice(self, "bias", 0, maps)
-
-    def keep_outputs(self, outputs: list[int]) -> None:
-        """Only these outputs remain."""
-        _slice(self, "weight", 2, outputs)
-        _slice(self, "bias", 1, outputs)
-
-
-def _slice(module: nn.Module, name: str, dim: int, keep: list[int]) -> None:
-    value = getattr(module, name)
-    index = torch.tensor(keep, dtype=torch.long, device=value.device)
-    setattr(module, name, nn.Parameter(value.detach().index_select(dim, index)))
-
-
-class SiteAttention(nn.Module):
-    """`softmax((q Kᵀ + r)/√d_k) V` with a learned relative term r: [batch, seq, a] → [batch, seq, n, heads · d_k].
-
-    Arguments: n networks side by side (1 for scope `site`, C for scope `component`).
-    """
-
-    def __init__(self, n: int, a: int, config: AttentionCI, generator: torch.Generator) -> None:
-        super().__init__()
-        self.causal, self.max_distance, self.heads = config.causal, config.max_distance, config.heads
-        self.gain, self.sees_itself = config.relative_gain, config.sees_itself
-        width, reach = config.heads * config.d_k, 2 * config.max_distance + 1
-        self.qkv = nn.Parameter(torch.randn(3, n, a, width, generator=generator) / math.sqrt(a))
-        self.relative = nn.Parameter(torch.zeros(n, config.heads * reach))
-        if config.relative_start == "near":
-            distance = torch.arange(-config.max_distance, config.max_distance + 1).abs().float()
-            near = -distance.clamp_min(1).log()
-            alike = torch.zeros(reach)
-            starts = torch.stack([alike if head % 2 else near for head in range(config.heads)])
-            # γ reads the position's own x beside the attention's output, so attention starts by leaving it out.
-            starts[:, config.max_distance] = -math.log(1e6)
-            with torch.no_grad():
-                self.relative += starts.flatten() * (math.sqrt(config.d_k) / self.gain)
-                keys = self.qkv[0].unflatten(-1, (config.heads, config.d_k)).clone()
-                keys[..., 1::2, :] *= LIKES
-                self.qkv[1] = keys.flatten(-2)
-
-    def forward(self, x: Float[Tensor, "batch seq a"]) -> Float[Tensor, "batch seq n width"]:
-        q, k, v = (
-            torch.einsum("bsa,tnaw->tbnsw", x, self.qkv).unflatten(-1, (self.heads, -1)).transpose(-2, -3)
-        )  # each [batch, n, heads, seq, d_k]
-        seq = x.shape[1]
-        at = torch.arange(seq, device=x.device)
-        distance = (at[None, :] - at[:, None]).clamp(-self.max_distance, self.max_distance)
-        root = math.sqrt(q.shape[-1])
-        relative = self.relative.unflatten(-1, (self.heads, -1))
-        bias = relative[..., distance + self.max_distance] * (self.gain / root)
-        hidden = at[None, :] > at[:, None] if self.causal else torch.zeros_like(distance, dtype=torch.bool)
-        if not self.sees_itself:
-            hidden = hidden | (distance == 0)
-            hidden = hidden & ~(hidden.all(1, keepdim=True) & (distance == 0))
-        bias = bias.masked_fill(hidden, float("-inf"))
-        scores = (q / root) @ k.transpose(-1, -2) + bias
-        return (scores.softmax(-1) @ v).movedim(-2, 1).flatten(-2)
-
-
-class AttentionGamma(nn.Module):
-    """The paper's: γ_c(x̄_n) with x̄_n the attention's output beside x_n."""
-
-    def __init__(self, a: int, C: int, config: AttentionCI, generator: torch.Generator) -> None:
-        super().__init__()
-        self.per_component = config.scope == "component"
-        n, out = (C, 1) if self.per_component else (1, C)
-        self.attention = SiteAttention(n, a, config, generator)
-        self.first = Linears(n, a + config.heads * config.d_k, config.hidden, generator)
-        self.last = Linears(n, config.hidden, out, generator, gain=0.1)
-
-    def forward(self, x: Float[Tensor, "batch seq a"]) -> Float[Tensor, "batch seq C"]:
-        seen = self.attention(x)
-        own = x.unsqueeze(2).expand(-1, -1, seen.shape[2], -1)
-        joined = torch.cat([seen, own], dim=-1)
-        if not self.per_component:
-            return self.last(nn.functional.gelu(self.first(joined.squeeze(2))))
-        return self.last(nn.functional.gelu(self.first(joined))).squeeze(-1)
-
-    def keep(self, inputs: list[int] | None, outputs: list[int]) -> None:
-        """Only these inputs (None: all) and outputs remain."""
-        width = self.attention.qkv.shape[-1]
-        if inputs is not None:
-            _slice(self.attention, "qkv", 2, inputs)
-            _slice(self.first, "weight", 1, [*range(width), *(width + i for i in inputs)])
-        if self.per_component:
-            _slice(self.attention, "qkv", 1, outputs)
-            _slice(self.attention, "relative", 0, outputs)
-            self.first.keep(outputs)
-            self.last.keep(outputs)
-        else:
-            self.last.keep_outputs(outputs)
-
-
-class SharedMLPGamma(nn.Module):
-    """One MLP a site with C outputs."""
-
-    def __init__(self, a: int, C: int, config: SharedMLPCI, generator: torch.Generator) -> None:
-        super().__init__()
-        self.first = Linears(1, a, config.hidden, generator)
-        self.last = Linears(1, config.hidden, C, generator, gain=0.1)
-
-    def forward(self, x: Float[Tensor, "batch seq a"]) -> Float[Tensor, "batch seq C"]:
-        return self.last(nn.functional.gelu(self.first(x)))
-
-    def keep(self, inputs: list[int] | None, outputs: list[int]) -> None:
-        """Only these inputs (None: all) and outputs remain."""
-        if inputs is not None:
-            _slice(self.first, "weight", 1, inputs)
-        self.last.keep_outputs(outputs)
-
-
-class OwnMLPGamma(nn.Module):
-    """An MLP a component: of its scalar inner activation (`mlp`) or of all that the site reads (`vector_mlp`)."""
-
-    def __init__(self, a: int, C: int, config: MLPCI | VectorMLPCI, generator: torch.Generator) -> None:
-        super().__init__()
-        self.scalar = isinstance(config, MLPCI)
-        self.first = Linears(C, 1 if self.scalar else a, config.hidden, generator)
-        self.last = Linears(C, config.hidden, 1, generator, gain=0.1)
-
-    def forward(self, x: Float[Tensor, "batch seq a"]) -> Float[Tensor, "batch seq C"]:
-        C = self.last.weight.shape[0]
-        own = x.unsqueeze(-1) if self.scalar else x.unsqueeze(-2).expand(*x.shape[:-1], C, x.shape[-1])
-        return self.last(nn.functional.gelu(self.first(own))).squeeze(-1)
-
-    def keep(self, inputs: list[int] | None, outputs: list[int]) -> None:
-        """Only these inputs (None: all) and outputs remain."""
-        if inputs is not None and not self.scalar:
-            _slice(self.first, "weight", 1, inputs)
-        self.first.keep(outputs)
-        self.last.keep(outputs)
-
-
-class TransformerGamma(nn.Module):
-    """One small pre-norm transformer over positions whose token is all sites' activations side by side."""
-
-    def __init__(self, a: int, C: int, config: TransformerCI, generator: torch.Generator) -> None:
-        super().__init__()
-        d = config.d_model
-        if d % config.heads:
-            raise ValueError(f"ci.d_model {d} must be a multiple of ci.heads {config.heads}.")
-        self.heads, self.causal, self.layers = config.heads, config.causal, config.layers
-        self.enter = Linears(1, a, d, generator)
-        self.qkv = nn.ModuleList([Linears(1, d, 3 * d, generator) for _ in range(config.layers)])
-        self.mix = nn.ModuleList([Linears(1, d, d, generator, gain=0.5) for _ in range(config.layers)])
-        self.wide = nn.ModuleList([Linears(1, d, 4 * d, generator) for _ in range(config.layers)])
-        self.narrow = nn.ModuleList([Linears(1, 4 * d, d, generator, gain=0.5) for _ in range(config.layers)])
-        self.last = Linears(1, d, C, generator, gain=0.1)
-
-    def forward(self, x: Float[Tensor, "batch seq a"]) -> Float[Tensor, "batch seq C"]:
-        stream = self.enter(x)
-        batch, seq, d = stream.shape
-        at = torch.arange(seq, device=x.device, dtype=x.dtype)
-        angle = at[:, None] / 10_000 ** (torch.arange(0, d, 2, device=x.device) / d)
-        stream = stream + torch.stack([angle.sin(), angle.cos()], -1).reshape(seq, d)
-        norm = nn.functional.layer_norm
-        for layer in range(self.layers):
-            q, k, v = (
-                part.view(batch, seq, self.heads, -1).transpose(1, 2)
-                for part in self.qkv[layer](norm(stream, (d,))).chunk(3, dim=-1)
-            )
-            seen = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
-            stream = stream + self.mix[layer](seen.transpose(1, 2).reshape(batch, seq, d))
-            stream = stream + self.narrow[layer](nn.functional.gelu(self.wide[layer](norm(stream, (d,)))))
-        return self.last(norm(stream, (d,)))
-
-    def keep(self, inputs: list[int] | None, outputs: list[int]) -> None:
-        """Only these inputs (None: all) and outputs remain."""
-        if inputs is not None:
-            _slice(self.enter, "weight", 1, inputs)
-        self.last.keep_outputs(outputs)
-
-
-Gamma = AttentionGamma | SharedMLPGamma | OwnMLPGamma | TransformerGamma
-
-
 class CIFunctions(nn.Module):
     """The causal importance functions of all sites behind one door.
 
@@ -264,18 +71,11 @@ class CIFunctions(nn.Module):
         reads = [C if config.reads == "inner" else d_in for d_in, C in sites.values()]
         counts = [C for _, C in sites.values()]
         if isinstance(config, TransformerCI):
-            self.gammas = nn.ModuleList([TransformerGamma(sum(reads), sum(counts), config, generator)])
-        else:
-            kind = {
-                "attention": AttentionGamma, "shared_mlp": SharedMLPGamma,
-                "mlp": OwnMLPGamma, "vector_mlp": OwnMLPGamma,
-            }[config.kind]  # fmt: skip
-            self.gammas = nn.ModuleList(
-                [kind(a, C, config, generator) for a, C in zip(reads, counts, strict=True)]  # type: ignore[arg-type]
-            )
-        with torch.no_grad():
-            for gamma in self.gammas:
-                gamma.last.bias.fill_(config.start)  # type: ignore[union-attr]
+            reads, counts = [sum(reads)], [sum(counts)]
+        self._reads = reads
+        self.gammas = nn.ModuleList(
+            [gamma_of(a, C, config, generator) for a, C in zip(reads, counts, strict=True)]
+        )
 
     def forward(
         self, inner: Mapping[str, Tensor], inputs: Mapping[str, Tensor] | None = None
@@ -306,12 +106,19 @@ class CIFunctions(nn.Module):
     @torch.no_grad()
     def set_scale(self, inner: Mapping[str, Tensor], inputs: Mapping[str, Tensor], valid: Tensor) -> None:
         """Take the RMS (or the largest magnitude) over the valid positions, [batch, seq] bool, as the unit."""
-        peak = self.config.scale == "peak"
         for place, site in enumerate(self.sites):
             read = inner[site] if self.config.reads == "inner" else inputs[site]
             dims = (0,) if self.config.reads == "inner" else (0, 1)
-            value = read[valid].abs().amax(dims) if peak else read[valid].pow(2).mean(dims).sqrt()
-            self.scales[place].copy_(value.clamp_min(1e-6))
+            self.scales[place].copy_(self._unit(read[valid], dims))
+
+    def _unit(self, read: Tensor, dims: tuple[int, ...]) -> Tensor:
+        value = read.abs().amax(dims) if self.config.scale == "peak" else read.pow(2).mean(dims).sqrt()
+        return value.clamp_min(1e-6)
+
+    @torch.no_grad()
+    def units(self, inner: Float[Tensor, "positions C"]) -> Float[Tensor, " C"]:
+        """The units of inner activations, as `set_scale` takes them."""
+        return self._unit(inner, (0,))
 
     @torch.no_grad()
     def keep(self, kept: Mapping[str, list[int]]) -> None:
@@ -333,6 +140,51 @@ class CIFunctions(nn.Module):
             if inner:
                 self.scales[place] = nn.Parameter(self.scales[place][index].clone(), requires_grad=False)
         self._sizes = [len(kept[site]) for site in self.sites]
+
+    @torch.no_grad()
+    def grow(
+        self,
+        added: Mapping[str, int],
+        scales: Mapping[str, Tensor],
+        generator: torch.Generator,
+        *,
+        blank: bool = False,
+    ) -> None:
+        """So many more components at the sites named, behind those there are; their γ starts near `start`, and that of
+        the others stays as it is until they learn to read them.
+
+        scales: {site: [added]}, the units of the new inner activations (not used where inputs are read). `blank`: all
+        that is new is 0, for Adam's moments, which have the parameters' shapes.
+        """
+        inner = self.config.reads == "inner"
+        more = [added.get(site, 0) for site in self.sites]
+        rooms = [Room(list(range(size)), size + n) for size, n in zip(self._sizes, more, strict=True)]
+        if isinstance(self.config, TransformerCI):
+            old: list[int] = []
+            offset = 0
+            for room in rooms:
+                old += [offset + place for place in room.old]
+                offset += room.size
+            rooms_of = [Room(old, offset)]
+        else:
+            rooms_of = rooms
+        for gamma, room, reads in zip(self.gammas, rooms_of, self._reads, strict=True):
+            if not room.added:
+                continue
+            a = room.size if inner else reads
+            new = gamma_of(a, room.added, self.config, generator).to(self.gates[0].device)
+            if blank:
+                for parameter in new.parameters():
+                    parameter.zero_()
+            gamma.grow(room if inner else None, room, new)  # type: ignore[union-attr]
+        for place, (site, n) in enumerate(zip(self.sites, more, strict=True)):
+            if n:
+                gate = self.gates[place]
+                self.gates[place] = nn.Parameter(torch.cat([gate, gate.new_ones(n)]), requires_grad=False)
+            if n and inner:
+                scale = torch.cat([self.scales[place], scales[site].to(self.scales[place])])
+                self.scales[place] = nn.Parameter(scale, requires_grad=False)
+        self._sizes = [room.size for room in rooms]
 
     def parameter_count(self) -> int:
         """Trained parameters of all functions."""

@@ -44,6 +44,16 @@ class Components(nn.Module):
             {site: [self.index[site][place] for place in keep[site]] for site in self.sites},
         )
 
+    def grown(
+        self, V: Mapping[str, Tensor], U: Mapping[str, Tensor], index: Mapping[str, list[int]]
+    ) -> Components:
+        """With these beside them at the sites named, V: [d_in, added], U: [added, d_out], under their indices."""
+        return Components(
+            {site: torch.cat([own, V[site]], dim=1) if site in V else own for site, own in self.V.items()},
+            {site: torch.cat([own, U[site]]) if site in U else own for site, own in self.U.items()},
+            {site: [*own, *index.get(site, [])] for site, own in self.index.items()},
+        )
+
 
 def random_start(
     W: Float[Tensor, "d_out d_in"], C: int, generator: torch.Generator

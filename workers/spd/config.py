@@ -448,6 +448,20 @@ class PruneConfig(Frozen):
     below: float = Field(default=0.02, ge=0, le=1, description="dead: CI never above this on the data")
 
 
+class AdaptConfig(Frozen):
+    """With `C: auto`: fit the number of components to what is used, at these shares of the steps. Dead ones go; a site
+    whose remainder alone carries more than `grow_above` gets `grow` more, along what the remainder does on the data."""
+
+    at: tuple[Share, ...] = Field(default=(0.25, 0.5, 0.75), min_length=1, max_length=20)
+    prune_below: float = Field(default=0.02, ge=0, le=1, description="dead: CI never above this on the data")
+    grow_above: float = Field(
+        default=0.05,
+        gt=0,
+        description="KL with the site's remainder alone off, nats at the counted positions",
+    )
+    grow: int = Field(default=8, ge=1, le=1024, description="components a site and adaptation, at most")
+
+
 class EliminateConfig(Frozen):
     """Take components out that the output does not need, at these shares of the steps (backward elimination)."""
 
@@ -471,8 +485,8 @@ class DecomposeConfig(Frozen):
     sites: tuple[str, ...] = Field(min_length=1, description="module paths; * matches within a path")
     C: int | Literal["auto"] = Field(
         default=16,
-        description="components a site at the start; auto: one per token input (start data) or full rank. A data "
-        "start takes at most one per token input.",
+        description="components a site at the start; auto: one per token input (start data) or full rank, and from "
+        "there as `adapt` says. A data start takes at most one per token input.",
     )
     start: StartConfig = StartConfig()
     ci: CIConfig = SharedMLPCI()
@@ -484,6 +498,7 @@ class DecomposeConfig(Frozen):
     faithfulness_steps: int = Field(
         default=0, ge=0, le=10_000_000, description="steps on faithfulness alone, before the run"
     )
+    adapt: AdaptConfig | None = None
     prune: PruneConfig | None = None
     eliminate: EliminateConfig | None = None
     threshold: float = Field(default=0.1, gt=0, lt=1, description="CI above which a component counts as used")
@@ -508,6 +523,14 @@ class DecomposeConfig(Frozen):
         kinds = [loss.kind for loss in self.losses]
         if len(set(kinds)) != len(kinds):
             raise ValueError("Each kind of loss may stand once in “losses”.")
+        return self
+
+    @model_validator(mode="after")
+    def _adapt_is_used(self) -> DecomposeConfig:
+        if self.adapt is not None and self.C != "auto":
+            raise ValueError(f"adapt goes with C: auto; a fixed C ({self.C}) stays as it is.")
+        if self.adapt is not None and self.prune is not None:
+            raise ValueError("adapt drops dead components itself; leave prune out.")
         return self
 
     @model_validator(mode="after")

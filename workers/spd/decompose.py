@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 import workers
 from workers.spd.ablation import AblationEngine, Edit
+from workers.spd.adaptation import adaptation_notes
 from workers.spd.artifact import (
     Artifact,
     Check,
@@ -235,6 +236,7 @@ def _train(
     eliminate_at = {
         max(1, round(share * config.steps)) for share in (config.eliminate.at if config.eliminate else ())
     }
+    adapt_at = {max(1, round(share * config.steps)) for share in (config.adapt.at if config.adapt else ())}
     warnings: list[str] = []
     light = LightEvidence(config, data)
     started, first_step = time.monotonic(), trainer.step
@@ -247,6 +249,10 @@ def _train(
         figures = trainer.train_step(data.next(trainer.generator))
         if config.prune and trainer.step in prune_at:
             figures["pruned"] = float(trainer.prune(start, config.prune.below))
+            logged = True
+        if trainer.step in adapt_at:
+            done = trainer.adapt(start, go_on)
+            figures |= {"pruned": float(done.pruned), "grown": float(done.added)}
             logged = True
         if trainer.step in eliminate_at:
             gone = trainer.eliminate(start, go_on)
@@ -264,8 +270,11 @@ def _train(
         rate = (trainer.step - first_step) / spent if spent > 0 else None
         left = (config.steps - trainer.step) / rate if rate else None
         fraction = trainer.step / config.steps
+        message = trainer.adaptations[-1].said if trainer.adaptations else ""
         report(
-            RunProgress("train", trainer.step, config.steps, fraction, rate, left, figures if logged else {})
+            RunProgress(
+                "train", trainer.step, config.steps, fraction, rate, left, figures if logged else {}, message
+            )
         )
         if trainer.step % config.checkpoint_every == 0 and trainer.step < config.steps:
             save()
@@ -326,6 +335,8 @@ def _remarks(config: DecomposeConfig, trainer: Trainer, data: TrainingData) -> l
         remarks.append(
             "Trained on the mean squared difference of log-probabilities; the evidence is KL(target ‖ masked) in nats."
         )
+    if config.adapt is not None:
+        remarks += adaptation_notes(trainer.adaptations, config.adapt.prune_below)
     return remarks + tied_notes(trainer.target, trainer.sites)
 
 

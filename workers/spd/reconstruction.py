@@ -80,6 +80,22 @@ class Adversary:
         """Only the sources of the components at these places (and the remainders')."""
         return Adversary({site: value[:, [*keep[site], -1]] for site, value in self.sources.items()})
 
+    def grown(self, added: dict[str, int], generator: torch.Generator) -> Adversary:
+        """With random sources for so many more components a site, before the remainder's."""
+        return Adversary(
+            {
+                site: torch.cat(
+                    [
+                        value[:, :-1],
+                        torch.rand(value.shape[0], added.get(site, 0), generator=generator).to(value.device),
+                        value[:, -1:],
+                    ],
+                    dim=1,
+                )
+                for site, value in self.sources.items()
+            }
+        )
+
 
 def reconstruction(
     decomposition: Decomposition,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from workers.spd import losses, products
+from workers.spd.adaptation import Adaptation, Growth, remainder_directions, remainder_kl
 from workers.spd.ci import CIFunctions, upper
 from workers.spd.components import (
     Components,
@@ -137,6 +138,7 @@ class Trainer:
         self.weights = {site: target.weight(site).float() for site in sites}
         self.squares = {site: weight.pow(2).sum() for site, weight in self.weights.items()}
         self.trained = {site: V.shape[1] for site, V in components.V.items()}
+        self.adaptations: list[Adaptation] = []
 
     def adopt(self, components: Components, ci: CIFunctions) -> None:
         """Train these from here on."""
@@ -278,16 +280,60 @@ class Trainer:
         valid = batch.masked(self.decomposition.first_unmasked)
         keep = {site: (g[site][valid].amax(0) >= below).nonzero().flatten().tolist() for site in self.sites}
         before = self.components.count()
-        moments = {name: self._moment(name, keep) for name in ("exp_avg", "exp_avg_sq")}
-        steps = [self.optimizer.state[p]["step"] for p in self._optimized() if p in self.optimizer.state]
+        moments = self._moments(keep=keep)
         components = self.components.pruned(keep)
         self.ci.keep(keep)
-        self.adopt(components, self.ci)
+        self._adopt_with(components, moments)
         self.adversary = self.adversary and self.adversary.kept(keep)
+        return before - components.count()
+
+    @torch.no_grad()
+    def adapt(self, batch: Batch, go_on: Callable[[], None] = lambda: None) -> Adaptation:
+        """Drop what is dead on this batch, and grow where a remainder alone carries more than the config allows."""
+        assert self.config.adapt is not None
+        settings, had = self.config.adapt, {site: len(own) for site, own in self.components.index.items()}
+        self.prune(batch, settings.prune_below)
+        kept = {site: len(own) for site, own in self.components.index.items()}
+        before = remainder_kl(self.decomposition, batch, self.sites, go_on)
+        added = self._grow([s for s in self.sites if before[s] > settings.grow_above], batch, settings.grow)
+        after = remainder_kl(self.decomposition, batch, list(added), go_on)
+        grown = [Growth(s, n, kept[s] + n, before[s], after[s]) for s, n in added.items()]
+        dropped = {site: had[site] - kept[site] for site in self.sites if had[site] > kept[site]}
+        self.adaptations.append(Adaptation(self.step, dropped, grown))
+        return self.adaptations[-1]
+
+    def _grow(self, sites: list[str], batch: Batch, count: int) -> dict[str, int]:
+        """Up to `count` components more at these sites; returns how many each got. Indices are never used twice."""
+        valid = batch.masked(self.decomposition.first_unmasked)
+        V: dict[str, Tensor] = {}
+        U: dict[str, Tensor] = {}
+        for site in sites:
+            own = self.components.V[site], self.components.U[site]
+            made = remainder_directions(self.weights[site], *own, batch.inputs[site], valid, count)
+            if made[0].shape[1]:
+                V[site], U[site] = made
+        added = {site: v.shape[1] for site, v in V.items()}
+        if not added:
+            return added
+        scales = {
+            site: self.ci.units(inner_activation(batch.inputs[site][batch.valid], v)) for site, v in V.items()
+        }
+        index = {site: [*range(self.trained[site], self.trained[site] + n)] for site, n in added.items()}
+        moments = self._moments(added=added)
+        components = self.components.grown(V, U, index)
+        self.ci.grow(added, scales, self.generator)
+        self._adopt_with(components, moments)
+        self.adversary = self.adversary and self.adversary.grown(added, self.generator)
+        self.trained |= {site: self.trained[site] + n for site, n in added.items()}
+        return added
+
+    def _adopt_with(self, components: Components, moments: dict[str, list[Tensor]]) -> None:
+        """Train these from here on, under the moments that Adam has reached."""
+        steps = [self.optimizer.state[p]["step"] for p in self._optimized() if p in self.optimizer.state]
+        self.adopt(components, self.ci)
         for place, parameter in enumerate(self._optimized() if steps else []):
             state = {name: moment[place].clone() for name, moment in moments.items()}
             self.optimizer.state[parameter] = {"step": steps[0].clone(), **state}
-        return before - components.count()
 
     def _optimized(self) -> list[torch.nn.Parameter]:
         trained = [*self.components.V_list, *self.components.U_list, *self.ci.parameters()]
@@ -300,15 +346,34 @@ class Trainer:
         parts = [[p] for p in [*self.components.V_list, *self.components.U_list]]
         return [*parts, *(list(gamma.parameters()) for gamma in self.ci.gammas)]
 
-    def _moment(self, name: str, keep: dict[str, list[int]]) -> list[Tensor]:
-        """One of Adam's moments as it stands after pruning: pruned as if it were the parameters themselves."""
+    def _moments(
+        self, *, keep: dict[str, list[int]] | None = None, added: dict[str, int] | None = None
+    ) -> dict[str, list[Tensor]]:
+        """Adam's moments as they stand after pruning or growing: treated as if they were the parameters
+        themselves; those of what is added are 0."""
+        return {name: self._moment(name, keep, added or {}) for name in ("exp_avg", "exp_avg_sq")}
+
+    def _moment(self, name: str, keep: dict[str, list[int]] | None, added: dict[str, int]) -> list[Tensor]:
         components, ci = copy.deepcopy(self.components), copy.deepcopy(self.ci)
         shadows = [p for p in [*components.parameters(), *ci.parameters()] if p.requires_grad]
         for shadow, parameter in zip(shadows, self._optimized(), strict=True):
             shadow.copy_(
                 self.optimizer.state[parameter][name] if parameter in self.optimizer.state else shadow * 0
             )
-        pruned = components.pruned(keep)
-        pruned.V_list.requires_grad_(components.V_list[0].requires_grad)
-        ci.keep(keep)
-        return [p.detach() for p in [*pruned.parameters(), *ci.parameters()] if p.requires_grad]
+        reads = components.V_list[0].requires_grad
+        if keep is not None:
+            components = components.pruned(keep)
+            ci.keep(keep)
+        V = {
+            site: self.components.V[site].new_zeros(len(self.components.V[site]), n)
+            for site, n in added.items()
+        }
+        U = {
+            site: self.components.U[site].new_zeros(n, self.components.U[site].shape[1])
+            for site, n in added.items()
+        }
+        components = components.grown(V, U, {})
+        ones = {site: torch.ones(n) for site, n in added.items()}
+        ci.grow(added, ones, torch.Generator().manual_seed(0), blank=True)
+        components.V_list.requires_grad_(reads)
+        return [p.detach() for p in [*components.parameters(), *ci.parameters()] if p.requires_grad]
