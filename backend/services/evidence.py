@@ -19,6 +19,7 @@ NOT_JUDGED = (
     "l0",
     "alive",
 )  # scales and counts, not claims
+FACT_FALLS, FACT_STAYS = 0.8, 0.05  # shares of the answers' probabilities, medians
 HELD_OUT_FACTOR = 3.0
 ADVERSARIAL_FACTOR = 5.0
 
@@ -119,6 +120,16 @@ class Evidence:
                 Headline(
                     label=row.label, value=metric.train, unit=metric.unit, status=row.status,
                     explain=row.warning or row.explain,
+                )
+            )  # fmt: skip
+        if (facts := self.manifest.facts) is not None and facts.held_out_drop is not None:
+            moved = facts.others_change or 0.0
+            shown.append(
+                Headline(
+                    label="A fact suppressed", value=round(100 * facts.held_out_drop, 1), unit="% falls",
+                    explain=f"On held-out prompts the fact's answer falls by that much, the others move by {moved:.1%} "
+                    f"(medians over {sum(row.kept for row in facts.rows)} facts).",
+                    status="good" if facts.held_out_drop >= FACT_FALLS and moved <= FACT_STAYS else "weak",
                 )
             )  # fmt: skip
         passed = sum(check.ok for check in self.manifest.checks)

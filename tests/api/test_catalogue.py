@@ -10,9 +10,15 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+import workers
 from backend.services import catalogue
+from backend.services.evidence import Evidence
+from backend.services.views import fact_table
 from tests.conftest import Open
 from tests.factories import KOBE, SITES, hand_artifact
+from workers.spd.artifact import read_artifact
+
+SHIPPED = Path(workers.__file__).parent / "shipped"
 
 
 @pytest.fixture(autouse=True)
@@ -170,3 +176,21 @@ def test_columns_that_an_older_artefact_lacks_may_be_missing(home: Path, open_ap
     made = hand_artifact(home / "artifacts")
     assert made.columns.slice == []
     assert listed(open_app(home))["warnings"] == []
+
+
+def test_a_run_over_facts_says_what_suppressing_one_does() -> None:
+    manifest = read_artifact(SHIPPED / "facts-smollm2", verify=False).manifest
+    table = fact_table(manifest)
+    assert table is not None
+    assert table.known == sum(row.kept for row in table.rows) == 44
+    assert table.candidates == len(table.rows) > table.known
+    france = next(row for row in table.rows if row.subject == "France")
+    assert (france.group, france.answer, france.prompt) == (
+        "France",
+        " Paris",
+        "The capital city of France is",
+    )
+    assert all(row.group is None for row in table.rows if not row.kept)
+    headline = next(h for h in Evidence(manifest).headlines(1, 2) if h.label == "A fact suppressed")
+    assert headline.status == "good"
+    assert headline.value == pytest.approx(100 * manifest.facts.held_out_drop, abs=0.06)
