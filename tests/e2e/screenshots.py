@@ -27,6 +27,7 @@ WIDE, NARROW = (1440, 900), (390, 844)
 PAGES = {
     "gallery": "/",
     "overview": "/d/sports-smollm2",
+    "overview-facts": "/d/facts-smollm2",
     "overview-induction": "/d/induction",
     "workbench": STORY,
     "workbench-induction": "/d/induction/workbench",
