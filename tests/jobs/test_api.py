@@ -68,7 +68,11 @@ def test_a_whole_config_becomes_a_queued_job(api: TestClient) -> None:
         ({}, "invalid_request", "either “preset” or “config”"),
         ({"preset": "induction", "config": {}}, "invalid_request", "either “preset” or “config”"),
         ({"preset": "induction", "sparkle": 1}, "invalid_request", "sparkle"),
-        ({"preset": "nothing"}, "invalid_config", "There is no preset “nothing”. Presets: facts-smollm2, induction"),
+        (
+            {"preset": "nothing"},
+            "invalid_config",
+            "There is no preset “nothing”. Presets: facts-smollm2, induction",
+        ),
         ({"preset": "../../etc/passwd"}, "invalid_config", "There is no preset"),
         ({"preset": "induction", "overrides": {"stepz": 5}}, "invalid_config", "stepz: is not a known key"),
         ({"preset": "induction", "overrides": {"steps": "many"}}, "invalid_config", "steps"),
