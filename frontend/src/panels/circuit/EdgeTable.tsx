@@ -4,6 +4,7 @@ import { count, figure, shortKey, signed } from '@/api/words'
 import { type Edge, type Node, OUT, VIA_WORDS } from '@/charts/circuit'
 import type { EdgeSort } from '@/state/circuit'
 import { Piece } from '@/ui/Piece'
+import { SortHead } from '@/ui/SortHead'
 import { Panel } from '@/ui/surfaces'
 import { TableScroll } from '@/ui/TableScroll'
 
@@ -62,16 +63,14 @@ export function EdgeTable(props: {
           <thead>
             <tr>
               {COLUMNS.map((column) => (
-                <th
+                <SortHead
                   key={column.sort}
-                  scope="col"
+                  sorted={column.sort === sort ? dir : undefined}
+                  onSort={() => choose(column.sort)}
                   className={column.number ? 'num' : undefined}
-                  aria-sort={column.sort === sort ? (dir === 'asc' ? 'ascending' : 'descending') : undefined}
                 >
-                  <button type="button" className="sort" onClick={() => choose(column.sort)}>
-                    {column.name} {column.sort === sort ? (dir === 'asc' ? '↑' : '↓') : ''}
-                  </button>
-                </th>
+                  {column.name}
+                </SortHead>
               ))}
             </tr>
           </thead>

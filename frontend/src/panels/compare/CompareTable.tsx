@@ -3,6 +3,7 @@ import { type Cell, type CompareRow, measured } from '@/state/compare'
 import type { Workbench } from '@/state/useWorkbench'
 import type { CompareSort, Condition, Measure } from '@/state/workbench'
 import { Piece } from '@/ui/Piece'
+import { SortHead } from '@/ui/SortHead'
 import { TableScroll } from '@/ui/TableScroll'
 
 const HEADS: Record<CompareSort, string> = {
@@ -34,17 +35,14 @@ export function CompareTable({
     bench.set({ cs: one, cd: next === usual ? undefined : next }, { replace: true })
   }
   const head = (one: CompareSort) => (
-    <th
+    <SortHead
       key={one}
-      scope="col"
-      aria-sort={one === by ? (dir === 'asc' ? 'ascending' : 'descending') : undefined}
+      sorted={one === by ? dir : undefined}
+      onSort={() => choose(one)}
       className={`${one === 'prompt' ? 'left' : ''} ${one === bench.condition ? 'shown' : ''}`}
     >
-      <button type="button" onClick={() => choose(one)}>
-        {HEADS[one]}
-        {one === by && <span aria-hidden="true">{dir === 'asc' ? ' ↑' : ' ↓'}</span>}
-      </button>
-    </th>
+      {HEADS[one]}
+    </SortHead>
   )
   return (
     <TableScroll label="Conditions side by side">

@@ -13,6 +13,7 @@ import { forgetProblems, useProblems } from '@/state/problems'
 import { useShortcuts } from '@/state/shortcuts'
 import { Seg } from '@/ui/controls'
 import { ExportMenu } from '@/ui/Export'
+import { SortHead } from '@/ui/SortHead'
 import { AddressProblems, Empty, ErrorNotice, Recomputing } from '@/ui/surfaces'
 
 const HEADS: { sort: ComponentSort | null; head: string; right?: boolean }[] = [
@@ -166,23 +167,22 @@ export function ComponentTable({ decomposition }: { decomposition: Decomposition
         <table aria-label="Components" aria-rowcount={total + 1}>
           <thead>
             <tr>
-              {HEADS.map((head) => (
-                <th
-                  key={head.head}
-                  scope="col"
-                  className={head.right ? 'right' : undefined}
-                  aria-sort={head.sort === sort ? (order === 'asc' ? 'ascending' : 'descending') : undefined}
-                >
-                  {head.sort ? (
-                    <button type="button" onClick={() => head.sort && choose(head.sort)}>
-                      {head.head}
-                      {head.sort === sort && <span aria-hidden="true">{order === 'asc' ? ' ↑' : ' ↓'}</span>}
-                    </button>
-                  ) : (
-                    head.head
-                  )}
-                </th>
-              ))}
+              {HEADS.map(({ head, sort: by, right }) =>
+                by ? (
+                  <SortHead
+                    key={head}
+                    sorted={by === sort ? order : undefined}
+                    onSort={() => choose(by)}
+                    className={right ? 'right' : undefined}
+                  >
+                    {head}
+                  </SortHead>
+                ) : (
+                  <th key={head} scope="col" className={right ? 'right' : undefined}>
+                    {head}
+                  </th>
+                ),
+              )}
             </tr>
           </thead>
           <tbody>

@@ -4,6 +4,7 @@ import type { TokenStat } from '@/api/types'
 import { count, signed, visible } from '@/api/words'
 import { ExportMenu } from '@/ui/Export'
 import { Piece } from '@/ui/Piece'
+import { SortHead } from '@/ui/SortHead'
 import { Empty, Panel } from '@/ui/surfaces'
 import { TableScroll } from '@/ui/TableScroll'
 
@@ -56,17 +57,15 @@ export function TokenTable(props: {
               <tr>
                 <th scope="col">Token</th>
                 {HEADS.map((head) => (
-                  <th
+                  <SortHead
                     key={head.sort}
-                    scope="col"
+                    sorted={head.sort === sort ? 'desc' : undefined}
+                    onSort={() => setSort(head.sort)}
                     className="right"
-                    aria-sort={head.sort === sort ? 'descending' : undefined}
+                    title={head.what}
                   >
-                    <button type="button" title={head.what} onClick={() => setSort(head.sort)}>
-                      {head.head}
-                      {head.sort === sort && <span aria-hidden="true"> ↓</span>}
-                    </button>
-                  </th>
+                    {head.head}
+                  </SortHead>
                 ))}
               </tr>
             </thead>

@@ -7,6 +7,7 @@ import { encodePrompt } from '@/state/prompts'
 import { provenanceFacts } from '@/ui/download'
 import { ExportMenu } from '@/ui/Export'
 import { Piece } from '@/ui/Piece'
+import { SortHead } from '@/ui/SortHead'
 import { Panel } from '@/ui/surfaces'
 import { TableScroll } from '@/ui/TableScroll'
 
@@ -86,16 +87,14 @@ export function FactsPanel({ facts, from }: { facts: FactTable; from: Provenance
           <thead>
             <tr>
               {COLUMNS.map(([column, label]) => (
-                <th
+                <SortHead
                   key={column}
-                  scope="col"
+                  sorted={by !== column ? undefined : down ? 'desc' : 'asc'}
+                  onSort={() => order(column)}
                   className={column === 'subject' ? undefined : 'right'}
-                  aria-sort={by !== column ? 'none' : down ? 'descending' : 'ascending'}
                 >
-                  <button type="button" className="sort" onClick={() => order(column)}>
-                    {label} <span aria-hidden="true">{by !== column ? '' : down ? '↓' : '↑'}</span>
-                  </button>
-                </th>
+                  {label}
+                </SortHead>
               ))}
               <th scope="col">Most moved</th>
               <th scope="col">

@@ -12,6 +12,7 @@ import type { ShiftRow } from '@/state/shift'
 import type { ShiftSort } from '@/state/workbench'
 import { Icon } from '@/ui/Icon'
 import { Piece } from '@/ui/Piece'
+import { SortHead } from '@/ui/SortHead'
 import { TableScroll } from '@/ui/TableScroll'
 
 export interface TableRow extends ShiftRow {
@@ -73,24 +74,16 @@ export function ShiftTable(props: {
         <thead>
           <tr>
             {ORDER.filter((id) => id !== 'interaction' || props.interaction).map((id) => (
-              <th
+              <SortHead
                 key={id}
-                scope="col"
+                sorted={id === sort ? dir : undefined}
+                onSort={() => choose(id)}
                 colSpan={id === 'token' && !props.interaction ? 2 : 1}
                 className={id === 'token' ? 'left' : undefined}
-                aria-sort={id === sort ? (dir === 'desc' ? 'descending' : 'ascending') : undefined}
+                title={id === 'interaction' ? 'Δ logit of A + B, less those of A and of B alone' : undefined}
               >
-                <button
-                  type="button"
-                  onClick={() => choose(id)}
-                  title={
-                    id === 'interaction' ? 'Δ logit of A + B, less those of A and of B alone' : undefined
-                  }
-                >
-                  {VALUES[id].head}
-                  {id === sort && <span aria-hidden="true">{dir === 'desc' ? ' ↓' : ' ↑'}</span>}
-                </button>
-              </th>
+                {VALUES[id].head}
+              </SortHead>
             ))}
           </tr>
         </thead>

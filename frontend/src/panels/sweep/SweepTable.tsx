@@ -8,6 +8,7 @@ import type { SweepRun } from '@/state/useSweep'
 import type { Workbench } from '@/state/useWorkbench'
 import { Button } from '@/ui/controls'
 import { Icon } from '@/ui/Icon'
+import { SortHead } from '@/ui/SortHead'
 import { TableScroll } from '@/ui/TableScroll'
 
 const FIRST = 25
@@ -52,12 +53,9 @@ export function SweepTable(props: {
                 Component
               </th>
               {columns.map((one) => (
-                <th key={one} scope="col" aria-sort={one === by ? 'descending' : undefined}>
-                  <button type="button" onClick={() => props.onBy(one)}>
-                    {heads[one]}
-                    {one === by && <span aria-hidden="true"> ↓</span>}
-                  </button>
-                </th>
+                <SortHead key={one} sorted={one === by ? 'desc' : undefined} onSort={() => props.onBy(one)}>
+                  {heads[one]}
+                </SortHead>
               ))}
               <th scope="col">Basket</th>
             </tr>
