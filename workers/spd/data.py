@@ -59,17 +59,25 @@ class Batch:
         )  # fmt: skip
 
 
-@torch.no_grad()
-def clean_batch(target: Target, token_lists: list[list[int]], positions: str) -> Batch:
-    """Run the target once on these prompts (lists of ids) and note what each attached site reads."""
+def padded(
+    token_lists: list[list[int]],
+) -> tuple[Int[Tensor, "batch seq"], Bool[Tensor, "batch seq"]]:
+    """Lists of ids as one batch, filled up with 0 on the right, and which of its tokens are real."""
     seq = max(len(ids) for ids in token_lists)
     tokens = torch.zeros(len(token_lists), seq, dtype=torch.long)
     valid = torch.zeros(len(token_lists), seq, dtype=torch.bool)
     for row, ids in enumerate(token_lists):
         tokens[row, : len(ids)] = torch.tensor(ids)
         valid[row, : len(ids)] = True
+    return tokens, valid
+
+
+@torch.no_grad()
+def clean_batch(target: Target, token_lists: list[list[int]], positions: str) -> Batch:
+    """Run the target once on these prompts (lists of ids) and note what each attached site reads."""
+    tokens, valid = padded(token_lists)
     answer_at = valid.sum(1) - 1
-    keep = torch.arange(seq) if positions == "all" else answer_at.unique()
+    keep = torch.arange(tokens.shape[1]) if positions == "all" else answer_at.unique()
     counted = valid[:, keep] if positions == "all" else keep[None, :] == answer_at[:, None]
     device = target.device
     tokens, keep = tokens.to(device), keep.to(device)

@@ -7,6 +7,7 @@ else uses. Suppressing a fact's group should take its answer away and leave ever
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
@@ -15,7 +16,7 @@ import torch
 
 from workers.spd.artifact import FactResult, FactTable, HarvestGroup
 from workers.spd.config import ConfigError, FactsData, PromptData
-from workers.spd.data import Prompt, clean_batch
+from workers.spd.data import Prompt, clean_batch, padded
 from workers.spd.decomposition import Decomposition, answer_column
 from workers.spd.keys import ComponentKey
 from workers.spd.masks import SiteMask, masked
@@ -138,10 +139,7 @@ def fact_groups(
 
 def named_groups(groups: dict[str, list[ComponentKey]], prompts: list[Prompt]) -> list[HarvestGroup]:
     """The facts' groups as the page shows them, under the subjects' names."""
-    counts = {subject: 0 for subject in groups}
-    for prompt in prompts:
-        if prompt.data.split == "train" and prompt.data.fact in counts:
-            counts[prompt.data.fact] += 1
+    counts = Counter(prompt.data.fact for prompt in prompts if prompt.data.split == "train")
     return [
         HarvestGroup(
             name=subject,
@@ -167,12 +165,10 @@ def _probabilities(
     result: list[float] = []
     for first in range(0, len(prompts), ROWS):
         part = prompts[first : first + ROWS]
-        lengths = torch.tensor([len(prompt.ids) for prompt in part])
-        tokens = torch.zeros(len(part), int(lengths.max()), dtype=torch.long)
-        for row, prompt in enumerate(part):
-            tokens[row, : len(prompt.ids)] = torch.tensor(prompt.ids)
+        tokens, valid = padded([prompt.ids for prompt in part])
+        answer_at = valid.sum(1) - 1
         device = decomposition.target.device
-        keep = (lengths - 1).unique()
+        keep = answer_at.unique()
         masks: dict[str, SiteMask] = {}
         for site, chosen in places.items():
             V, U = components.V[site][:, chosen], components.U[site][chosen]
@@ -183,7 +179,7 @@ def _probabilities(
         with masked(masks):
             logits = decomposition.target.logits(tokens.to(device), keep.to(device)).float().cpu()
         rows = torch.arange(len(part))
-        columns = torch.searchsorted(keep, lengths - 1)
+        columns = torch.searchsorted(keep, answer_at)
         answers = torch.tensor([prompt.answer for prompt in part])
         result += torch.softmax(logits[rows, columns], -1)[rows, answers].tolist()
     return result
