@@ -29,6 +29,7 @@ def gather(
 ) -> tuple[int, str]:
     """Harvest in the foreground into a folder in `place`. Returns (0, "") or an exit code and a sentence: 130 when
     stopped."""
+    from workers.spd.dataset_library import TextsError
     from workers.spd.decompose import Stopped
     from workers.spd.statistics.run import harvest_corpus
     from workers.spd.statistics.store import read_info
@@ -58,7 +59,7 @@ def gather(
             return 130, str(error)
         except KeyboardInterrupt:
             return 130, "Ended. The same command goes on from the last checkpoint, if there is one."
-        except (TargetError, ConfigError, ArtifactError) as error:
+        except (TargetError, TextsError, ConfigError, ArtifactError) as error:
             return 1, str(error)
         except OSError as error:
             if is_full(error):

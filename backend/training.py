@@ -52,6 +52,7 @@ def train(
     config: DecomposeConfig, target: Path, *, home: Path, device: str, resume: bool, console: Console
 ) -> tuple[int, str]:
     """Run a decomposition in the foreground. Returns (0, "") or an exit code and a sentence: 130 when stopped."""
+    from workers.spd.dataset_library import TextsError
     from workers.spd.decompose import Stopped, decompose
     from workers.spd.targets import TargetError
     from workers.spd.training import DivergedError
@@ -86,7 +87,7 @@ def train(
                 130,
                 f"Ended. The same command goes on from the last checkpoint, if there is one ({partial}).",
             )
-        except (TargetError, ConfigError, ArtifactError, DivergedError) as error:
+        except (TargetError, TextsError, ConfigError, ArtifactError, DivergedError) as error:
             return 1, str(error)
         except OSError as error:
             if is_full(error):

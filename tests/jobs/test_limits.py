@@ -13,6 +13,7 @@ from tests.factories import FakeAblator, settings
 from tests.jobs.conftest import config_of
 from workers.jobs.limits import Limits
 from workers.spd.config import ConfigError, DecomposeConfig, load_config, parse_config, preset_names
+from workers.spd.statistics.config import parse_harvest
 
 PROMPTS = {
     "target": {"kind": "hub", "repo": "a/b"},
@@ -112,3 +113,29 @@ def test_the_owner_of_a_server_sets_queue_folders_and_packages_by_settings(
     limits = services.jobs.queue.limits
     assert (limits.queued, limits.packages) == (3, ("other",))
     limits.check(of_folder(tmp_path / "models" / "mine"), home)
+
+
+def over_dataset(home: Path, **dataset: Any) -> DecomposeConfig:
+    data = of_folder(home / "models" / "mine").model_dump(mode="json")
+    return parse_config({**data, "start": {"kind": "svd"}, "data": {"kind": "corpus", "dataset": dataset}})
+
+
+def test_a_dataset_is_read_from_the_hub_or_the_home_folder_and_from_nowhere_else(
+    home: Path, tmp_path: Path
+) -> None:
+    Limits().check(over_dataset(home, name="a/b"), home)
+    Limits().check(over_dataset(home, path=str(home / "texts")), home)
+    Limits(folders=(tmp_path / "texts",)).check(over_dataset(home, path=str(tmp_path / "texts")), home)
+    for path in (tmp_path / "letters", home / ".." / "letters", Path("/etc")):
+        with pytest.raises(ConfigError, match=r"data\.dataset\.path"):
+            Limits().check(over_dataset(home, path=str(path)), home)
+        with pytest.raises(ConfigError, match=r"“dataset\.path” must lie inside"):
+            Limits().check_harvest(parse_harvest({"dataset": {"path": str(path)}}), home)
+
+
+def test_no_more_of_a_dataset_is_taken_than_the_limits_say(home: Path) -> None:
+    limits = Limits(dataset_texts=10, dataset_characters=1_000)
+    with pytest.raises(ConfigError, match=r"data\.dataset\.texts.* 11 .*data\.dataset\.characters"):
+        limits.check(over_dataset(home, name="a/b", texts=11, characters=1_001), home)
+    with pytest.raises(ConfigError, match=r"“dataset\.texts” is 11"):
+        limits.check_harvest(parse_harvest({"dataset": {"name": "a/b", "texts": 11, "characters": 9}}), home)

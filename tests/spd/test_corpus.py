@@ -21,7 +21,7 @@ def texts(tmp_path_factory):
     tail = torch.randint(12, 20, (2000,), generator=generator).tolist()
     text = " ".join(f"w{token}" for token in head)
     end = " ".join(f"w{token}" for token in tail)[: len(text) // 9]
-    (folder / "a.txt").write_text(text + " " + end)
+    (folder / "a.txt").write_text(text + " " + end.rpartition(" ")[0])
     (folder / "deep").mkdir()
     (folder / "deep" / "b.txt").write_text("w1 w2 w3\nw4 w5 w6 w7 w8 w9")
     (folder / "c.md").write_text("w23 " * 500)
@@ -80,7 +80,7 @@ def test_a_corpus_that_cannot_be_used_is_told(texts, changes, sentence):
 
 def test_a_file_that_is_no_text_is_told(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xff" * 500)
-    with pytest.raises(ConfigError, match="hold no text that can be read"):
+    with pytest.raises(ConfigError, match="holds no text that can be read"):
         corpus(tmp_path).draw(1, "train", torch.Generator())
 
 

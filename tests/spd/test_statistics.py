@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections.abc import Iterator
@@ -338,6 +339,37 @@ def test_every_word_of_every_file_is_read_once_however_long_the_files(
     assert sorted(found) == sorted(words)
 
 
+def test_a_harvest_over_a_dataset_reads_every_text_by_itself_and_says_what_it_read(
+    made: tuple[Path, Artifact], tmp_path: Path
+) -> None:
+    pytest.importorskip("datasets")
+    from workers.spd.dataset_texts import ensure_texts
+
+    home, artifact = made
+    (tmp_path / "data").mkdir()
+    rows = [" ".join(f"word{n}" for n in range(first, first + 4000)) for first in range(0, 12000, 4000)]
+    lines = [json.dumps({"body": text}) for text in [rows[0], "", *rows[1:]]]
+    (tmp_path / "data" / "train.jsonl").write_text("\n".join(lines))
+    dataset = {"path": str(tmp_path / "data"), "column": "body"}
+    config = parse_harvest({"dataset": dataset, "unit": "text", "own_prompts": False})
+    tokenizer = PromptTokenizer(factories.tiny_tokenizer(), bos_token_id=0, context_length=32)
+    assert config.dataset is not None
+    texts = Texts(artifact, config, tokenizer, ensure_texts(config.dataset, home))
+    pieces = [piece.split() for piece in texts._texts()]
+    assert sorted(word for piece in pieces for word in piece) == sorted(" ".join(rows).split())
+    assert all(len({int(word[4:]) // 4000 for word in piece}) == 1 for piece in pieces)
+    assert len(pieces) > 3
+    done = harvest_corpus(
+        artifact, config.model_copy(update={"tokens": 50, "ablate_windows": 0}), tmp_path / "out", home=home
+    )
+    info = HarvestStore(done).info
+    assert "3 texts of the dataset data (split train)" in info.described
+    assert info.config.dataset is None, "where the files lie stays on this machine"
+    assert any("first 3 texts" in note for note in info.notes)
+    with pytest.raises(ConfigError, match="give one of them"):
+        parse_harvest({"dataset": dataset, "text": "t1"})
+
+
 def test_a_harvest_stops_at_its_tokens_and_says_so(made: tuple[Path, Artifact]) -> None:
     _, artifact = made
     tokenizer = PromptTokenizer(factories.tiny_tokenizer(), bos_token_id=0, context_length=32)
@@ -356,7 +388,7 @@ def test_a_batch_holds_windows_of_one_length() -> None:
     ("data", "said"),
     [
         ({"windows": 3}, "windows"),
-        ({"path": "x", "text": "y"}, "two corpora"),
+        ({"path": "x", "text": "y"}, "“path” and “text” are two corpora"),
         ({"window": 1}, "window"),
         ({"seed": -1}, "seed"),
     ],

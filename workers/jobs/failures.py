@@ -53,6 +53,7 @@ def sentence(error: BaseException, *, job_id: str, device: str, home: Path, kept
     known = isinstance(error, ConfigError | ArtifactError | JobError)
     if known or type(error).__name__ in (
         "TargetError",
+        "TextsError",
         "DivergedError",
     ):  # by name: theirs would import torch
         return without_places(" ".join(str(error).split()), home)[:LONGEST]

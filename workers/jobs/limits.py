@@ -1,9 +1,10 @@
 """What may be asked for from outside, over HTTP. The command line is not bound by these.
 
-Three things are refused however small: a `folder` target or a corpus outside the home folder, and a `package` target
-that no preset names. A server may listen to more people than its owner; with an open folder path any of them could
-learn which files lie on the machine, read texts that were never theirs, and have a model loaded, decomposed and shown.
-A package that nobody has looked at could be any file of the index. Both lists can be extended by the owner.
+Three things are refused however small: a `folder` target or a corpus (of text, or of a dataset's files) outside the
+home folder, and a `package` target that no preset names. A server may listen to more people than its owner; with an
+open folder path any of them could learn which files lie on the machine, read texts that were never theirs, and have a
+model loaded, decomposed and shown. A package that nobody has looked at could be any file of the index. Both lists
+can be extended by the owner.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from workers.spd.config import (
     ConfigError,
     CorpusData,
+    DatasetText,
     DecomposeConfig,
     FactsData,
     FolderSource,
@@ -44,6 +46,8 @@ class Limits:
     batch_elements: int = 2**28
     samples: int = 64
     checks: int = 200
+    dataset_texts: int = 100_000
+    dataset_characters: int = 100_000_000
     harvest_tokens: int = 20_000_000
     harvest_window: int = 2_048
     harvest_ablations: int = 200_000
@@ -68,14 +72,25 @@ class Limits:
                 ablations, self.harvest_ablations,
             ),
         ]  # fmt: skip
+        counts += self._dataset_sizes("dataset", config.dataset)
         faults = [f"“{name}” is {n:,} and may be at most {most:,}" for name, n, most in counts if n > most]
-        if config.path is not None and not self._allowed(config.path, home):
-            faults.append(
-                "“path” must lie inside the home folder of Unweave, or in a folder its owner allows; `unweave harvest` "
-                "on the machine itself takes any folder"
-            )
+        places = {"path": config.path, "dataset.path": config.dataset.path if config.dataset else None}
+        for key, place in places.items():
+            if place is not None and not self._allowed(place, home):
+                faults.append(
+                    f"“{key}” must lie inside the home folder of Unweave, or in a folder its owner allows; `unweave "
+                    "harvest` on the machine itself takes any folder"
+                )
         if faults:
             raise ConfigError("This server does not run that harvest. " + "; ".join(faults) + ".")
+
+    def _dataset_sizes(self, key: str, dataset: DatasetText | None) -> list[tuple[str, int, int]]:
+        if dataset is None:
+            return []
+        return [
+            (f"{key}.texts", dataset.texts, self.dataset_texts),
+            (f"{key}.characters", dataset.characters, self.dataset_characters),
+        ]
 
     def _allowed(self, place: str, home: Path) -> bool:
         path = Path(place).expanduser().resolve()
@@ -107,6 +122,8 @@ class Limits:
             counts.append(("data.relations, all facts in all templates", len(texts), self.prompts))
             characters = sum(map(len, texts))
             counts.append(("data.relations, all characters together", characters, self.prompt_characters))
+        if isinstance(data, CorpusData):
+            counts += self._dataset_sizes("data.dataset", data.dataset)
         if isinstance(target, InductionSource):
             counts.append(("target.steps", target.steps, self.steps))
             row = target.length * (target.vocabulary + 2)
@@ -122,11 +139,14 @@ class Limits:
 
     def _source(self, config: DecomposeConfig, home: Path) -> Iterator[str]:
         target, data = config.target, config.data
-        places = {"target.path": target.path} if isinstance(target, FolderSource) else {}
+        places: dict[str, str | None] = (
+            {"target.path": target.path} if isinstance(target, FolderSource) else {}
+        )
         if isinstance(data, CorpusData):
             places["data.path"] = data.path
+            places["data.dataset.path"] = data.dataset.path if data.dataset is not None else None
         for key, place in places.items():
-            if not self._allowed(place, home):
+            if place is not None and not self._allowed(place, home):
                 yield (
                     f"“{key}” must lie inside the home folder of Unweave, or in a folder its owner allows; "
                     "`unweave decompose` on the machine itself takes any folder"

@@ -32,7 +32,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from workers.spd.config import DecomposeConfig, Source
+from workers.spd.config import DatasetText, DecomposeConfig, Source
 
 FORMAT = 1
 OLD = ".old"
@@ -74,6 +74,20 @@ class TargetCard(Stored):
     weights_hash: str
     model: ModelCard
     bos_token_id: int | None = None
+
+
+class TextsCard(Stored):
+    """What was taken of a dataset. `commit`: where the revision stood (None for a folder); `sha256`: of the texts and
+    their bounds; `empty`: rows without text, left out; `whole`: the split had no more than what was taken."""
+
+    source: DatasetText
+    commit: str | None
+    sha256: str
+    texts: int
+    characters: int
+    empty: int
+    whole: bool
+    library: str
 
 
 class SiteCard(Stored):
@@ -176,6 +190,7 @@ class Manifest(Stored):
     checks: list[Check] = []
     paper: PaperComparison | None = None
     facts: FactTable | None = None
+    texts: TextsCard | None = Field(None, description="of a corpus by dataset: what was read")
     notes: list[str] = Field([], description="remarks and warnings of the run, plain sentences")
     files: dict[str, str] = Field(description="path → SHA-256 of every other file")
 

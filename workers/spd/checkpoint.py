@@ -2,7 +2,8 @@
 (SPEC 16).
 
 checkpoint/state.safetensors   components, CI functions, Adam moments, adversarial sources, generator state
-checkpoint/state.json          step, kept indices, what adaptations did, the config's hash, seconds spent
+checkpoint/state.json          step, kept indices, what adaptations did, hashes of the config and of a dataset's
+                               texts, seconds spent
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch import Tensor
 from workers.spd.adaptation import Adaptation, Growth
 from workers.spd.ci import CIFunctions
 from workers.spd.components import Components
-from workers.spd.config import DecomposeConfig
+from workers.spd.config import ConfigError, DecomposeConfig
 from workers.spd.reconstruction import Adversary
 from workers.spd.training import Trainer
 
@@ -46,8 +47,11 @@ class Checkpoint:
     log_lines: int
 
 
-def save_checkpoint(work: Path, trainer: Trainer, *, seconds: float, log_lines: int) -> None:
-    """Write the trainer's whole state under `work`. An OSError (a full disk) leaves the previous one in place."""
+def save_checkpoint(
+    work: Path, trainer: Trainer, *, seconds: float, log_lines: int, texts: str | None = None
+) -> None:
+    """Write the trainer's whole state under `work`; `texts`: the SHA-256 of what it reads of a dataset. An OSError (a
+    full disk) leaves the previous one in place."""
     new, final, old = (work / (FOLDER + end) for end in (".new", "", ".old"))
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
@@ -61,6 +65,7 @@ def save_checkpoint(work: Path, trainer: Trainer, *, seconds: float, log_lines: 
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     meta = {
         "step": trainer.step, "seconds": seconds, "log_lines": log_lines, "config": config_hash(trainer.config),
+        "texts": texts,
         "index": trainer.components.index, "trained": trainer.trained,
         "adaptations": [asdict(done) for done in trainer.adaptations],
     }  # fmt: skip
@@ -77,8 +82,9 @@ def save_checkpoint(work: Path, trainer: Trainer, *, seconds: float, log_lines: 
     shutil.rmtree(old, ignore_errors=True)
 
 
-def load_checkpoint(work: Path, trainer: Trainer) -> Checkpoint | None:
-    """Put the trainer where the checkpoint under `work` stands; None where there is none (for this config)."""
+def load_checkpoint(work: Path, trainer: Trainer, *, texts: str | None = None) -> Checkpoint | None:
+    """Put the trainer where the checkpoint under `work` stands; None where there is none (for this config). Raises
+    CheckpointError, and ConfigError where its dataset's texts were others than `texts`."""
     folder = next((work / (FOLDER + end) for end in ("", ".old") if (work / (FOLDER + end)).is_dir()), None)
     if folder is None:
         return None
@@ -89,6 +95,12 @@ def load_checkpoint(work: Path, trainer: Trainer) -> Checkpoint | None:
         raise CheckpointError(f"The checkpoint in {folder} cannot be read: {error}.") from None
     if meta["config"] != config_hash(trainer.config):
         return None
+    if meta.get("texts") != texts:
+        raise ConfigError(
+            "data.dataset: its texts are no longer those this run began with, so it cannot go on with the same "
+            "numbers. Begin it anew (`unweave decompose --fresh`, or a new job); a commit as data.dataset.revision "
+            "never changes."
+        )
     index: dict[str, list[int]] = meta["index"]
     sites, pairs = trainer.components.sites, _under("components.", tensors)
     components = Components(

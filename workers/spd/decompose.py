@@ -40,6 +40,7 @@ from workers.spd.config import (
     InductionData,
     PromptsConfig,
 )
+from workers.spd.dataset_texts import ensure_texts
 from workers.spd.evidence import LightEvidence, full_evidence, metric_rows
 from workers.spd.facts import fact_groups, fact_table, named_groups
 from workers.spd.harvest import Harvest, harvest
@@ -91,9 +92,9 @@ def decompose(
     """Train a decomposition and store it at `out`.
 
     Works in `<out>.partial`; with `resume`, a checkpoint there of the same config is gone on from, and the result is
-    the same as that of an undisturbed run (same seed, same device). Raises TargetError or ConfigError; Stopped,
-    DivergedError or OSError (a full disk), which leave the last good checkpoint. `stop` is asked before every pass.
-    Started by `torchrun`, the processes share each step's prompts; the first one stores and reports.
+    the same as that of an undisturbed run (same seed, same device). Raises TargetError, TextsError or ConfigError;
+    Stopped, DivergedError or OSError (a full disk), which leave the last good checkpoint. `stop` is asked before every
+    pass. Started by `torchrun`, the processes share each step's prompts; the first one stores and reports.
     """
     world = World.join(device)
     work = out.with_name(out.name + ".partial")
@@ -124,7 +125,14 @@ def decompose(
     target.attach(sites)
     check_sites(target, sites)
     _usable_checks(config, tokenizer)
-    data = TrainingData(config, target, tokenizer)
+    taken = None
+    if isinstance(config.data, CorpusData) and config.data.dataset is not None:
+
+        def reading(message: str) -> None:
+            report(RunProgress("target", steps=config.steps, message=message))
+
+        taken = ensure_texts(config.data.dataset, home, report=reading, go_on=go_on)
+    data = TrainingData(config, target, tokenizer, taken)
     trainer, seconds, warnings = _train(config, target, tokenizer, sites, data, work, report, stop, go_on)
 
     if not world.leads:
@@ -181,7 +189,7 @@ def decompose(
         versions=workers.versions(), dtype="float32", device=device, training_seconds=round(seconds, 1),
         metrics=metric_rows(evidence, faithful, found.alive()), l0_by_site=evidence["train"].l0_by_site,
         faithfulness_by_site=by_site, paper=paper, facts=facts,
-        notes=[*warnings, *_remarks(config, trainer, data)], files={},
+        texts=taken.card if taken is not None else None, notes=[*warnings, *_remarks(config, trainer, data)], files={},
     )  # fmt: skip
     if config.checks:
         checks = _checks(config, manifest, found, tokenizer, target, work, go_on)
@@ -211,7 +219,8 @@ def _train(
     start = data.everything()
     trainer = Trainer(config, target, sites, start, tokenizer)
     log_path = work / "metrics.jsonl"
-    found = load_checkpoint(work, trainer)
+    texts = data.taken.card.sha256 if data.taken is not None else None
+    found = load_checkpoint(work, trainer, texts=texts)
     before, log = 0.0, []
     if found is None:
         if config.faithfulness_steps:
@@ -227,7 +236,7 @@ def _train(
         trainer.check_finite()
         if world.leads:
             spent = time.monotonic() - started
-            save_checkpoint(work, trainer, seconds=before + spent, log_lines=len(log))
+            save_checkpoint(work, trainer, seconds=before + spent, log_lines=len(log), texts=texts)
         world.wait()
 
     if world.leads:
@@ -331,6 +340,8 @@ def _remarks(config: DecomposeConfig, trainer: Trainer, data: TrainingData) -> l
         f"The causal importance functions ({kind}) have {trainer.ci.parameter_count():,} parameters; evaluating them "
         f"costs {cost:.2g} times the target's own forward pass on the run's prompts."
     ]
+    if data.taken is not None:
+        remarks.append(data.taken.said)
     if config.reconstruction.distance == "mse":
         remarks.append(
             "Trained on the mean squared difference of log-probabilities; the evidence is KL(target ‖ masked) in nats."

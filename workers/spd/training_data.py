@@ -15,6 +15,7 @@ from workers.spd.config import (
 )
 from workers.spd.corpus import Corpus
 from workers.spd.data import Batch, Prompt, clean_batch, induction_prompts, read_prompts
+from workers.spd.dataset_texts import Taken
 from workers.spd.facts import Candidate, known_facts
 from workers.spd.induction import sample_sequences
 from workers.spd.targets import Target
@@ -28,10 +29,17 @@ def _window(ids: list[int], split: str, tokenizer: PromptTokenizer) -> Prompt:
 
 
 class TrainingData:
-    """Batches for training: the same prompts with their clean pass computed once, or fresh induction sequences."""
+    """Batches for training: the same prompts with their clean pass computed once, fresh induction sequences, or windows
+    of a corpus (`taken`: the texts of its dataset, where it has one)."""
 
-    def __init__(self, config: DecomposeConfig, target: Target, tokenizer: PromptTokenizer) -> None:
-        self.config, self.target = config, target
+    def __init__(
+        self,
+        config: DecomposeConfig,
+        target: Target,
+        tokenizer: PromptTokenizer,
+        taken: Taken | None = None,
+    ) -> None:
+        self.config, self.target, self.taken = config, target, taken
         positions = config.reconstruction.positions
         self.fixed: Batch | None = None
         self.candidates: list[Candidate] = []
@@ -47,7 +55,7 @@ class TrainingData:
                 raise ConfigError("data.prompts: at least one prompt must be in the split “train”.")
             self.fixed = clean_batch(target, [prompt.ids for prompt in train], positions)
         elif isinstance(config.data, CorpusData):
-            self.corpus = Corpus(config.data, tokenizer)
+            self.corpus = Corpus(config.data, tokenizer, taken)
             self.prompts = [
                 _window(ids, split, tokenizer)
                 for split in ("train", "held_out")

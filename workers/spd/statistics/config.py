@@ -7,13 +7,13 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from workers.spd.config import ConfigError, Frozen, Seed
+from workers.spd.config import ConfigError, DatasetText, Frozen, Seed
 
 MOST_TEXT = 200_000
 
 
 class HarvestConfig(Frozen):
-    """A corpus and the size of what is kept of it. Without `path` and `text`: the sentences that ship."""
+    """A corpus and the size of what is kept of it. Without `path`, `dataset` and `text`: the sentences that ship."""
 
     name: str | None = Field(
         default=None, max_length=100, pattern=r"^[a-z0-9][a-z0-9-]*$", description="what to call the corpus"
@@ -24,6 +24,7 @@ class HarvestConfig(Frozen):
     glob: str = Field(
         default="*.txt", min_length=1, max_length=200, description="which files of a folder, below it too"
     )
+    dataset: DatasetText | None = Field(default=None, description="texts of a dataset, instead of a path")
     text: str | None = Field(
         default=None, min_length=1, max_length=MOST_TEXT, description="a text of one's own, instead of a path"
     )
@@ -54,8 +55,10 @@ class HarvestConfig(Frozen):
 
     @model_validator(mode="after")
     def _one_text(self) -> HarvestConfig:
-        if self.path is not None and self.text is not None:
-            raise ValueError("“path” and “text” are two corpora; give one of them")
+        given = {"path": self.path, "dataset": self.dataset, "text": self.text}
+        names = [f"“{name}”" for name, value in given.items() if value is not None]
+        if len(names) > 1:
+            raise ValueError(f"{' and '.join(names[:2])} are two corpora; give one of them")
         return self
 
     @property
@@ -63,6 +66,8 @@ class HarvestConfig(Frozen):
         """What the corpus is called where it was given no name."""
         if self.name is not None:
             return self.name
+        if self.dataset is not None:
+            return "dataset"
         return "text" if self.text is not None else "files" if self.path is not None else "sentences"
 
 

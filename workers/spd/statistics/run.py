@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 import workers
 from workers.spd.ablation import AblationEngine, artifact_target
 from workers.spd.artifact import Artifact, write_json
+from workers.spd.dataset_texts import ensure_texts
 from workers.spd.decompose import Report, RunProgress, Stopped
 from workers.spd.decomposition import Decomposition
 from workers.spd.keys import ComponentKey
@@ -106,8 +107,8 @@ def harvest_corpus(
     """Gather statistics of every component over a corpus, and store them in a folder of their own in `place`.
 
     Works in `<folder>.partial`, from which a harvest that was stopped goes on; its result is that of one that was
-    not. Returns the folder. Raises TargetError, ConfigError, ArtifactError, OSError (a full disk), and Stopped, which
-    leaves what was done. `stop` is asked before every pass.
+    not. Returns the folder. Raises TargetError, TextsError, ConfigError, ArtifactError, OSError (a full disk), and
+    Stopped, which leaves what was done. `stop` is asked before every pass.
     """
 
     def fetched(progress: FetchProgress) -> None:
@@ -122,7 +123,18 @@ def harvest_corpus(
         bos_token_id=card.bos_token_id,
         context_length=card.model.context_length,
     )
-    texts = Texts(artifact, config, tokenizer)
+    taken = None
+    if config.dataset is not None:
+
+        def reading(message: str) -> None:
+            report(RunProgress("target", message=message))
+
+        def go_on() -> None:
+            if stop():
+                raise Stopped("Stopped before the texts were there.")
+
+        taken = ensure_texts(config.dataset, home, report=reading, go_on=go_on)
+    texts = Texts(artifact, config, tokenizer, taken)
     id = harvest_id(artifact, config, texts.name, texts.hash)
     work = place / f"{id}.partial"
     if not resume:
@@ -136,16 +148,17 @@ def harvest_corpus(
     effects = _suppress(run, counts, windows)
     run.tell(SUPPRESSING, "Working out where components read and write")
     made = columns(run.decomposition, counts, examples, effects, config, run.go_on)
+    public = config.dataset if config.dataset is not None and config.dataset.name is not None else None
     info = HarvestInfo(
         id=id, artifact_hash=artifact.hash, weights_hash=card.weights_hash, corpus=texts.name,
         described=texts.described, corpus_hash=texts.hash,
-        config=config.model_copy(update={"text": None, "path": None}),
+        config=config.model_copy(update={"text": None, "path": None, "dataset": public}),
         threshold=counts.threshold, windows=counts.windows, tokens=counts.tokens, positions=counts.positions,
         all_read=bool(sources.pop("all", 1)), sources=dict(sources), components=counts.components,
         fired=int((counts.fires > 0).sum()), ablated=effects.components, ablation_windows=len(effects.shared),
         sampled_positions=len(counts.together.chances), dtype=engine.dtype, device=engine.device,
         versions=workers.versions(), created_at=datetime.now(UTC), seconds=round(run.spent(), 1),
-        notes=_remarks(counts, effects), files={},
+        notes=[*_remarks(counts, effects), *([taken.said] if taken is not None else [])], files={},
     )  # fmt: skip
     run.tell(0.99, "Storing the harvest")
     write_store(place / id, info, made)

@@ -1,6 +1,6 @@
-"""Windows of tokens to harvest over: the decomposition's own prompts, then files in a seeded order, read in pieces.
+"""Windows of tokens to harvest over: the decomposition's own prompts, then texts in a seeded order, read in pieces.
 
-Nothing but one piece is ever in memory. The same config and files give the same windows in the same order, so a
+Nothing but one piece is ever in memory. The same config and texts give the same windows in the same order, so a
 second pass, or one that goes on after a stop, sees what the first saw.
 """
 
@@ -15,6 +15,8 @@ import torch
 
 from workers.spd.artifact import Artifact
 from workers.spd.config import ConfigError, CorpusData, FactsData, InductionSource, PromptsConfig
+from workers.spd.corpus import Texts as Places
+from workers.spd.dataset_texts import Taken
 from workers.spd.induction import sample_sequences
 from workers.spd.statistics.config import HarvestConfig
 from workers.spd.tokenizer import PromptTokenizer
@@ -33,18 +35,29 @@ class Window:
     source: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Piece:
+    """Bytes `first` to `last` of the text that lies from `begin` to `end` of a file."""
+
     path: Path
     first: int
     last: int
+    begin: int
+    end: int
 
 
 class Texts:
-    """The windows of a harvest. Raises ConfigError where there is nothing to read."""
+    """The windows of a harvest; `taken`: the texts of its dataset, where it has one. Raises ConfigError where there is
+    nothing to read."""
 
-    def __init__(self, artifact: Artifact, config: HarvestConfig, tokenizer: PromptTokenizer) -> None:
-        self.config, self.tokenizer = config, tokenizer
+    def __init__(
+        self,
+        artifact: Artifact,
+        config: HarvestConfig,
+        tokenizer: PromptTokenizer,
+        taken: Taken | None = None,
+    ) -> None:
+        self.config, self.tokenizer, self.taken = config, tokenizer, taken
         data, target = artifact.manifest.config.data, artifact.manifest.config.target
         self.bos = data.bos if isinstance(data, PromptsConfig | CorpusData | FactsData) else False
         self.induction = target if isinstance(target, InductionSource) else None
@@ -52,9 +65,11 @@ class Texts:
         self.window = min(config.window, tokenizer.context_length)
         self.files: list[tuple[str, Path]] = []
         if self.induction is not None:
-            if config.path is not None or config.text is not None:
+            if config.path is not None or config.text is not None or config.dataset is not None:
                 raise ConfigError("This model has no text of its own; it is harvested over its sequences.")
             self.window = tokenizer.context_length
+        elif config.dataset is not None:
+            assert taken is not None, "a dataset's texts are taken before they are read"
         elif config.text is None:
             self.files = _files(config)
         self.hash = self._hash()
@@ -74,6 +89,10 @@ class Texts:
             text = f"{self.config.sequences:,} generated sequences"
         elif self.config.text is not None:
             text = "a text of one's own"
+        elif self.taken is not None:
+            source = self.taken.card.source
+            name = source.name or Path(source.path or "").name
+            text = f"{self.taken.card.texts:,} texts of the dataset {name} (split {source.split})"
         elif self.config.path is None:
             text = "the English sentences that ship with Unweave"
         else:
@@ -119,11 +138,16 @@ class Texts:
         if self.config.text is not None:
             yield self.config.text
             return
+        if self.taken is not None:
+            places = Places.of_dataset(self.taken)
+        else:
+            places = Places.of_files([path for _, path in self.files])
         pieces = [
-            _Piece(path, first, min(first + PIECE, size))
-            for _, path in self.files
-            for size in [path.stat().st_size]
-            for first in range(0, size, PIECE)
+            _Piece(places.paths[file], first, min(first + PIECE, end), begin, end)
+            for file, begin, end in zip(
+                places.file.tolist(), places.begin.tolist(), places.end.tolist(), strict=True
+            )
+            for first in range(begin, end, PIECE)
         ]
         order = torch.randperm(len(pieces), generator=torch.Generator().manual_seed(self.config.seed))
         for place in order.tolist():
@@ -138,6 +162,8 @@ class Texts:
             digest.update(self.induction.model_dump_json().encode())
         elif self.config.text is not None:
             digest.update(self.config.text.encode())
+        elif self.taken is not None:
+            digest.update(self.taken.card.sha256.encode())
         for name, path in self.files:
             digest.update(f"{name}\n".encode())
             with path.open("rb") as file:
@@ -156,13 +182,13 @@ def _files(config: HarvestConfig) -> list[tuple[str, Path]]:
 
 
 def _read(piece: _Piece, separators: bytes) -> str:
-    """What begins in a piece: from after its first separator (its start, in a file's first piece) to the end of the
+    """What begins in a piece: from after its first separator (its start, in a text's first piece) to the end of the
     last line or word that begins before its end."""
-    before = max(0, piece.first - 1)
+    before = max(piece.begin, piece.first - 1)
     with piece.path.open("rb") as file:
         file.seek(before)
-        raw = file.read(piece.last - before + BEYOND)
-    first = 0 if piece.first == 0 else _next(raw, separators, 0)
+        raw = file.read(min(piece.last + BEYOND, piece.end) - before)
+    first = 0 if piece.first == piece.begin else _next(raw, separators, 0)
     last = _next(raw, separators, piece.last - before - 1)
     return raw[first:last].decode("utf-8", "ignore")
 
