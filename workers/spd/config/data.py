@@ -1,0 +1,156 @@
+"""What a run reads: prompts, induction sequences, a corpus, facts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from workers.spd.config.base import Frozen
+
+
+class PromptData(Frozen):
+    """One prompt of a run. `answer` is the token that follows it; prompts about one thing share a `fact`."""
+
+    text: str = Field(min_length=1, max_length=20_000)
+    answer: str | None = Field(default=None, description="the token, with its leading space")
+    split: Literal["train", "held_out", "bystander"] = "train"
+    fact: str | None = None
+    watch: bool = Field(default=True, description="its answer is offered as a watched token")
+
+
+class PromptsConfig(Frozen):
+    """Short prompts, each whole in every step."""
+
+    kind: Literal["prompts"] = "prompts"
+    prompts: tuple[PromptData, ...] = Field(min_length=1, max_length=10_000)
+    bos: bool = False
+    batch_size: int | None = Field(default=None, ge=1, description="prompts a step; null: all of them")
+
+
+class InductionData(Frozen):
+    """Fresh sequences `[BOS] T* S M T* S` from the run's generator; the answer is M at the last position."""
+
+    kind: Literal["induction"] = "induction"
+    batch_size: int = Field(default=256, ge=1, le=65_536)
+    evaluation: int = Field(default=512, ge=1, le=65_536, description="sequences in each evaluation split")
+    shown: int = Field(default=4, ge=1, le=64, description="sequences kept for the page")
+
+
+class DatasetText(Frozen):
+    """Texts of a dataset that the library `datasets` reads: a public one of the Hugging Face hub by `name`, or a folder
+    of its files (parquet, JSON lines, CSV, text, arrow) by `path`.
+
+    The first texts of the split are taken, as a stream: no more is fetched than what is taken. No code of a dataset is
+    run, and no token is sent to the hub.
+    """
+
+    name: str | None = Field(
+        default=None,
+        max_length=200,
+        pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$",
+        description="owner/name on the hub",
+    )
+    path: str | None = Field(
+        default=None, min_length=1, max_length=1_000, description="a folder on this machine"
+    )
+    config: str | None = Field(
+        default=None, min_length=1, max_length=200, description="which subset, where there are several"
+    )
+    split: str = Field(default="train", pattern=r"^\w[\w.-]{0,99}$")
+    column: str = Field(
+        default="text", min_length=1, max_length=200, description="the one that holds the text"
+    )
+    revision: str = Field(
+        default="main",
+        pattern=r"^\w[\w./-]{0,199}$",
+        description="of a hub dataset: a branch, a tag, or a commit, which alone never changes",
+    )
+    texts: int = Field(
+        default=10_000, ge=1, le=1_000_000, description="most texts taken; empty ones do not count"
+    )
+    characters: int = Field(
+        default=20_000_000,
+        ge=1,
+        le=2_000_000_000,
+        description="most taken in all; the text that passes it is cut",
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> DatasetText:
+        if (self.name is None) == (self.path is None):
+            raise ValueError("give either “name”, a dataset on the hub, or “path”, a folder of its files.")
+        if self.path is not None and self.revision != "main":
+            raise ValueError("revision goes with “name”; a folder has none.")
+        return self
+
+
+class CorpusData(Frozen):
+    """Windows of running text, drawn anew each step, from a file or folder (the end of every file is held out) or from
+    the texts of a dataset (the last of them are held out)."""
+
+    kind: Literal["corpus"] = "corpus"
+    path: str | None = Field(
+        default=None, min_length=1, description="a text file, or a folder of them (UTF-8)"
+    )
+    glob: str = Field(default="*.txt", min_length=1, description="which files of a folder")
+    dataset: DatasetText | None = Field(default=None, description="instead of a path")
+    window: int = Field(default=64, ge=2, le=8192, description="tokens a window; shorter texts are padded")
+    batch_size: int = Field(default=16, ge=1, le=65_536, description="windows a step")
+    held_out: float = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="the share of each file, or of a dataset, that is never trained on",
+    )
+    evaluation: int = Field(
+        default=64,
+        ge=1,
+        le=4096,
+        description="windows a split for start values, pruning, harvest and evidence",
+    )
+    shown: int = Field(default=4, ge=1, le=64, description="windows kept for the page")
+    bos: bool = False
+
+    @model_validator(mode="after")
+    def _one_source(self) -> CorpusData:
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError("give either “path”, a text file or folder, or “dataset”, one of the two.")
+        if self.dataset is not None and self.glob != "*.txt":
+            raise ValueError("glob goes with “path”; “dataset” would ignore it.")
+        return self
+
+
+class Relation(Frozen):
+    """Facts of one kind: subjects put into templates, each with the token that follows.
+
+    `templates` are trained on, `held_out` are not; in each, `{}` stands for the subject.
+    """
+
+    name: str = Field(min_length=1, max_length=100)
+    templates: tuple[str, ...] = Field(min_length=1, max_length=100)
+    held_out: tuple[str, ...] = Field(default=(), max_length=100)
+    facts: dict[str, str] = Field(
+        min_length=1, max_length=2_000, description="subject → answer, one token, with its leading space"
+    )
+
+    @model_validator(mode="after")
+    def _templates_have_a_place(self) -> Relation:
+        for template in (*self.templates, *self.held_out):
+            if template.count("{}") != 1:
+                raise ValueError(f"the template “{template}” must hold {{}} once, where the subject stands.")
+        return self
+
+
+class FactsData(Frozen):
+    """Facts that the target really knows: of all candidates those whose answer is among the `rank` likeliest tokens
+    after the first template of their relation."""
+
+    kind: Literal["facts"] = "facts"
+    relations: tuple[Relation, ...] = Field(min_length=1, max_length=50)
+    rank: int = Field(default=1, ge=1, le=1_000_000)
+    batch_size: int | None = Field(default=None, ge=1, description="prompts a step; null: all of them")
+    bos: bool = False
+
+
+DataConfig = Annotated[PromptsConfig | InductionData | CorpusData | FactsData, Field(discriminator="kind")]

@@ -1,0 +1,111 @@
+"""The whole of a config, and what of one part must fit another."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from workers.spd.config.base import Frozen, Seed
+from workers.spd.config.ci import CIConfig, SharedMLPCI
+from workers.spd.config.data import DataConfig
+from workers.spd.config.losses import Loss
+from workers.spd.config.sources import Source
+from workers.spd.config.training import (
+    AdaptConfig,
+    EliminateConfig,
+    OptimizerConfig,
+    PruneConfig,
+    ReconstructionConfig,
+    StartConfig,
+)
+
+
+class CheckConfig(Frozen):
+    """A selectivity test the run makes at its end: suppress the groups, watch an answer on a prompt."""
+
+    groups: tuple[str, ...] = Field(min_length=1, description="group names, as harvested: ␣Woods")
+    prompt: str
+    answer: str
+    role: Literal["target", "bystander", "reverse"]
+    at_least: float | None = Field(default=None, description="the share by which the probability must fall")
+    at_most: float | None = Field(default=None, description="the share by which it may move, either way")
+    keeps: float | None = Field(default=None, description="the share of the probability that must remain")
+
+
+class DecomposeConfig(Frozen):
+    """Everything that decides what a run computes. The same config, seed and device give the same numbers."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,99}$", description="slug of the result")
+    title: str = Field(default="", max_length=200)
+    description: str = Field(default="", max_length=2_000)
+    seed: Seed = 0
+    target: Source
+    sites: tuple[str, ...] = Field(min_length=1, description="module paths; * matches within a path")
+    C: int | Literal["auto"] = Field(
+        default=16,
+        description="components a site at the start; auto: one per token input (start data) or full rank, and from "
+        "there as `adapt` says. A data start takes at most one per token input.",
+    )
+    start: StartConfig = StartConfig()
+    ci: CIConfig = SharedMLPCI()
+    losses: tuple[Loss, ...] = Field(min_length=1)
+    data: DataConfig
+    reconstruction: ReconstructionConfig = ReconstructionConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    steps: int = Field(default=1_000, ge=1, le=10_000_000)
+    faithfulness_steps: int = Field(
+        default=0, ge=0, le=10_000_000, description="steps on faithfulness alone, before the run"
+    )
+    adapt: AdaptConfig | None = None
+    prune: PruneConfig | None = None
+    eliminate: EliminateConfig | None = None
+    threshold: float = Field(default=0.1, gt=0, lt=1, description="CI above which a component counts as used")
+    checkpoint_every: int = Field(default=200, ge=1)
+    log_every: int = Field(default=20, ge=1)
+    evidence_every: int | None = Field(
+        default=200,
+        ge=1,
+        description="steps between small evidence tables in the log; null: only the one at the end",
+    )
+    checks: tuple[CheckConfig, ...] = ()
+    stored_dtype: Literal["float32", "float16"] = "float32"
+    precision: Literal["float32", "bf16"] = Field(
+        default="float32",
+        description="bf16: training's masked passes run under autocast; losses stay float32",
+    )
+
+    @model_validator(mode="after")
+    def _components_are_positive(self) -> DecomposeConfig:
+        if isinstance(self.C, int) and not 1 <= self.C <= 100_000:
+            raise ValueError("C must lie between 1 and 100,000.")
+        kinds = [loss.kind for loss in self.losses]
+        if len(set(kinds)) != len(kinds):
+            raise ValueError("Each kind of loss may stand once in “losses”.")
+        return self
+
+    @model_validator(mode="after")
+    def _adapt_is_used(self) -> DecomposeConfig:
+        if self.adapt is not None and self.C != "auto":
+            raise ValueError(f"adapt goes with C: auto; a fixed C ({self.C}) stays as it is.")
+        if self.adapt is not None and self.prune is not None:
+            raise ValueError("adapt drops dead components itself; leave prune out.")
+        return self
+
+    @model_validator(mode="after")
+    def _start_fits_the_data(self) -> DecomposeConfig:
+        if self.data.kind == "corpus" and self.start.kind == "data":
+            raise ValueError(
+                "start.kind “data” gives each token input a component of its own, for short prompts; a corpus has too "
+                "many. Take “svd” or “random”."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _data_fit_the_target(self) -> DecomposeConfig:
+        if (self.target.kind == "induction") != (self.data.kind == "induction"):
+            raise ValueError(
+                f"data.kind “{self.data.kind}” does not go with target.kind “{self.target.kind}”: the induction model "
+                "reads sequences drawn for it (data.kind “induction”), every other model prompts."
+            )
+        return self
