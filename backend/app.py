@@ -22,7 +22,7 @@ from backend.api import (
     modes,
     workbench,
 )
-from backend.headers import BodyLimit, KnownHosts, SecurityHeaders, allowed_hosts
+from backend.headers import BodyLimit, KnownHosts, SecurityHeaders, ServerTiming, allowed_hosts
 from backend.schemas.common import ErrorBody
 from backend.services import container
 from backend.services.container import Services
@@ -81,4 +81,5 @@ def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, most=settings.max_body_bytes)
     app.add_middleware(KnownHosts, allowed=allowed_hosts(settings.host, settings.allowed_hosts))
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(ServerTiming)
     return app

@@ -70,6 +70,7 @@ def test_every_answer_carries_the_security_headers(client: TestClient) -> None:
         assert "script-src 'self';" in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["x-frame-options"] == "DENY"
+        assert headers.get("server-timing", "").startswith("total;dur=") == path.startswith("/api/")
     assert client.get("/api/health").headers["cache-control"] == "no-store"
 
 

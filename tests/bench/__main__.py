@@ -10,12 +10,13 @@ from pathlib import Path
 from tests.bench import build, circuits, load, memory, pages, ratios, scripts
 
 ENGINE = {"ratios": ratios.run, "memory": memory.run, "circuit": circuits.run, "load": load.run}
+OTHERS = ("pages", "scripts", "training", "click")
 
 
 def main() -> int:
     """Print every figure; 1 where one misses its target."""
-    names = sys.argv[1:] or [*ENGINE, "pages", "scripts", "training"]
-    unknown = set(names) - {*ENGINE, "pages", "scripts", "training"}
+    names = sys.argv[1:] or [*ENGINE, *OTHERS]
+    unknown = set(names) - {*ENGINE, *OTHERS}
     if unknown:
         print(f"There is no benchmark {', '.join(sorted(unknown))}.", file=sys.stderr)
         return 2
@@ -29,6 +30,10 @@ def main() -> int:
                 from tests.bench import training
 
                 found = training.measure()
+            elif name == "click":
+                from tests.bench import click
+
+                found = click.run(home)
             elif name == "pages":
                 found = pages.run(home)
             elif name == "scripts":

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, Request, Route, expect
 
 from tests.e2e.conftest import NewTab, Server, before_after, live, number, settled, suppressed
 from tests.e2e.test_pages import axe, say
@@ -63,6 +63,39 @@ def test_conditions_stand_side_by_side_with_their_interaction(bench: Page, keys:
     bench.reload()
     live(bench)
     assert conditions(bench) == shown
+
+
+def test_suppress_shows_at_once_what_was_asked_while_the_basket_was_looked_at(
+    bench: Page, keys: list[str]
+) -> None:
+    asked: list[list[str]] = []
+
+    def note(request: Request) -> None:
+        if request.url.endswith("/ablations"):
+            asked.append([one["key"] for one in request.post_data_json["components"]])
+
+    bench.on("request", note)
+    bench.goto(f"{BENCH}?a={quote(keys[0])}")
+    live(bench)
+    conditions(bench)
+    expect(bench.get_by_text("components suppressed")).to_have_count(0)
+    assert asked == [[], [], [keys[0]], [keys[0]]], "each prompt alone, then with the basket"
+    bench.get_by_role("button", name="Suppress", exact=True).click()
+    one = suppressed(bench, 1).inner_text()
+    settled(bench)
+    assert len(asked) == 4, "the click asks for nothing more"
+
+    # Another basket is another question, and the button may be pressed before it is answered.
+    bench.get_by_role("button", name="Restore").click()
+    bench.get_by_role("button", name=re.compile("^Remove .* from the basket")).click()
+    bench.goto(f"{BENCH}?a={quote(keys[1])}&b={quote(keys[0])}")
+    live(bench)
+    bench.get_by_role("radio", name="B", exact=True).click()
+    settled(bench)
+    assert suppressed(bench, 1).inner_text() == one
+    bench.get_by_role("button", name="Suppress", exact=True).click()
+    settled(bench)
+    assert suppressed(bench, 1).inner_text() != one
 
 
 def test_a_strength_that_is_none_says_so_and_changes_nothing(bench: Page, keys: list[str]) -> None:

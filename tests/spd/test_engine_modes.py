@@ -219,4 +219,28 @@ def test_an_answer_is_kept_by_content_and_says_so():
     assert (first.cached, second.cached) == (False, True)
     assert second.positions == first.positions
     assert not made.ablate(IDS, edits, recompute=True).cached
-    assert not made.ablate(IDS, edits, top_k=3).cached
+
+
+def test_other_tokens_and_positions_of_a_known_ablation_cost_no_pass(monkeypatch):
+    made = AblationEngine.over(engine("llama").decomposition)
+    edits, site = [Edit(tiny.SITES["llama"][1], 0)], tiny.SITES["llama"][1]
+    wanted = made.ablate(IDS, edits, top_k=3, watch=[5], positions=[2])
+    together = made.conditions(IDS, [Condition(tuple(edits)), Condition((Edit(site, 1),))])
+    alone = AblationEngine.over(made.decomposition).ablate(IDS, [Edit(site, 1)], top_k=4)
+    runs = []
+    real = made.passes.resumed
+    monkeypatch.setattr(made.passes, "resumed", lambda *a, **k: runs.append(1) or real(*a, **k))
+    again = made.ablate(IDS, edits, top_k=4, watch=[5], positions=[2])
+    assert (runs, wanted.cached, again.cached) == ([], False, True)
+    assert again.kl == wanted.kl == together[0].kl
+    assert again.positions[0].watched == wanted.positions[0].watched
+    of_two = made.ablate(IDS, [Edit(site, 1)], top_k=4)
+    assert not runs
+    assert of_two.kl == pytest.approx(alone.kl, rel=1e-4, abs=1e-6)
+    assert [row.token_id for row in of_two.positions[-1].top] == [
+        row.token_id for row in alone.positions[-1].top
+    ]
+    assert not made.ablate(IDS, edits, top_k=3, recompute=True).cached
+    assert runs, "recomputed means a pass"
+    made.ablate(IDS, edits, mode="keep_only", remainder="on")
+    assert len(runs) == 2, "another mode is another pass"

@@ -50,6 +50,7 @@ __all__ = [
 
 CLEAN_BYTES = 256 * 2**20
 ANSWER_BYTES = 64 * 2**20
+OUTPUT_BYTES = 32 * 2**20
 CIRCUIT_BYTES = 32 * 2**20
 SHIFT_BYTES = 500  # of a row of an answer: three objects and their numbers, measured
 
@@ -66,7 +67,7 @@ class AnswerShift:
 @dataclass(frozen=True)
 class AblationResult:
     """max_kl: over all positions of the prompt, reported or not; self_check_max_kl: everything on against the
-    target; kl: a position, of all; in nats. `cached`: the answer was kept from before, not computed anew.
+    target; kl: a position, of all; in nats. `cached`: the answer, or the pass it is read from, was kept from before.
 
     The self-check costs a pass. An answer that has something to show does not wait for it: until it is there for this
     prompt, `self_check_of` says "probe" and the figure is that of a few tokens run when the engine was loaded.
@@ -84,6 +85,16 @@ class AblationResult:
         """About how much memory it takes."""
         rows = sum(len(place.top) + len(place.watched) + 1 for place in self.positions)
         return 1_000 + SHIFT_BYTES * rows + 40 * len(self.kl)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the model says under a condition at the positions from `first` on; before it, what it says untouched.
+    `cached`: from a pass made earlier."""
+
+    first: int
+    rows: Rows
+    cached: bool = False
 
 
 class AblationEngine:
@@ -107,6 +118,7 @@ class AblationEngine:
         self._passing = [threading.Lock() for _ in range(16)]
         self._cleans: LRU[tuple[int, ...], CleanPass] = LRU(CLEAN_BYTES)
         self._answers: LRU[Hashable, AblationResult] = LRU(ANSWER_BYTES)
+        self._outputs: LRU[Hashable, Output] = LRU(OUTPUT_BYTES)
         self.circuits: LRU[Hashable, Any] = LRU(CIRCUIT_BYTES)
         self._probe_check = self.self_check(self.passes.clean(self.passes.probe, inputs=False))
 
@@ -219,6 +231,26 @@ class AblationEngine:
             clean.known["self_check"] = self_check(self.decomposition, self.passes, clean, before)
         return clean.known["self_check"]
 
+    def outputs(
+        self, clean: CleanPass, conditions: Sequence[Condition], *, recompute: bool = False
+    ) -> list[Output]:
+        """The output under each condition, kept for whoever asks for other tokens or positions of it next; those
+        not kept are computed in one pass. What does not fit beside others is not kept."""
+        keys = [
+            (clean.token_ids, condition.edits, condition.mode, condition.keeps_remainder) for condition in conditions
+        ]  # fmt: skip
+        found = [None if recompute else self._outputs.get(key) for key in keys]
+        missing = [place for place, output in enumerate(found) if output is None]
+        if missing:
+            first, stacked = self.logits(clean, [conditions[place] for place in missing])
+            for place, logits in zip(missing, stacked, strict=True):
+                # Of several, a copy: a view would hold all of them for as long as one is kept.
+                rows = Rows.of(logits if len(missing) == 1 else logits.clone())
+                found[place] = Output(first, rows)
+                if rows.nbytes() <= OUTPUT_BYTES // 2:
+                    self._outputs.put(keys[place], Output(first, rows, cached=True), rows.nbytes())
+        return [output for output in found if output is not None]
+
     # --- answers ----------------------------------------------------------------------------------------------
 
     def ablate(
@@ -264,15 +296,12 @@ class AblationEngine:
         if missing:
             clean = self.clean(token_ids)
             acting = [place for place in missing if self.acts(conditions[place], len(token_ids))]
-            logits: dict[int, Tensor] = {}
-            first = len(token_ids)
-            if acting:
-                first, stacked = self.logits(clean, [conditions[place] for place in acting])
-                logits = dict(zip(acting, stacked, strict=True))
-            else:
+            if not acting:
                 self.self_check(clean)
+            outputs = self.outputs(clean, [conditions[place] for place in acting], recompute=recompute)
+            changed = dict(zip(acting, outputs, strict=True))
             for place in missing:
-                result = self._result(clean, first, logits.get(place), top_k, watch, positions, answer)
+                result = self._result(clean, changed.get(place), top_k, watch, positions, answer)
                 self._answers.put(keys[place], result, result.nbytes())
                 kept[place] = result
         new = set(missing)
@@ -299,19 +328,18 @@ class AblationEngine:
     def _result(
         self,
         clean: CleanPass,
-        first: int,
-        logits: Tensor | None,
+        output: Output | None,
         top_k: int,
         watch: Sequence[int],
         positions: Sequence[int] | None,
         answer: int | None,
     ) -> AblationResult:
-        """Compare [positions from `first` on, vocab] with the clean pass; None means that nothing changed."""
+        """Compare an output with the clean pass's; None means that nothing changed."""
         before, top = self.baseline(clean)
         seq = len(clean.token_ids)
         after, kl = before, before.total.new_zeros(seq)
-        if logits is not None:
-            changed = Rows.of(logits)
+        if output is not None:
+            first, changed = output.first, output.rows
             kl[first:] = kl_rows(before.pick(slice(first, None)), changed)
             after = changed if first == 0 else _joined(before, changed, first)
         asked = list(range(seq) if positions is None else positions)
@@ -322,7 +350,8 @@ class AblationEngine:
             answered = AnswerShift(answer, *ces)
         results = shifts(asked, before.pick(at), after.pick(at), kl[at], top_k, watch, before_top=top[at])
         nats = tuple(kl.tolist())
-        return AblationResult(results, max(nats), self._probe_check, "probe", nats, answered)
+        cached = output is not None and output.cached
+        return AblationResult(results, max(nats), self._probe_check, "probe", nats, answered, cached)
 
 
 def _joined(before: Rows, changed: Rows, first: int) -> Rows:

@@ -85,6 +85,10 @@ class Rows:
         """Some of the rows."""
         return Rows(self.logits[chosen], self.most[chosen], self.total[chosen], self.entropy[chosen])
 
+    def nbytes(self) -> int:
+        """How much memory its numbers take."""
+        return sum(part.numel() * part.element_size() for part in vars(self).values())
+
     def log_probability(self, row: int, token: int) -> float:
         """Nats, of one token."""
         return float(self.logits[row, token]) - float(self.most[row]) - math.log(float(self.total[row]))

@@ -48,8 +48,8 @@ export interface Compared {
 }
 
 /**
- * Asked once every prompt shows its own output, which goes first; a prompt that has none is left out. The same request
- * from two places on a page is one.
+ * Asked once every prompt shows its own output, which goes first, and what Suppress would show is there; a prompt that
+ * has none is left out. The same request from two places on a page is one.
  */
 export function useComparison(bench: Workbench): Compared {
   const { baskets, prompts } = bench
@@ -92,7 +92,7 @@ export function useComparison(bench: Workbench): Compared {
   }
   const query = useQuery({
     ...experiments.comparison(bench.id, body),
-    enabled: wanted && settled && bench.ready && bench.known && asked.length > 0,
+    enabled: wanted && settled && !bench.ahead && bench.ready && bench.known && asked.length > 0,
   })
   const answer = live<Comparison>(query)
   return { answer: { ...answer, stale: answer.stale || !settled }, asked, missing, wanted, contrast }

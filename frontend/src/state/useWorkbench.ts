@@ -164,6 +164,14 @@ export function useWorkbench(decomposition: Decomposition) {
     return { ...queries.ablation(id, body), enabled: ready && !waiting && !!askable[i] }
   }
   const shown = useQueries({ queries: specs.map((_, i) => ask(i, condition)) })
+  // What Suppress would show is asked for while the basket is still being looked at. The table of conditions asks for
+  // the same passes and waits for these, so it costs no pass more; another basket drops it.
+  const next = condition !== 'none' ? null : basketA.length > 0 ? 'a' : basketB.length > 0 ? 'b' : null
+  const answered = shown.every((query) => !query.isFetching)
+  const ahead = useQueries({
+    queries: next && answered ? specs.map((_, i) => ask(i, next)) : [],
+    combine: fetchingAny,
+  })
 
   const indices = useIndices(importances.map((query) => query.data))
   const prompts = specs.map((spec, i): PromptView => {
@@ -223,6 +231,8 @@ export function useWorkbench(decomposition: Decomposition) {
     remainder,
     /** Whether the baskets' groups are known, so that a basket can be applied. */
     known: !waiting,
+    /** Whether what Suppress would show is on its way. */
+    ahead,
     watch,
     /** Tokens in the tables now: what a box for a token offers first. */
     offers,
@@ -234,6 +244,8 @@ export function useWorkbench(decomposition: Decomposition) {
 }
 
 export type Workbench = ReturnType<typeof useWorkbench>
+
+const fetchingAny = (queries: { isFetching: boolean }[]) => queries.some((query) => query.isFetching)
 
 function offersOf(prompts: PromptView[]): TokenOffer[] {
   const found = new Map<string, number>()

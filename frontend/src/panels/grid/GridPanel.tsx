@@ -1,5 +1,5 @@
 /** Tokens × sites for all prompts on the same rows. */
-import { useEffect, useMemo, useState } from 'react'
+import { memo, useEffect, useMemo, useState } from 'react'
 import { sentenceOf } from '@/api/client'
 import { layerOf, plural } from '@/api/words'
 import { CIGrid } from '@/charts/CIGrid'
@@ -8,6 +8,7 @@ import { gridSvg, gridTable } from '@/charts/gridFigure'
 import { Legend } from '@/charts/Legend'
 import { useSlow } from '@/state/hooks'
 import { gridRows, gridValues } from '@/state/importances'
+import { importanceParts, unchanged } from '@/state/unchanged'
 import type { PromptView, Workbench } from '@/state/useWorkbench'
 import { layerOpener } from '@/state/workbench'
 import { Button, Seg, Slider } from '@/ui/controls'
@@ -19,7 +20,15 @@ import { ErrorNotice, Notice, Panel, Popover, Recomputing, Skeleton } from '@/ui
 
 const CROWDED = 48
 
-export function GridPanel({ bench }: { bench: Workbench }) {
+export const GridPanel = memo(Grid, unchanged(partsOf))
+
+function partsOf(bench: Workbench): unknown[] {
+  const { search, ready, active, threshold, decomposition } = bench
+  const { show, scale, open, row, col } = search
+  return [show, scale, open, row, col, ready, active, threshold, decomposition, ...importanceParts(bench)]
+}
+
+function Grid({ bench }: { bench: Workbench }) {
   const { search, set, prompts, threshold } = bench
   const show = search.show ?? 'max'
   const scale = search.scale ?? 'linear'

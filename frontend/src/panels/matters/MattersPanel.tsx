@@ -1,12 +1,13 @@
 /** What matters here: groups and components at the selection, the most important first, a click from a basket. */
 import { Link } from '@tanstack/react-router'
-import { useEffect, useMemo, useRef, useState } from 'react'
+import { memo, useEffect, useMemo, useRef, useState } from 'react'
 import type { Group } from '@/api/types'
 import { layerOf, plural, shortKey, shortSite, signed, unit, visible } from '@/api/words'
 import { Strip } from '@/charts/Strip'
 import { basketKeys, sameThing, toggleEntry } from '@/state/basket'
 import { groupTrace, type Match, matchSelection, sitesOfRow } from '@/state/importances'
 import { useShortcuts } from '@/state/shortcuts'
+import { importanceParts, unchanged } from '@/state/unchanged'
 import type { Workbench } from '@/state/useWorkbench'
 import { Button } from '@/ui/controls'
 import { Hint } from '@/ui/Hint'
@@ -19,7 +20,16 @@ type Item =
   | { kind: 'group'; name: string; group: Group; ci: number; values: Float32Array }
   | { kind: 'component'; name: string; match: Match; ci: number; values: Float32Array }
 
-export function MattersPanel({ bench }: { bench: Workbench }) {
+export const MattersPanel = memo(Matters, unchanged(partsOf))
+
+function partsOf(bench: Workbench): unknown[] {
+  const { id, search, active, threshold, groups, groupsByName, labels, baskets } = bench
+  const { a, b } = baskets
+  const place = [id, active, search.row, search.col, threshold]
+  return [...place, groups, groupsByName, labels, a, b, ...importanceParts(bench)]
+}
+
+function Matters({ bench }: { bench: Workbench }) {
   const { search, threshold, groups, labels, baskets } = bench
   const prompt = bench.prompts[bench.active]
   const index = prompt?.index ?? null
