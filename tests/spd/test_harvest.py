@@ -108,6 +108,20 @@ def test_only_some_prompts_a_split_are_kept_but_all_are_counted():
     assert some.columns.density == pytest.approx([4 / 5, 3 / 5, 0.0])
 
 
+def test_over_many_components_only_those_with_the_highest_mean_are_suppressed_and_grouped():
+    heard: list[tuple[int, int]] = []
+    all_of_them, some = (
+        gathered(TABLE, TEXTS),
+        gathered(TABLE, TEXTS, most_effects=1, tell=lambda *at: heard.append(at)),
+    )
+    assert (all_of_them.unasked, some.unasked) == (0, 1)
+    assert all(all_of_them.columns.effect[:2])
+    assert some.columns.effect == [all_of_them.columns.effect[0], 0.0, 0.0]
+    assert [group.components for group in some.groups] == [[f"{SITE}:0"]]
+    assert some.columns.alive == all_of_them.columns.alive
+    assert heard == [(0, 1)]
+
+
 def test_a_first_position_that_is_the_targets_is_not_counted():
     some = gathered(TABLE, TEXTS, first_unmasked=True)
     assert some.columns.density == pytest.approx([2 / 3, 3 / 3, 0.0])

@@ -54,6 +54,9 @@ from workers.spd.training_data import TrainingData
 from workers.spd.world import World
 
 SHIPPED_TARGET_BYTES = 2**20
+CORPUS_EFFECTS = (
+    1_000  # over running text thousands of components are alive; so many are suppressed alone at the end
+)
 
 Stage = Literal["target", "train", "harvest", "evidence", "store"]
 
@@ -145,6 +148,11 @@ def decompose(
         data.candidates
     ):  # the prompts go through the facts template by template: each fact is shown once a split
         shown = sum(one.kept for one in data.candidates)
+
+    def suppressing(done: int, of: int) -> None:
+        message = f"Gathering statistics: {done:,} of {of:,} components suppressed alone"
+        report(RunProgress("harvest", config.steps, config.steps, 1.0, message=message))
+
     found = harvest(
         decomposition,
         data.prompts,
@@ -152,7 +160,9 @@ def decompose(
         threshold=config.threshold,
         bos=_bos(config),
         shown=shown,
+        most_effects=CORPUS_EFFECTS if isinstance(config.data, CorpusData) else None,
         go_on=go_on,
+        tell=suppressing,
     )
 
     report(RunProgress("evidence", config.steps, config.steps, 1.0, message="Measuring the evidence"))
@@ -189,7 +199,8 @@ def decompose(
         versions=workers.versions(), dtype="float32", device=device, training_seconds=round(seconds, 1),
         metrics=metric_rows(evidence, faithful, found.alive()), l0_by_site=evidence["train"].l0_by_site,
         faithfulness_by_site=by_site, paper=paper, facts=facts,
-        texts=taken.card if taken is not None else None, notes=[*warnings, *_remarks(config, trainer, data)], files={},
+        texts=taken.card if taken is not None else None,
+        notes=[*warnings, *_remarks(config, trainer, data, found)], files={},
     )  # fmt: skip
     if config.checks:
         checks = _checks(config, manifest, found, tokenizer, target, work, go_on)
@@ -322,7 +333,7 @@ def _unknown_groups(config: DecomposeConfig, found: Harvest) -> list[str]:
     ]
 
 
-def _remarks(config: DecomposeConfig, trainer: Trainer, data: TrainingData) -> list[str]:
+def _remarks(config: DecomposeConfig, trainer: Trainer, data: TrainingData, found: Harvest) -> list[str]:
     """What a reader of the result should know: tied weights, the CI functions' size and cost, what was trained on."""
     batch, decomposition = data.everything(), trainer.decomposition
 
@@ -345,6 +356,11 @@ def _remarks(config: DecomposeConfig, trainer: Trainer, data: TrainingData) -> l
     if config.reconstruction.distance == "mse":
         remarks.append(
             "Trained on the mean squared difference of log-probabilities; the evidence is KL(target ‖ masked) in nats."
+        )
+    if found.unasked:
+        remarks.append(
+            f"{found.unasked:,} alive components, those with the lowest mean importance, were not suppressed alone; "
+            "their effect stands as 0 and no group names them."
         )
     if config.adapt is not None:
         remarks += adaptation_notes(trainer.adaptations, config.adapt.prune_below)

@@ -23,12 +23,14 @@ def single_effects(
     chosen: Mapping[str, list[int]],
     go_on: Callable[[], None] = lambda: None,
     each: int | None = None,
+    tell: Callable[[int, int], None] = lambda done, of: None,
 ) -> dict[str, Float[Tensor, " components"]]:
     """The largest KL(target ‖ suppressed) in nats at a prompt's answer, over the prompts of the batch, or over the
     `each` prompts where the component's own importance is highest.
 
     One component at a time, the remainder on, at all masked positions; `chosen` holds places (not indices) a site, and
-    components not chosen get 0. Components of a site run as batches of at most ROWS rows, a row a prompt.
+    components not chosen get 0. Components of a site run as batches of at most ROWS rows, a row a prompt. `tell`
+    hears how many are done, of how many.
     """
     prompts, seq = batch.tokens.shape
     column = answer_column(batch)
@@ -36,12 +38,14 @@ def single_effects(
     count = prompts if each is None else min(each, prompts)
     importances = decomposition.importances(batch.inputs).g
     result: dict[str, Tensor] = {}
+    done, of = 0, sum(map(len, chosen.values()))
     for site, V in decomposition.components.V.items():
         effects = torch.zeros(V.shape[1])
         places = chosen.get(site, [])
         strongest = (importances[site] * here[..., None]).amax(1)  # [prompts, C]
         for first in range(0, len(places), max(1, ROWS // count)):
             go_on()
+            tell(done, of)
             part = places[first : first + max(1, ROWS // count)]
             rows = strongest[:, part].topk(count, dim=0).indices.T.flatten()  # component by component
             amount = -torch.eye(len(part), device=V.device, dtype=V.dtype)[:, None, None, :]
@@ -55,5 +59,6 @@ def single_effects(
             clean = batch.log_probs[rows, column[rows]].double()
             found = kl_divergence(clean, logits[at, column[rows]].double())
             effects[part] = found.unflatten(0, (len(part), count)).amax(1).clamp_min(0).float().cpu()
+            done += len(part)
         result[site] = effects
     return result

@@ -32,9 +32,12 @@ GROUP_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Harvest:
+    """`unasked`: alive components that were not suppressed alone; their effect stands as 0."""
+
     columns: HarvestColumns
     prompts: list[HarvestPrompt]
     groups: list[HarvestGroup]
+    unasked: int = 0
 
     def with_groups(self, first: list[HarvestGroup]) -> Harvest:
         """The same with these groups first; a token's group of the same name or the same components goes."""
@@ -62,11 +65,14 @@ def harvest(
     threshold: float,
     bos: bool,
     shown: int | None = None,
+    most_effects: int | None = None,
     go_on: Callable[[], None] = lambda: None,
+    tell: Callable[[int, int], None] = lambda done, of: None,
 ) -> Harvest:
     """Gather statistics over the training prompts, and keep up to `shown` prompts a split with their importances.
 
-    `go_on` is called before every pass and may raise.
+    Alive components are suppressed alone, at most the `most_effects` with the highest mean importance; `tell` hears how
+    many are done. `go_on` is called before every pass and may raise.
     """
     stored: list[HarvestPrompt] = []
     sums: dict[str, dict[int, Tensor]] = {site: {} for site in decomposition.sites}
@@ -122,13 +128,27 @@ def harvest(
             )
         )
     alive = {site: (value > threshold).nonzero().flatten().tolist() for site, value in peak.items()}
+    asked, unasked = _asked(alive, total, most_effects)
     train = [prompt.ids for prompt in prompts if prompt.data.split == "train"][:MOST_PROMPTS]
-    asked = clean_batch(decomposition.target, train, "answer")
-    effects = single_effects(decomposition, asked, alive, go_on, each=EFFECT_PROMPTS)
+    batch = clean_batch(decomposition.target, train, "answer")
+    effects = single_effects(decomposition, batch, asked, go_on, each=EFFECT_PROMPTS, tell=tell)
     columns = _columns(
         decomposition, tokenizer, sums, counts, peak, above, total, effects, positions, threshold
     )
-    return Harvest(columns, stored, groups_of(columns))
+    return Harvest(columns, stored, groups_of(columns), unasked)
+
+
+def _asked(
+    alive: dict[str, list[int]], total: dict[str, Tensor], most: int | None
+) -> tuple[dict[str, list[int]], int]:
+    """The alive components to suppress alone, those with the highest summed importance first; how many are left out."""
+    ranked = sorted((-float(total[site][place]), site, place) for site in alive for place in alive[site])
+    chosen: dict[str, list[int]] = {site: [] for site in alive}
+    for _, site, place in ranked[:most]:
+        chosen[site].append(place)
+    return {site: sorted(places) for site, places in chosen.items()}, max(
+        0, len(ranked) - (most or len(ranked))
+    )
 
 
 def _columns(
@@ -230,6 +250,8 @@ def groups_of(columns: HarvestColumns) -> list[HarvestGroup]:
     groups: list[tuple[float, HarvestGroup]] = []
     for token, members in by_token.items():
         strongest = max(effect for effect, _ in members)
+        if strongest == 0:  # none of them was suppressed, or none does anything
+            continue
         matter = [key for effect, key in members if effect >= GROUP_SHARE * strongest]
         why = (
             f"{_counted(len(members), 'component fires', 'components fire')} most on {visible(token)}; "
