@@ -10,14 +10,8 @@ import torch
 from tests.spd import tiny
 from workers.spd.artifact import TargetCard
 from workers.spd.config import FolderSource, HubSource, InductionSource, PackageSource
-from workers.spd.targets import (
-    TargetError,
-    ensure_target,
-    load_target,
-    target_folder,
-    target_present,
-    weights_hash,
-)
+from workers.spd.fetching import weights_hash
+from workers.spd.targets import TargetError, ensure_target, load_target, target_folder, target_present
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])

@@ -15,8 +15,9 @@ from workers.spd.ci import CIFunctions
 from workers.spd.components import Components, random_start
 from workers.spd.config import DecomposeConfig, FolderSource, InductionSource, SharedMLPCI, parse_config
 from workers.spd.decomposition import Decomposition
+from workers.spd.fetching import weights_hash
 from workers.spd.induction import InductionModel, train_induction_model
-from workers.spd.targets import Target, weights_hash
+from workers.spd.targets import Target
 
 VOCABULARY = 24
 CONTEXT = 16

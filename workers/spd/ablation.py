@@ -25,6 +25,7 @@ from workers.spd.artifact import Artifact
 from workers.spd.decomposition import Decomposition
 from workers.spd.decomposition import Importances as SiteImportances
 from workers.spd.edits import Condition, Edit, Editor, Mode, Remainder
+from workers.spd.fetching import Report
 from workers.spd.importances import SparseImportances, Trace, sparse_importances, sparse_row, trace
 from workers.spd.loading import artifact_target, load_decomposition
 from workers.spd.lru import LRU
@@ -40,7 +41,7 @@ from workers.spd.outputs import (
 )
 from workers.spd.passes import CleanPass, Passes, Touch
 from workers.spd.selfcheck import self_check
-from workers.spd.targets import Report, Target
+from workers.spd.targets import Target
 
 __all__ = [
     "AblationEngine", "AblationResult", "AnswerShift", "CleanPass", "Condition", "Edit", "Entropy", "Mode",

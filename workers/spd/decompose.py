@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import time
 from collections.abc import Callable
@@ -12,19 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-
 import workers
-from workers.spd.ablation import AblationEngine, Edit
-from workers.spd.adaptation import adaptation_notes
 from workers.spd.artifact import (
     Artifact,
-    Check,
     Manifest,
     SiteCard,
-    Split,
     read_artifact,
     seal,
     write_json,
@@ -32,31 +23,28 @@ from workers.spd.artifact import (
 from workers.spd.checkpoint import load_checkpoint, save_checkpoint
 from workers.spd.circuit import circuit, paper_table, site_use
 from workers.spd.config import (
-    AttentionCI,
-    ConfigError,
     CorpusData,
     DecomposeConfig,
     FactsData,
     InductionData,
-    PromptsConfig,
 )
 from workers.spd.dataset_texts import ensure_texts
 from workers.spd.evidence import LightEvidence, full_evidence, metric_rows
 from workers.spd.facts import fact_groups, fact_table, named_groups
-from workers.spd.harvest import Harvest, harvest
-from workers.spd.keys import ComponentKey
+from workers.spd.fetching import FetchProgress
+from workers.spd.harvest import harvest
 from workers.spd.metrics import faithfulness_by_site
-from workers.spd.sites import check_sites, tied_notes
-from workers.spd.targets import FetchProgress, Target, ensure_target, load_target
+from workers.spd.selectivity import made_checks, unknown_groups, usable_checks
+from workers.spd.sites import check_sites
+from workers.spd.storing import remarks, store
+from workers.spd.targets import Target, ensure_target, load_target
 from workers.spd.tokenizer import PromptTokenizer
 from workers.spd.training import Trainer
 from workers.spd.training_data import TrainingData
 from workers.spd.world import World
 
-SHIPPED_TARGET_BYTES = 2**20
-CORPUS_EFFECTS = (
-    1_000  # over running text thousands of components are alive; so many are suppressed alone at the end
-)
+CORPUS_EFFECTS = 1_000
+"""Over running text thousands of components are alive; at most so many are suppressed alone at the end."""
 
 Stage = Literal["target", "train", "harvest", "evidence", "store"]
 
@@ -127,7 +115,7 @@ def decompose(
     sites = target.sites(config.sites)
     target.attach(sites)
     check_sites(target, sites)
-    _usable_checks(config, tokenizer)
+    usable_checks(config, tokenizer)
     taken = None
     if isinstance(config.data, CorpusData) and config.data.dataset is not None:
 
@@ -158,7 +146,7 @@ def decompose(
         data.prompts,
         tokenizer,
         threshold=config.threshold,
-        bos=_bos(config),
+        bos=config.bos,
         shown=shown,
         most_effects=CORPUS_EFFECTS if isinstance(config.data, CorpusData) else None,
         go_on=go_on,
@@ -184,7 +172,7 @@ def decompose(
         found = found.with_groups(named_groups(own, data.prompts))
 
     report(RunProgress("store", config.steps, config.steps, 1.0, message="Storing the decomposition"))
-    _store(config, trainer, found, tokenizer, target, work, folder)
+    store(config, trainer, found, tokenizer, target, work, folder)
     faithful, by_site = faithfulness_by_site(decomposition)
     manifest = Manifest(
         created_at=datetime.now(UTC), config=config, target=target.card,
@@ -200,11 +188,11 @@ def decompose(
         metrics=metric_rows(evidence, faithful, found.alive()), l0_by_site=evidence["train"].l0_by_site,
         faithfulness_by_site=by_site, paper=paper, facts=facts,
         texts=taken.card if taken is not None else None,
-        notes=[*warnings, *_remarks(config, trainer, data, found)], files={},
+        notes=[*warnings, *remarks(config, trainer, data, found)], files={},
     )  # fmt: skip
     if config.checks:
-        checks = _checks(config, manifest, found, tokenizer, target, work, go_on)
-        notes = [*manifest.notes, *_unknown_groups(config, found)]
+        checks = made_checks(config, manifest, found, tokenizer, target, work, go_on)
+        notes = [*manifest.notes, *unknown_groups(config, found)]
         manifest = manifest.model_copy(update={"checks": checks, "notes": notes})
     artifact = seal(work, manifest, out)
     world.wait()
@@ -301,150 +289,3 @@ def _train(
     if trainer.step > first_step:
         save()
     return trainer, before + time.monotonic() - started, warnings
-
-
-def _usable_checks(config: DecomposeConfig, tokenizer: PromptTokenizer) -> None:
-    """Raises ConfigError now, not after hours, where a check's prompt has no place or its answer is not one token."""
-    for place, check in enumerate(config.checks):
-        count = len(tokenizer.encode(check.prompt, bos=_bos(config)))
-        if not 1 <= count <= tokenizer.context_length:
-            raise ConfigError(
-                f"checks.{place}: the prompt has {count} tokens; between 1 and {tokenizer.context_length} are possible."
-            )
-        if tokenizer.token_id(check.answer) is None:
-            raise ConfigError(
-                f"checks.{place}: the answer “{check.answer}” is not a single token of this model."
-            )
-
-
-def _bos(config: DecomposeConfig) -> bool:
-    return config.data.bos if isinstance(config.data, PromptsConfig | CorpusData | FactsData) else False
-
-
-def _unknown_groups(config: DecomposeConfig, found: Harvest) -> list[str]:
-    """A remark for every group that a check names and the harvest did not find."""
-    known = [group.name for group in found.groups]
-    named = dict.fromkeys(name for check in config.checks for name in check.groups)
-    return [
-        f"A check names the group “{name}”, which the harvest did not find, so it counts as missed. There are: "
-        f"{', '.join(known[:8]) or 'none'}."
-        for name in named
-        if name not in known
-    ]
-
-
-def _remarks(config: DecomposeConfig, trainer: Trainer, data: TrainingData, found: Harvest) -> list[str]:
-    """What a reader of the result should know: tied weights, the CI functions' size and cost, what was trained on."""
-    batch, decomposition = data.everything(), trainer.decomposition
-
-    def seconds(run: Callable[[], object]) -> float:
-        run()
-        started = time.perf_counter()
-        run()
-        return time.perf_counter() - started
-
-    with torch.no_grad():
-        cost = seconds(lambda: decomposition.importances(batch.inputs))
-        cost /= seconds(lambda: decomposition.target.logits(batch.tokens, batch.keep))
-    kind = config.ci.kind + (f", scope {config.ci.scope}" if isinstance(config.ci, AttentionCI) else "")
-    remarks = [
-        f"The causal importance functions ({kind}) have {trainer.ci.parameter_count():,} parameters; evaluating them "
-        f"costs {cost:.2g} times the target's own forward pass on the run's prompts."
-    ]
-    if data.taken is not None:
-        remarks.append(data.taken.said)
-    if config.reconstruction.distance == "mse":
-        remarks.append(
-            "Trained on the mean squared difference of log-probabilities; the evidence is KL(target ‖ masked) in nats."
-        )
-    if found.unasked:
-        remarks.append(
-            f"{found.unasked:,} alive components, those with the lowest mean importance, were not suppressed alone; "
-            "their effect stands as 0 and no group names them."
-        )
-    if config.adapt is not None:
-        remarks += adaptation_notes(trainer.adaptations, config.adapt.prune_below)
-    return remarks + tied_notes(trainer.target, trainer.sites)
-
-
-def _store(
-    config: DecomposeConfig,
-    trainer: Trainer,
-    found: Harvest,
-    tokenizer: PromptTokenizer,
-    target: Target,
-    work: Path,
-    folder: Path,
-) -> None:
-    dtype = {"float32": torch.float32, "float16": torch.float16}[config.stored_dtype]
-    components = trainer.components
-    tensors = {}
-    for site in components.sites:
-        tensors[f"{site}.V"] = components.V[site].detach().cpu().to(dtype).contiguous()
-        tensors[f"{site}.U"] = components.U[site].detach().cpu().to(dtype).contiguous()
-        tensors[f"{site}.index"] = torch.tensor(components.index[site], dtype=torch.int64)
-    functions = {
-        name: value.detach().cpu().to(dtype).contiguous() for name, value in trainer.ci.state_dict().items()
-    }
-    try:
-        save_file(tensors, work / "components.safetensors")
-        save_file(functions, work / "ci.safetensors")
-    except SafetensorError as error:  # its own words for a full disk
-        raise OSError(f"components and importance functions could not be written: {error}") from error
-    assert target.tokenizer_path is not None
-    shutil.copyfile(target.tokenizer_path, work / "tokenizer.json")
-    if (folder / "model.safetensors").stat().st_size <= SHIPPED_TARGET_BYTES:
-        shutil.copytree(folder, work / "target", dirs_exist_ok=True)
-    write_json(work / "harvest" / "components.json", found.columns.model_dump())
-    write_json(work / "harvest" / "prompts.json", [prompt.model_dump() for prompt in found.prompts])
-    write_json(work / "harvest" / "groups.json", [group.model_dump() for group in found.groups])
-
-
-def _checks(
-    config: DecomposeConfig,
-    manifest: Manifest,
-    found: Harvest,
-    tokenizer: PromptTokenizer,
-    target: Target,
-    work: Path,
-    go_on: Callable[[], None],
-) -> list[Check]:
-    """The config's selectivity tests, run by the live engine on what was stored. One that names a group which the
-    harvest did not find counts as missed (see `_unknown_groups`)."""
-    engine = AblationEngine(Artifact(work, manifest, ""), target)
-    groups = {group.name: group.components for group in found.groups}
-    splits: dict[str, Split] = {prompt.text: prompt.split for prompt in found.prompts}
-    checks: list[Check] = []
-    for check in config.checks:
-        go_on()
-        keys = [ComponentKey.parse(key) for name in check.groups for key in groups.get(name, [])]
-        ids = tokenizer.encode(check.prompt, bos=_bos(config))
-        answer = tokenizer.token_id(check.answer)
-        assert answer is not None, f"the answer “{check.answer}” of a check is not one token"
-        edits = [Edit(key.site, key.index) for key in keys]
-        result = engine.ablate(ids, edits, watch=[answer], positions=[len(ids) - 1])
-        watched = result.positions[0].watched[0]
-        before, after = watched.baseline.probability, watched.ablated.probability
-        kept = after / before if before > 0 else math.nan  # nothing to fall from: no wish is met
-        wanted, ok = "reported", True
-        if check.at_least is not None:
-            wanted, ok = f"falls by at least {check.at_least:.0%}", 1 - kept >= check.at_least
-        elif check.at_most is not None:
-            wanted, ok = f"moves by at most {check.at_most:.0%}", abs(kept - 1) <= check.at_most
-        elif check.keeps is not None:
-            wanted, ok = f"keeps at least {check.keeps:.0%}", kept >= check.keeps
-        checks.append(
-            Check(
-                groups=list(check.groups),
-                components=len(keys),
-                prompt=check.prompt,
-                answer=check.answer,
-                role=check.role,
-                split=splits.get(check.prompt, "bystander"),
-                baseline=before,
-                ablated=after,
-                wanted=wanted,
-                ok=ok and all(name in groups for name in check.groups),
-            )
-        )
-    return checks

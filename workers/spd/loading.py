@@ -11,7 +11,8 @@ from workers.spd.artifact import Artifact, ArtifactError
 from workers.spd.ci import CIFunctions
 from workers.spd.components import Components
 from workers.spd.decomposition import Decomposition
-from workers.spd.targets import Report, Target, ensure_target, load_target
+from workers.spd.fetching import Report
+from workers.spd.targets import Target, ensure_target, load_target
 
 
 def load_decomposition(artifact: Artifact, target: Target) -> Decomposition:

@@ -75,6 +75,11 @@ class DecomposeConfig(Frozen):
         description="bf16: training's masked passes run under autocast; losses stay float32",
     )
 
+    @property
+    def bos(self) -> bool:
+        """Whether every prompt begins with the model's BOS token."""
+        return getattr(self.data, "bos", False)
+
     @model_validator(mode="after")
     def _components_are_positive(self) -> DecomposeConfig:
         if isinstance(self.C, int) and not 1 <= self.C <= 100_000:

@@ -23,6 +23,7 @@ from workers.spd.artifact import Artifact, write_json
 from workers.spd.dataset_texts import ensure_texts
 from workers.spd.decompose import Report, RunProgress, Stopped
 from workers.spd.decomposition import Decomposition
+from workers.spd.fetching import FetchProgress
 from workers.spd.keys import ComponentKey
 from workers.spd.masks import recorded
 from workers.spd.statistics.config import HarvestConfig
@@ -32,7 +33,6 @@ from workers.spd.statistics.examples import Examples, chosen_examples
 from workers.spd.statistics.store import HarvestInfo, write_store
 from workers.spd.statistics.tables import Effects, columns
 from workers.spd.statistics.text import Texts, Window, batches, numbered
-from workers.spd.targets import FetchProgress
 from workers.spd.tokenizer import PromptTokenizer
 
 PART = 256

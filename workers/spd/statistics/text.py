@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from workers.spd.artifact import Artifact
-from workers.spd.config import ConfigError, CorpusData, FactsData, InductionSource, PromptsConfig
+from workers.spd.config import ConfigError, InductionSource
 from workers.spd.corpus import Texts as Places
 from workers.spd.dataset_texts import Taken
 from workers.spd.induction import sample_sequences
@@ -58,8 +58,8 @@ class Texts:
         taken: Taken | None = None,
     ) -> None:
         self.config, self.tokenizer, self.taken = config, tokenizer, taken
-        data, target = artifact.manifest.config.data, artifact.manifest.config.target
-        self.bos = data.bos if isinstance(data, PromptsConfig | CorpusData | FactsData) else False
+        target = artifact.manifest.config.target
+        self.bos = artifact.manifest.config.bos
         self.induction = target if isinstance(target, InductionSource) else None
         self.prompts = [(p.token_ids, p.split) for p in artifact.prompts] if config.own_prompts else []
         self.window = min(config.window, tokenizer.context_length)
