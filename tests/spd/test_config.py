@@ -83,6 +83,10 @@ def test_a_value_that_cannot_be_used_is_named(changes, named):
             {"losses": [{"kind": "partial_reconstruction", "uniform": 0}]},
             "at least one of uniform and level must be above 0",
         ),
+        (
+            {"losses": [{"kind": "importance_minimality", "warmup": 0.4, "hold": 0.6, "end": 0.1}]},
+            "so end would be ignored",
+        ),
     ],
 )
 def test_an_option_that_would_be_ignored_is_refused(changes, named):

@@ -161,3 +161,18 @@ def test_a_coefficient_warms_up_linearly_over_its_share_of_100_steps(step, share
 )
 def test_a_coefficient_then_falls_geometrically_to_its_end(step, share, end, expected):
     assert losses.warmed(step, 101, share, end) == pytest.approx(expected, rel=2e-2)
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        (10, 0.5),
+        (20, 1.0),
+        (45, 1.0),
+        (70, 1.0),
+        (85, 0.1),
+        (100, 0.01),
+    ],  # half way down, the root of the end
+)
+def test_a_coefficient_can_be_held_before_it_falls(step, expected):
+    assert losses.warmed(step, 101, 0.2, 0.01, hold=0.5) == pytest.approx(expected, rel=2e-2)

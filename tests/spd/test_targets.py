@@ -11,6 +11,7 @@ from tests.spd import tiny
 from workers.spd.artifact import TargetCard
 from workers.spd.config import FolderSource, HubSource, InductionSource, PackageSource
 from workers.spd.fetching import weights_hash
+from workers.spd.induction import sample_sequences, train_induction_model
 from workers.spd.targets import TargetError, ensure_target, load_target, target_folder, target_present
 
 
@@ -124,6 +125,19 @@ def test_the_induction_model_is_trained_once_and_read_back(tmp_path):
     again = load_target(ensure_target(source, tmp_path / "elsewhere"))
     assert target.card.weights_hash == again.card.weights_hash
     assert target.card.model.vocabulary == 8
+
+
+def test_label_smoothing_keeps_the_induction_model_from_certainty():
+    def surest(share: float) -> float:
+        source = InductionSource(
+            vocabulary=4, length=8, d_model=16, steps=250, batch_size=64, label_smoothing=share
+        )
+        model, drawn = train_induction_model(source), sample_sequences(source, 64, torch.Generator())
+        with torch.no_grad():
+            return float(model.last_logits(drawn.tokens).softmax(-1).amax())
+
+    assert surest(0.0) > 0.98
+    assert surest(0.5) < 0.75  # 0.5, and of the other half a sixth
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------

@@ -159,7 +159,7 @@ def train_induction_model(
         go_on()
         batch = sample_sequences(source, source.batch_size, generator)
         logits = model.last_logits(batch.tokens)
-        loss = nn.functional.cross_entropy(logits, batch.answer)
+        loss = nn.functional.cross_entropy(logits, batch.answer, label_smoothing=source.label_smoothing)
         if not loss.isfinite():
             raise FloatingPointError(
                 f"The training of the induction model diverged at step {step} of {source.steps}. Lower "

@@ -101,9 +101,10 @@ def exponent(step: int, steps: int, start: float, end: float) -> float:
     return start + (end - start) * min(1.0, step / max(1, steps - 1))
 
 
-def warmed(step: int, steps: int, share: float, end: float = 1.0) -> float:
-    """0 to 1 over the first `share` of the steps, then geometrically to `end` at the last one."""
+def warmed(step: int, steps: int, share: float, end: float = 1.0, hold: float = 0.0) -> float:
+    """0 to 1 over the first `share` of the steps, 1 for `hold` of them, then geometrically to `end` at the last one."""
     done = step / max(1, steps - 1)
     if share > 0 and step < share * steps:
         return step / (share * steps)
-    return 1.0 if end == 1 or share >= 1 else end ** min(1.0, (done - share) / (1 - share))
+    falls = share + hold
+    return 1.0 if end == 1 or done <= falls else end ** ((done - falls) / (1 - falls))

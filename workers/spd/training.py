@@ -233,7 +233,7 @@ class Trainer:
                 importance = {site: upper(value, loss.slope_above) for site, value in found.gamma.items()}
                 value = losses.importance_minimality(importance, valid, p, loss.past_one)
                 value = value * (valid.sum() / positions)
-                warm = losses.warmed(self.step, config.steps, loss.warmup, loss.end)
+                warm = losses.warmed(self.step, config.steps, loss.warmup, loss.end, loss.hold)
                 total = total + loss.coefficient * warm * value
                 figures["importance_minimality"] = float(world.summed(value.detach()))
                 used = torch.stack([(v[valid] > config.threshold).sum() for v in found.g.values()]).sum()

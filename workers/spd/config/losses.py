@@ -28,6 +28,9 @@ class ImportanceMinimality(Frozen):
     warmup: float = Field(
         default=0.25, ge=0, le=1, description="share of the steps over which it grows from 0"
     )
+    hold: float = Field(
+        default=0.0, ge=0, le=1, description="share of the steps after the warm-up that keep all of it"
+    )
     end: float = Field(
         default=1.0,
         gt=0,
@@ -44,6 +47,12 @@ class ImportanceMinimality(Frozen):
         default="power",
         description="power: (1 + slope·(γ − 1))^p, whose pull fades the further γ overshot; linear: 1 + slope·(γ − 1)",
     )
+
+    @model_validator(mode="after")
+    def _has_time_to_fall(self) -> ImportanceMinimality:
+        if self.end != 1 and self.hold > 0 and self.warmup + self.hold >= 1:
+            raise ValueError("warmup and hold take all the steps, so end would be ignored.")
+        return self
 
 
 class Sampled(Frozen):

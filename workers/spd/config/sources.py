@@ -48,6 +48,12 @@ class InductionSource(Frozen):
     batch_size: int = Field(default=512, ge=1, le=65_536)
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
+    label_smoothing: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the probability spread over all tokens; a little keeps attention from saturating",
+    )
     seed: Seed = 0
 
 
