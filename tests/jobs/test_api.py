@@ -57,6 +57,13 @@ def test_a_preset_with_overrides_and_a_name_becomes_a_queued_job(api: TestClient
     assert api.get(f"/api/jobs/{job['id']}").json() == job
 
 
+def test_a_preset_becomes_a_run_over_a_dataset_as_the_documentation_says(api: TestClient) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "decompose.md").read_text(encoding="utf-8")
+    overrides = json.loads(page.split("```json\n")[1].split("```")[0])
+    answer = api.post("/api/jobs", json={"preset": "sports-smollm2", "overrides": overrides})
+    assert (answer.status_code, answer.json().get("name")) == (201, "stories")
+
+
 def test_a_whole_config_becomes_a_queued_job(api: TestClient) -> None:
     job = api.post("/api/jobs", json={"config": plain(name="whole")}).json()
     assert (job["name"], job["preset"]) == ("whole", None)
@@ -80,6 +87,17 @@ def test_a_whole_config_becomes_a_queued_job(api: TestClient) -> None:
         ({"preset": "induction", "overrides": {"steps": 10**7}}, "invalid_config", "“steps” is 10,000,000"),
         ({"preset": "induction", "name": "Not A Slug"}, "invalid_request", "name"),
         ({"config": {"name": "x"}}, "invalid_config", "target"),
+        (
+            {
+                "preset": "sports-smollm2",
+                "overrides": {
+                    "start": {"kind": "svd"},
+                    "data": {"kind": "corpus", "dataset": {"path": "/etc"}},
+                },
+            },
+            "invalid_config",
+            "“data.dataset.path” must lie inside the home folder",
+        ),
         (
             {"preset": "sports-smollm2", "overrides": {"target": {"kind": "folder", "path": "/etc"}}},
             "invalid_config",
