@@ -7,10 +7,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import build, circuits, load, memory, pages, ratios, scripts
+from tests.bench import build, circuits, load, memory, opening, pages, ratios, scripts
 
 ENGINE = {"ratios": ratios.run, "memory": memory.run, "circuit": circuits.run, "load": load.run}
-OTHERS = ("pages", "scripts", "training", "click")
+OTHERS = ("pages", "scripts", "training", "click", "opening")
 
 
 def main() -> int:
@@ -34,6 +34,8 @@ def main() -> int:
                 from tests.bench import click
 
                 found = click.run(home)
+            elif name == "opening":
+                found = opening.run(home)
             elif name == "pages":
                 found = pages.run(home)
             elif name == "scripts":
