@@ -53,6 +53,7 @@ class Job(Wire):
     kind: Literal["decompose", "harvest"] = "decompose"
     name: str = Field(description="slug the result will have; of a harvest, the decomposition it is made of")
     preset: str | None
+    corpus: str | None = Field(default=None, description="of a harvest, what it reads, in a few words")
     state: JobState
     stage: str = Field(
         description="queued, target, train, harvest, evidence, store; of an ended job the last it reached"

@@ -264,6 +264,7 @@ def _job(record: JobRecord, curve: list[Point] | None, present: set[str]) -> Job
         kind=record.kind,
         name=record.name,
         preset=record.preset,
+        corpus=record.corpus,
         state=record.state,
         stage="queued" if row is None or record.state == "queued" else row.stage,
         message=_message(record, present),

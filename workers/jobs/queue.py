@@ -97,6 +97,7 @@ class JobRecord:
     executor: str | None
     progress: ProgressRow | None
     resumable: bool = False
+    corpus: str | None = None
 
 
 class JobQueue:
@@ -216,6 +217,7 @@ class JobQueue:
                         "attributes": {
                             "kind": "harvest",
                             "name": name,
+                            "corpus": config.reads,
                             "preset": None,
                             "steps": 0,
                             "created_at": time.time(),
@@ -402,4 +404,5 @@ def _record(status: WorkflowStatus, row: ProgressRow | None, place: int | None, 
         executor=status.executor_id,
         progress=row,
         resumable=state == "failed" and kept,
+        corpus=about.get("corpus"),
     )

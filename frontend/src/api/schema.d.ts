@@ -2471,6 +2471,11 @@ export interface components {
             /** Preset */
             preset: string | null;
             /**
+             * Corpus
+             * @description of a harvest, what it reads, in a few words
+             */
+            corpus?: string | null;
+            /**
              * State
              * @enum {string}
              */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 import yaml
@@ -52,6 +53,17 @@ class HarvestConfig(Frozen):
         default=2_000, ge=0, le=1_000_000, description="most components suppressed: those that fire most"
     )
     seed: Seed = 0
+
+    @property
+    def reads(self) -> str:
+        """The corpus in a few words, for a list of jobs; of a path only its last part."""
+        if self.name is not None:
+            return self.name
+        if self.dataset is not None:
+            return self.dataset.name or Path(self.dataset.path or "").name
+        if self.path is not None:
+            return Path(self.path).name
+        return "a text of one’s own" if self.text is not None else "the corpus that ships"
 
     @model_validator(mode="after")
     def _one_text(self) -> HarvestConfig:

@@ -45,9 +45,12 @@ export function JobCard({ job, live }: { job: Job; live: boolean }) {
     <article className="panel job" aria-label={`Job ${job.name}`}>
       <div className="job-main">
         <p className="row">
+          {job.kind === 'harvest' && <span className="soft">Harvest of</span>}
           <b className="mono">{job.name}</b>
           <span className={`badge ${TONE[job.state]}`}>{job.state}</span>
-          {job.state === 'running' && <span className="small soft">{job.stage}</span>}
+          {job.state === 'running' && job.kind === 'decompose' && (
+            <span className="small soft">{job.stage}</span>
+          )}
           {job.state === 'queued' && typeof job.place === 'number' && (
             <span className="small soft">
               {job.place === 0 ? 'next in the queue' : `${job.place} ahead of it`}
@@ -62,12 +65,16 @@ export function JobCard({ job, live }: { job: Job; live: boolean }) {
         {active && (
           <Progress value={job.state === 'queued' ? 0 : job.progress} label={`Progress of ${job.name}`} />
         )}
-        <p className="small soft num">
-          step {count(job.step)} of {count(job.steps)}
-          {typeof job.rate === 'number' && ` · ${figure(job.rate)} steps/s`}
-          {job.remaining_seconds !== null && active && ` · ${duration(job.remaining_seconds)} left`}
-          {job.preset && ` · preset ${job.preset}`}
-        </p>
+        {job.kind === 'harvest' ? (
+          <p className="small soft">{harvestWords(job)}</p>
+        ) : (
+          <p className="small soft num">
+            step {count(job.step)} of {count(job.steps)}
+            {typeof job.rate === 'number' && ` · ${figure(job.rate)} steps/s`}
+            {job.remaining_seconds !== null && active && ` · ${duration(job.remaining_seconds)} left`}
+            {job.preset && ` · preset ${job.preset}`}
+          </p>
+        )}
         {active && job.message && <p className="small soft">{job.message}</p>}
         {job.error && <p className="job-error">{job.error}</p>}
         <ErrorNotice error={cancel.error ?? resume.error ?? discard.error} />
@@ -137,12 +144,29 @@ export function JobCard({ job, live }: { job: Job; live: boolean }) {
             </Button>
           </>
         )}
-        {job.decomposition && (
+        {job.decomposition && job.kind === 'decompose' && (
           <Link to="/d/$id" params={{ id: job.decomposition }} className="btn primary small">
             Open the result
+          </Link>
+        )}
+        {job.decomposition && job.kind === 'harvest' && (
+          <Link to="/d/$id/components" params={{ id: job.decomposition }} className="btn primary small">
+            Open its components
           </Link>
         )}
       </div>
     </article>
   )
+}
+
+/** What is read, how far it is, and where it can be seen: what takes time is tokens, not steps. */
+function harvestWords(job: Job): string {
+  const corpus = `statistics over ${job.corpus ?? 'a corpus'}`
+  if (job.state === 'running') return `${corpus} · ${Math.round(100 * job.progress)} %`
+  if (job.state !== 'done') return corpus
+  const spent =
+    job.started_at && job.finished_at
+      ? ` · took ${duration((Date.parse(job.finished_at) - Date.parse(job.started_at)) / 1000)}`
+      : ''
+  return `${corpus}, on the page of every component${spent}`
 }
