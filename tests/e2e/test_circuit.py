@@ -78,5 +78,5 @@ def test_the_overview_shows_what_acts_where(offline: Server, new_tab: NewTab) ->
     row = table.get_by_role("row").filter(has=page.get_by_role("rowheader", name="L1 attn.v"))
     expect(row.get_by_role("cell").nth(2).get_by_role("link").first).to_be_visible()
     expect(
-        page.get_by_role("img", name=re.compile("^Attention of layer 1: .*s2 looks most at m"))
+        page.get_by_role("application", name=re.compile("^Attention of layer 1: .*s2 looks most at m"))
     ).to_be_visible()

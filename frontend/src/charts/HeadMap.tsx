@@ -1,7 +1,15 @@
-/** One attention pattern: a row a query, a column a key. Cells on a canvas; a table behind says the same in words. */
+/**
+ * One attention pattern: a row a query, a column a key. Cells on a canvas; a table behind says the same in words. Marked
+ * positions are named at the edges, and what they look at is said while nothing is pointed at.
+ */
 import { type KeyboardEvent, type MouseEvent, useLayoutEffect, useRef, useState } from 'react'
 import { probability, signed, visible } from '@/api/words'
 import { useThemeName } from './palette'
+
+export interface Mark {
+  name: string
+  position: number
+}
 
 export interface HeadProps {
   /** Row q holds keys 0 … q. */
@@ -10,7 +18,9 @@ export interface HeadProps {
   /** A difference is drawn in two colours around 0. */
   difference: boolean
   label: string
+  /** Its side in pixels, where there is room for that. */
   size: number
+  marks?: Mark[]
   /** Small pictures have no axes, no reading and no keys. */
   plain?: boolean
 }
@@ -19,7 +29,7 @@ export interface HeadProps {
 export const shade = (value: number) => Math.sqrt(Math.min(1, Math.abs(value)))
 
 export function HeadMap(props: HeadProps) {
-  const { values, tokens, difference, size } = props
+  const { values, tokens, difference, size, marks = [] } = props
   const canvas = useRef<HTMLCanvasElement>(null)
   const theme = useThemeName()
   const [at, setAt] = useState<{ q: number; k: number } | null>(null)
@@ -53,8 +63,9 @@ export function HeadMap(props: HeadProps) {
 
   const locate = (event: MouseEvent<HTMLElement>) => {
     const box = event.currentTarget.getBoundingClientRect()
-    const place = (along: number) => Math.min(n - 1, Math.max(0, Math.floor((along / size) * n)))
-    setAt({ q: place(event.clientY - box.top), k: place(event.clientX - box.left) })
+    const place = (along: number, side: number) =>
+      Math.min(n - 1, Math.max(0, Math.floor((along / side) * n)))
+    setAt({ q: place(event.clientY - box.top, box.height), k: place(event.clientX - box.left, box.width) })
   }
   const key = (event: KeyboardEvent) => {
     const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key]
@@ -67,27 +78,39 @@ export function HeadMap(props: HeadProps) {
   const token = (i: number) => visible(tokens[i] ?? '')
   const say = (value: number) => (difference ? signed(value, 3) : probability(value))
   const value = at && at.k <= at.q ? values[at.q]?.[at.k] : undefined
+  const words = lookMost(values, marks)
+  const percent = (place: number) => `${(100 * place) / n}%`
   return (
-    <div className="head-map">
+    <div className={`head-map ${marks.length > 0 ? 'marked' : ''}`}>
       <div
         role="application"
         aria-roledescription="heatmap"
-        aria-label={`${props.label}. Arrow keys move over queries and keys.`}
+        aria-label={`${props.label}${words && `: ${words}`}. Arrow keys move over queries and keys.`}
         // biome-ignore lint/a11y/noNoninteractiveTabindex: the heatmap takes arrow keys
         tabIndex={0}
         className="head-body"
-        style={{ width: size, height: size }}
+        style={{ maxWidth: size }}
         onMouseMove={locate}
         onMouseLeave={() => setAt(null)}
         onKeyDown={key}
       >
-        <canvas ref={canvas} style={{ width: size, height: size }} />
+        <canvas ref={canvas} />
         {at && (
           <span
             className="ring over"
-            style={{ left: (at.k * size) / n, top: (at.q * size) / n, width: size / n, height: size / n }}
+            style={{ left: percent(at.k), top: percent(at.q), width: percent(1), height: percent(1) }}
           />
         )}
+        {together(marks, n).map(({ name, position }) => (
+          <span key={name} aria-hidden="true">
+            <span className="head-mark query" style={{ top: percent(position + 0.5) }}>
+              {name}
+            </span>
+            <span className="head-mark key" style={{ left: percent(position + 0.5) }}>
+              {name}
+            </span>
+          </span>
+        ))}
       </div>
       <p className="small soft head-say" aria-live="polite">
         {at && value !== undefined ? (
@@ -96,7 +119,7 @@ export function HeadMap(props: HeadProps) {
             {at.k}): <span className="num">{say(value)}</span>
           </>
         ) : (
-          'Rows look, columns are looked at. Point at a cell, or use the arrow keys.'
+          words || 'Rows look, columns are looked at. Point at a cell, or use the arrow keys.'
         )}
       </p>
       <div className="hidden-visually">
@@ -126,6 +149,30 @@ export function HeadMap(props: HeadProps) {
       </div>
     </div>
   )
+}
+
+/** What each marked position looks at most, by name where that is marked too. */
+function lookMost(values: number[][], marks: Mark[]): string {
+  return marks
+    .flatMap(({ name, position }) => {
+      const row = values[position]
+      const [key = 0] = row ? most(row) : []
+      const to = marks.find((mark) => mark.position === key)?.name ?? `position ${key}`
+      return row ? [`${name} looks most at ${to}, ${(row[key] ?? 0).toFixed(2)}`] : []
+    })
+    .join('; ')
+}
+
+/** Marks in order; those whose names would lie on each other stand as one. */
+function together(marks: Mark[], n: number): Mark[] {
+  const list: Mark[] = []
+  for (const mark of [...marks].sort((a, b) => a.position - b.position)) {
+    const last = list.at(-1)
+    if (last && mark.position - last.position < n / 16)
+      list[list.length - 1] = { ...last, name: `${last.name} ${mark.name}` }
+    else list.push(mark)
+  }
+  return list
 }
 
 function most(row: number[]): number[] {

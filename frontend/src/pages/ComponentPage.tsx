@@ -101,6 +101,7 @@ function Component({ id, c, search }: { id: string; c: ComponentDetail; search: 
           <ToWorkbench id={id} componentKey={c.key} site={c.site} />
         </span>
       </div>
+      {!c.alive && <p className="small soft">{deadWords(h)}</p>}
       {h && <HarvestLine id={id} harvest={h.harvest} onChoose={(harvest) => set({ harvest })} />}
       {!h && (
         <Notice>
@@ -269,4 +270,15 @@ function Tokens({ title, words, tokens }: { title: string; words: string; tokens
       </div>
     </Panel>
   )
+}
+
+/** Dead is a word about the run's own prompts; the figures of the page are of another text, where it may well fire. */
+function deadWords(harvest: ComponentDetail['harvest']): string {
+  const own =
+    'Dead: on the prompts this run was trained on, its causal importance never passes the threshold.'
+  if (!harvest) return own
+  const { fires, harvest: of } = harvest
+  return fires > 0
+    ? `${own} On the text below it does, at ${count(fires)} of ${count(of.positions)} positions.`
+    : `${own} Nor does it on the text below.`
 }

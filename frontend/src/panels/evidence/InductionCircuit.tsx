@@ -4,7 +4,7 @@ import { useState } from 'react'
 import { queries } from '@/api/queries'
 import type { StoredCircuit } from '@/api/types'
 import { layerOf, shortSite, unit, visible } from '@/api/words'
-import { AttentionMap } from '@/charts/AttentionMap'
+import { HeadLegend, HeadMap } from '@/charts/HeadMap'
 import { Legend } from '@/charts/Legend'
 import { level, usePalette } from '@/charts/palette'
 import { Seg } from '@/ui/controls'
@@ -52,15 +52,20 @@ export function InductionCircuit({ id, sites }: { id: string; sites: string[] })
         )}
         <div className="attention-pair">
           {attention?.map((rows, layer) => (
-            <AttentionMap
-              key={layer}
-              rows={rows}
-              pieces={circuit.pieces}
-              marks={places}
-              label={`Attention of layer ${layer}`}
-            />
+            <figure key={layer}>
+              <figcaption>Attention of layer {layer}</figcaption>
+              <HeadMap
+                values={rows}
+                tokens={circuit.pieces}
+                difference={false}
+                label={`Attention of layer ${layer}`}
+                size={6 * rows.length}
+                marks={places}
+              />
+            </figure>
           ))}
         </div>
+        <HeadLegend difference={false} />
       </div>
     </Panel>
   )
