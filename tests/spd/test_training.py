@@ -1,6 +1,7 @@
 """One run from step to step: losses add up, schedules act, a seed decides everything."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -220,6 +221,24 @@ def test_pruning_keeps_adams_moments_of_what_remains():
     kept = trainer.optimizer.state[trainer.components.U_list[0]]
     assert torch.equal(kept["exp_avg"], moment[trainer.components.index[site]])
     assert int(kept["step"]) == 3
+
+
+def test_a_component_on_at_too_few_positions_is_dropped_though_it_is_fully_on_there():
+    trainer, data = trainer_of(C=6)
+    batch = data.everything()
+    valid = batch.masked(trainer.decomposition.first_unmasked)
+    g = {
+        site: value.clone().zero_()
+        for site, value in trainer.decomposition.importances(batch.inputs).g.items()
+    }
+    rows = valid.nonzero()
+    for value in g.values():
+        value[rows[0][0], rows[0][1]] = 1.0  # one odd position, where everything is on
+        for row, at in rows[1:3]:
+            value[row, at, 2] = 0.5
+    trainer.decomposition.importances = lambda inputs: SimpleNamespace(g=g)  # type: ignore[method-assign,assignment]
+    assert trainer.prune(batch, 0.02, positions=3) == 5 * len(trainer.sites)
+    assert all(index == [2] for index in trainer.components.index.values())
 
 
 def test_a_site_may_be_pruned_to_nothing_and_the_run_goes_on():

@@ -113,8 +113,9 @@ def remainder_directions(
     return (new / ratio).to(V), (B.T * ratio[:, None]).to(U)
 
 
-def adaptation_notes(adaptations: list[Adaptation], below: float) -> list[str]:
+def adaptation_notes(adaptations: list[Adaptation], below: float, positions: int = 1) -> list[str]:
     """What they did, in sentences: one a site that grew, at most LINES and then a count; one a step that dropped."""
+    where = "nowhere reached" if positions == 1 else f"at fewer than {positions} positions reached"
     lines: list[str] = []
     for done in adaptations:
         lines += [
@@ -133,7 +134,7 @@ def adaptation_notes(adaptations: list[Adaptation], below: float) -> list[str]:
         if done.dropped:
             lines.append(
                 f"At step {done.step}, {done.pruned} components at {len(done.dropped)} {_sites(len(done.dropped))} "
-                f"were dropped: their importance nowhere reached {below:g} on the training data."
+                f"were dropped: their importance {where} {below:g} on the training data."
             )
     if not lines:
         lines = ["C: auto changed nothing: no component was dead and no remainder mattered."]

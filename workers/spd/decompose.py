@@ -256,7 +256,7 @@ def _train(
         at = trainer.step
         figures = trainer.train_step(data.next(trainer.generator))
         if config.prune and trainer.step in prune_at:
-            figures["pruned"] = float(trainer.prune(start, config.prune.below))
+            figures["pruned"] = float(trainer.prune(start, config.prune.below, config.prune.positions))
             logged = True
         if trainer.step in adapt_at:
             done = trainer.adapt(start, go_on)

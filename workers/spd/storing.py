@@ -87,5 +87,5 @@ def remarks(config: DecomposeConfig, trainer: Trainer, data: TrainingData, found
             "their effect stands as 0 and no group names them."
         )
     if config.adapt is not None:
-        remarks += adaptation_notes(trainer.adaptations, config.adapt.prune_below)
+        remarks += adaptation_notes(trainer.adaptations, config.adapt.prune_below, config.adapt.positions)
     return remarks + tied_notes(trainer.target, trainer.sites)

@@ -274,11 +274,13 @@ class Trainer:
         return found
 
     @torch.no_grad()
-    def prune(self, batch: Batch, below: float) -> int:
-        """Drop components whose importance never passes `below` on this batch; returns how many went."""
+    def prune(self, batch: Batch, below: float, positions: int = 1) -> int:
+        """Drop components whose importance reaches `below` at fewer than `positions` positions of this batch; returns
+        how many went."""
         g = self.decomposition.importances(batch.inputs).g
         valid = batch.masked(self.decomposition.first_unmasked)
-        keep = {site: (g[site][valid].amax(0) >= below).nonzero().flatten().tolist() for site in self.sites}
+        reached = {site: (g[site][valid] >= below).sum(0) for site in self.sites}
+        keep = {site: (count >= positions).nonzero().flatten().tolist() for site, count in reached.items()}
         before = self.components.count()
         moments = self._moments(keep=keep)
         components = self.components.pruned(keep)
@@ -292,7 +294,7 @@ class Trainer:
         """Drop what is dead on this batch, and grow where a remainder alone carries more than the config allows."""
         assert self.config.adapt is not None
         settings, had = self.config.adapt, {site: len(own) for site, own in self.components.index.items()}
-        self.prune(batch, settings.prune_below)
+        self.prune(batch, settings.prune_below, settings.positions)
         kept = {site: len(own) for site, own in self.components.index.items()}
         before = remainder_kl(self.decomposition, batch, self.sites, go_on)
         added = self._grow([s for s in self.sites if before[s] > settings.grow_above], batch, settings.grow)

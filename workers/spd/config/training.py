@@ -93,11 +93,23 @@ class ReconstructionConfig(Frozen):
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
+Positions = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=1_000_000,
+        description="dead too: CI there at fewer positions than this. Over running text one odd position (an attention "
+        "sink in mid-window) can switch on every component of a site",
+    ),
+]
+
+
 class PruneConfig(Frozen):
     """Drop components that are dead on the data at these shares of the steps."""
 
     at: tuple[Share, ...] = (0.5, 0.75)
     below: float = Field(default=0.02, ge=0, le=1, description="dead: CI never above this on the data")
+    positions: Positions = 1
 
 
 class AdaptConfig(Frozen):
@@ -106,6 +118,7 @@ class AdaptConfig(Frozen):
 
     at: tuple[Share, ...] = Field(default=(0.25, 0.5, 0.75), min_length=1, max_length=20)
     prune_below: float = Field(default=0.02, ge=0, le=1, description="dead: CI never above this on the data")
+    positions: Positions = 1
     grow_above: float = Field(
         default=0.05,
         gt=0,
