@@ -1,7 +1,7 @@
 """Opening a page: how long until it can be used, a real browser with an empty cache before a real server.
 
-From the start of the navigation until a frame finds the heading and what the page is for, nothing left to load, and the main
-thread was then quiet for half a second: the time at which that quiet began.
+From the start of the navigation until a frame finds the heading and what the page is for, nothing left to load, and
+the main thread was then quiet for half a second: the time at which that quiet began.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ new PerformanceObserver(list => {
 """
 USABLE = """async needed => {
   const frame = () => new Promise(done => requestAnimationFrame(done))
-  const there = () => document.querySelector('h1') && document.querySelector(needed) && !document.querySelector('.skeleton')
-  while (!there()) await frame()
+  const there = selector => document.querySelector(selector) !== null
+  while (!there('h1') || !there(needed) || there('.skeleton')) await frame()
   const shown = performance.now()
   while (performance.now() - Math.max(shown, window.busyUntil) < 500) await frame()
   return Math.max(shown, window.busyUntil)
@@ -59,7 +59,7 @@ def run(_: Path) -> Iterator[dict[str, Any]]:
         warm.context.close()
         for name, (path, needed) in PAGES.items():
             spent = []
-            for _ in range(VISITS):
+            for _visit in range(VISITS):
                 page = visit(browser, server)
                 page.goto(path, wait_until="commit")
                 spent.append(float(page.evaluate(USABLE, needed)))
