@@ -46,7 +46,7 @@ export function CompareTable({
   )
   return (
     <TableScroll label="Conditions side by side">
-      <table className="compare-table" aria-label="Prompts by condition">
+      <table className="numbers compare-table" aria-label="Prompts by condition">
         <thead>
           <tr>
             {head('prompt')}

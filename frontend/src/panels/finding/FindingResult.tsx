@@ -85,7 +85,7 @@ export function FindingResult(props: {
               )}
         </p>
         <TableScroll label={`Output shift table, ${name}`}>
-          <table className="shift-table" aria-label={`Tokens of ${name}, before and after`}>
+          <table className="numbers shift-table" aria-label={`Tokens of ${name}, before and after`}>
             <thead>
               <tr>
                 <th scope="col" colSpan={2} className="left">

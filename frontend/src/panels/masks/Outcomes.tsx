@@ -82,7 +82,7 @@ export function Outcomes(props: { of: string; regimes: Regimes; plain: Ablation;
         </p>
       )}
       <TableScroll label="Masks">
-        <table className="sweep-table masks-table" aria-label="KL by kind of mask">
+        <table className="numbers sweep-table masks-table" aria-label="KL by kind of mask">
           <thead>
             <tr>
               <th scope="col" className="left">
@@ -135,7 +135,7 @@ export function Outcomes(props: { of: string; regimes: Regimes; plain: Ablation;
         </table>
       </TableScroll>
       <TableScroll label="Likeliest tokens by kind of mask">
-        <table className="sweep-table masks-table" aria-label="Probability of tokens by kind of mask">
+        <table className="numbers sweep-table masks-table" aria-label="Probability of tokens by kind of mask">
           <thead>
             <tr>
               <th scope="col" className="left">

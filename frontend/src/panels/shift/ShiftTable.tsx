@@ -70,7 +70,7 @@ export function ShiftTable(props: {
   }
   return (
     <TableScroll label={`Output shift table, ${props.name}`}>
-      <table className="shift-table" aria-label={`Tokens of ${props.name}, before and after`}>
+      <table className="numbers shift-table" aria-label={`Tokens of ${props.name}, before and after`}>
         <thead>
           <tr>
             {ORDER.filter((id) => id !== 'interaction' || props.interaction).map((id) => (

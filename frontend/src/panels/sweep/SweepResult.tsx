@@ -149,7 +149,7 @@ function Curves({ bench, run, rows }: { bench: Workbench; run: SweepRun; rows: S
       </div>
       <details className="curve-table">
         <summary className="small">The numbers</summary>
-        <table className="sweep-table" aria-label="Sweep by strength">
+        <table className="numbers sweep-table" aria-label="Sweep by strength">
           <thead>
             <tr>
               <th scope="col">strength</th>

@@ -45,7 +45,7 @@ export function SweepTable(props: {
   return (
     <>
       <TableScroll label="Sweep" tall>
-        <table className="sweep-table" aria-label="Components, each suppressed alone">
+        <table className="numbers sweep-table" aria-label="Components, each suppressed alone">
           <thead>
             <tr>
               <th scope="col">#</th>
