@@ -99,9 +99,7 @@ class Corpus:
             text, at = region.find(int(torch.randint(region.bytes, (1,), generator=generator)))
             first, last = int(region.first[text]), int(region.last[text])
             ids = self._read(region, text, at, length)
-            while (
-                len(ids) < room and at > first and at + length > last
-            ):  # the text ends too soon: begin earlier
+            while len(ids) < room and at > first and at + length > last:  # the text ends too soon
                 at = max(first, at - max(BYTES_A_TOKEN, (room - len(ids)) * BYTES_A_TOKEN // 2))
                 ids = self._read(region, text, at, length)
             if ids:

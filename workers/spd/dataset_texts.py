@@ -63,13 +63,10 @@ class Taken:
 
 def texts_folder(source: DatasetText, home: Path) -> Path:
     """Where the texts of a source lie (or will)."""
-    readable = (
-        re.sub(r"[^\w.-]+", "-", source.name or Path(source.path or "").name)[:60].strip("-.") or "folder"
-    )
+    name = source.name or Path(source.path or "").name
+    readable = re.sub(r"[^\w.-]+", "-", name)[:60].strip("-.") or "folder"
     digest = hashlib.sha256(source.model_dump_json().encode())
-    if (
-        source.path is not None
-    ):  # a folder's files may change; a hub dataset stays what it was when it was taken
+    if source.path is not None:  # its files may change; a hub dataset stays what it was when it was taken
         root = Path(source.path).expanduser().resolve()
         files = [(file, file.stat()) for file in sorted(root.rglob("*")) if file.is_file()]
         digest.update(f"{[(str(file), stat.st_size, stat.st_mtime_ns) for file, stat in files]}".encode())
@@ -97,11 +94,11 @@ def ensure_texts(
     lock = FileLock(str(folder) + ".lock")
     while True:
         try:
-            lock.acquire(timeout=0.5)
+            held = lock.acquire(timeout=0.5)
             break
         except Timeout:
             go_on()
-    with lock:
+    with held:
         taken = read_texts(folder)
         if taken is not None:
             return taken
@@ -114,7 +111,6 @@ def ensure_texts(
             os.replace(work, folder)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-            lock.release()
     taken = read_texts(folder)
     assert taken is not None, "texts that were just stored can be read"
     return taken

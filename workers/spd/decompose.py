@@ -132,9 +132,7 @@ def decompose(
     report(RunProgress("harvest", config.steps, config.steps, 1.0, message="Gathering statistics"))
     decomposition = trainer.decomposition
     shown = config.data.shown if isinstance(config.data, InductionData | CorpusData) else None
-    if (
-        data.candidates
-    ):  # the prompts go through the facts template by template: each fact is shown once a split
+    if data.candidates:  # the prompts go through the facts template by template: each once a split
         shown = sum(one.kept for one in data.candidates)
 
     def suppressing(done: int, of: int) -> None:
