@@ -74,6 +74,9 @@ class Job(Wire):
     resumable: bool = Field(
         default=False, description="failed, and its checkpoint is kept: it can be resumed or thrown away"
     )
+    continues: str | None = Field(
+        default=None, description="the failed job whose work this one goes on with, after a resume"
+    )
     decomposition: str | None = Field(description="slug, once it is stored")
     worker: str | None = Field(default=None, description="the worker that runs it, as in GET /api/health")
     resumed: int = Field(

@@ -265,6 +265,7 @@ def _job(record: JobRecord, curve: list[Point] | None, present: set[str]) -> Job
         name=record.name,
         preset=record.preset,
         corpus=record.corpus,
+        continues=record.continues,
         state=record.state,
         stage="queued" if row is None or record.state == "queued" else row.stage,
         message=_message(record, present),

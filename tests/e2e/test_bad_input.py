@@ -94,7 +94,7 @@ def test_what_is_not_there_has_a_page_with_a_way_out(bench: Page, path: str) -> 
         bench.get_by_role("heading", level=1, name=re.compile("Nothing here|no such page"))
     ).to_be_visible()
     bench.get_by_role("link", name="Go to the gallery").click()
-    expect(bench.get_by_role("article", name="Induction heads")).to_be_visible()
+    expect(bench.get_by_role("article", name="Induction heads", exact=True)).to_be_visible()
 
 
 @pytest.mark.real

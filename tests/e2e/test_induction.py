@@ -32,7 +32,7 @@ def test_the_overview_shows_the_table_of_the_paper_beside_ours(offline: Server, 
 def test_an_ablation_of_the_induction_model_shifts_its_output(offline: Server, new_tab: NewTab) -> None:
     page = new_tab(offline).page
     page.goto("/")
-    card = page.get_by_role("article", name="Induction heads")
+    card = page.get_by_role("article", name="Induction heads", exact=True)
     card.get_by_role("link", name="Open the workbench").click()
     live(page)
     groups = page.get_by_role("button", name=re.compile("^Put group .* into basket A$"))

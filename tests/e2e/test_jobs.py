@@ -83,7 +83,7 @@ def test_what_cannot_be_started_is_said_beside_the_form(offline: Server, new_tab
 
 # --- a job that fails, for real ---------------------------------------------------------------------------------
 
-STEPS = 60
+STEPS = 240  # enough to be looked at while it runs, on a fast machine too
 
 
 def stand_in_the_way(server: Server, name: str) -> Path:
@@ -126,10 +126,11 @@ def test_a_job_that_failed_goes_on_when_resumed_and_leaves_nothing_when_discarde
     again = kept.filter(has_text=re.compile("running|done"))
     expect(again.get_by_text("running", exact=True)).to_be_visible(timeout=60_000)
     expect(page.get_by_role("button", name="Resume kept")).to_have_count(0)
+    expect(kept.filter(has_text="failed").get_by_text("a later job goes on with its work")).to_be_visible()
 
     # From here on it is followed by its events alone: the list, asked for again and again, is not answered any more.
     page.route(re.compile("/api/jobs$"), lambda route: None)
-    step = again.get_by_text(re.compile("step .* of 60"))
+    step = again.get_by_text(re.compile(f"step .* of {STEPS}"))
     before = step.inner_text()
     expect(step).not_to_have_text(before, timeout=60_000)
     expect(again.get_by_text("done", exact=True)).to_be_visible(timeout=300_000)

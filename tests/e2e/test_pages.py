@@ -181,4 +181,4 @@ def test_the_keys_work_and_the_theme_is_remembered(offline: Server, new_tab: New
     expect(page.locator("html")).to_have_attribute("data-theme", "light")
     page.keyboard.press("g")
     page.keyboard.press("g")
-    expect(page.get_by_role("article", name="Induction heads")).to_be_visible()
+    expect(page.get_by_role("article", name="Induction heads", exact=True)).to_be_visible()

@@ -103,7 +103,7 @@ def test_a_job_that_meets_a_full_disk_keeps_its_checkpoint_and_is_resumed_from_i
     time.sleep(2.5)  # the worker's maintenance looks in between
     assert (shared.home / "jobs" / job.id / "full.partial" / "checkpoint" / "state.json").is_file()
     again = shared.resume(job.id)
-    assert (again.name, again.steps) == ("full", 40)
+    assert (again.name, again.steps, again.continues) == ("full", 40, job.id)
     with pytest.raises((NotKeptError, NameTakenError)):
         shared.resume(job.id)
     done = wait_for(shared, again.id, has_ended)

@@ -422,15 +422,14 @@ def test_a_run_over_a_dataset_killed_with_minus_nine_ends_with_the_numbers_of_on
     tiny.saved(tiny.llama_model(), tmp_path / "model")
     path = tmp_path / "config.json"
     path.write_text(config(folder, tmp_path).model_dump_json())
-    whole = decompose(config(folder, tmp_path), tmp_path / "whole", home=tmp_path)
 
-    def run(*kill: str) -> int:
+    def run(out: str, *kill: str) -> int:
         command = [
             sys.executable,
             "-m",
             "tests.spd.runs",
             str(path),
-            str(tmp_path / "killed"),
+            str(tmp_path / out),
             str(tmp_path),
             *kill,
         ]
@@ -438,6 +437,7 @@ def test_a_run_over_a_dataset_killed_with_minus_nine_ends_with_the_numbers_of_on
             command, cwd=ROOT, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
         ).returncode
 
-    assert run("8") == -9
-    assert run() == 0
-    same_numbers(read_artifact(tmp_path / "killed"), whole)
+    assert run("whole") == 0
+    assert run("killed", "8") == -9
+    assert run("killed") == 0
+    same_numbers(read_artifact(tmp_path / "killed"), read_artifact(tmp_path / "whole"))

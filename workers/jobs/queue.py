@@ -98,6 +98,7 @@ class JobRecord:
     progress: ProgressRow | None
     resumable: bool = False
     corpus: str | None = None
+    continues: str | None = None
 
 
 class JobQueue:
@@ -283,6 +284,7 @@ class JobQueue:
                         "preset": preset,
                         "steps": config.steps,
                         "created_at": time.time(),
+                        "continues": continues,
                     },
                 },
                 data,
@@ -405,4 +407,5 @@ def _record(status: WorkflowStatus, row: ProgressRow | None, place: int | None, 
         progress=row,
         resumable=state == "failed" and kept,
         corpus=about.get("corpus"),
+        continues=about.get("continues"),
     )

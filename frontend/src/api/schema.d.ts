@@ -2538,6 +2538,11 @@ export interface components {
              */
             resumable: boolean;
             /**
+             * Continues
+             * @description the failed job whose work this one goes on with, after a resume
+             */
+            continues?: string | null;
+            /**
              * Decomposition
              * @description slug, once it is stored
              */

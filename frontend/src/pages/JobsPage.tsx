@@ -41,7 +41,12 @@ export function JobsPage() {
           </Empty>
         )}
         {jobs.data?.items.map((job) => (
-          <JobCard key={job.id} job={job} live={live.includes(job.id)} />
+          <JobCard
+            key={job.id}
+            job={job}
+            live={live.includes(job.id)}
+            resumed={jobs.data.items.some((later) => later.continues === job.id)}
+          />
         ))}
       </section>
     </div>

@@ -19,8 +19,8 @@ const TONE: Record<Job['state'], string> = {
   cancelled: 'weak',
 }
 
-/** A job as it stands. `live`: events keep it fresh, so that it need not ask by itself. */
-export function JobCard({ job, live }: { job: Job; live: boolean }) {
+/** A job as it stands. `live`: events keep it fresh, so that it need not ask by itself. `resumed`: another goes on with it. */
+export function JobCard({ job, live, resumed }: { job: Job; live: boolean; resumed: boolean }) {
   const active = isActive(job)
   const detail = useQuery(queries.job(job.id, active && !live))
   const queryClient = useQueryClient()
@@ -76,7 +76,8 @@ export function JobCard({ job, live }: { job: Job; live: boolean }) {
           </p>
         )}
         {active && job.message && <p className="small soft">{job.message}</p>}
-        {job.error && <p className="job-error">{job.error}</p>}
+        {job.error && !resumed && <p className="job-error">{job.error}</p>}
+        {resumed && <p className="small soft">Resumed: a later job goes on with its work.</p>}
         <ErrorNotice error={cancel.error ?? resume.error ?? discard.error} />
       </div>
       {shown && curve.length > 1 && (
