@@ -27,6 +27,10 @@ def test_the_overview_shows_the_table_of_the_paper_beside_ours(offline: Server, 
         assert cells[1].strip()
         assert re.search("agrees|differs|not comparable", cells[2])
     expect(page.get_by_role("heading", name="Evidence")).to_be_visible()
+    where = page.get_by_role("table", name="What acts where")
+    rows = where.get_by_role("row").filter(has=page.get_by_role("rowheader"))
+    expect(rows).to_have_count(ROWS)  # a site that the target does without has one too
+    assert "−0" not in where.inner_text().replace("-", "−")
 
 
 def test_an_ablation_of_the_induction_model_shifts_its_output(offline: Server, new_tab: NewTab) -> None:

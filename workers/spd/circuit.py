@@ -84,7 +84,7 @@ def site_use(decomposition: Decomposition, prompts: list[Prompt], threshold: flo
         }
         others = values.shape[1] - len(MARKS)
         elsewhere = (float(values.sum(-1).mean(0).sum()) - sum(marks.values())) / others
-        result[name] = SiteUse(marks, used, elsewhere)
+        result[name] = SiteUse(marks, used, max(0.0, elsewhere))  # a difference of sums: rounding can pass 0
     return result
 
 

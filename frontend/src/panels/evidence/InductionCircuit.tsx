@@ -81,7 +81,10 @@ function Places(props: {
   const { circuit, marks, id } = props
   const { ramp, ink } = usePalette()
   const marked = new Set(marks.map((mark) => mark.position))
-  const used = props.sites.filter((site) => circuit.acting.some((one) => one.site === site))
+  // A site that does nothing has a row too: that a target does without it is a result.
+  const shown = props.sites.filter(
+    (site) => circuit.use?.[site] || circuit.acting.some((one) => one.site === site),
+  )
   return (
     <TableScroll label="What acts where">
       <table className="data circuit-places" aria-label="What acts where">
@@ -100,7 +103,7 @@ function Places(props: {
           </tr>
         </thead>
         <tbody>
-          {used.map((site) => {
+          {shown.map((site) => {
             const use = circuit.use?.[site]
             const others = circuit.acting.filter((one) => one.site === site && !marked.has(one.position))
             return (
@@ -142,7 +145,9 @@ function Places(props: {
                   {others.length === 0
                     ? 'nothing'
                     : `${new Set(others.map((one) => one.component)).size} at ${new Set(others.map((one) => one.position)).size} positions`}
-                  {use && <span className="num">, mean {use.elsewhere.toFixed(3)} a position</span>}
+                  {use && (
+                    <span className="num">, mean {Math.max(0, use.elsewhere).toFixed(3)} a position</span>
+                  )}
                 </td>
               </tr>
             )
