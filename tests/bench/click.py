@@ -11,17 +11,16 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from tests.conftest import WEIGHTS_HOME
-from tests.e2e.conftest import ARGS, Server, chromium_path, live, serving, settled
+from tests.bench.browser import new_page, started
+from tests.e2e.conftest import Server, live, settled
 
 CLICKS = 9
 TARGET_MS = 100.0
@@ -56,22 +55,9 @@ group.click()
 
 def run(_: Path) -> Iterator[dict[str, Any]]:
     """Both ways, one line each."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        serving(home(Path(folder)), "--no-worker") as server,
-        sync_playwright() as playwright,
-    ):
-        browser = playwright.chromium.launch(executable_path=chromium_path(), args=ARGS)
+    with started() as (browser, server):
         yield measured(browser, server, "suppress_to_numbers", looked_at)
         yield measured(browser, server, "suppress_at_once_to_numbers", at_once)
-        browser.close()
-
-
-def home(folder: Path) -> Path:
-    """A fresh home whose weights are the kept ones."""
-    (WEIGHTS_HOME / "targets").mkdir(parents=True, exist_ok=True)
-    (folder / "targets").symlink_to(WEIGHTS_HOME / "targets", target_is_directory=True)
-    return folder
 
 
 def looked_at(page: Page, number: int) -> Callable[[], float]:
@@ -95,8 +81,7 @@ def open_bench(page: Page, search: str) -> None:
 
 
 def measured(browser: Browser, server: Server, name: str, way: Way) -> dict[str, Any]:
-    page = browser.new_context(base_url=server.url, viewport={"width": 1440, "height": 900}).new_page()
-    page.set_default_timeout(120_000)
+    page = new_page(browser, server)
     clock, to_numbers, to_paint, of_server = ([] for _ in range(4))
     for number in range(CLICKS):
         click = way(page, number)

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import os
 import statistics
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
-
-from tests.bench.click import home
-from tests.e2e.conftest import ARGS, Server, chromium_path, live, serving
+from tests.bench.browser import new_page, started
+from tests.e2e.conftest import live
 
 VISITS = 5
 TARGET_MS = 1_500.0
@@ -47,20 +44,16 @@ USABLE = """async needed => {
 
 def run(_: Path) -> Iterator[dict[str, Any]]:
     """One line a page: the median of some visits, each with an empty cache, once the server's weights are loaded."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        serving(home(Path(folder)), "--no-worker") as server,
-        sync_playwright() as playwright,
-    ):
-        browser = playwright.chromium.launch(executable_path=chromium_path(), args=ARGS)
-        warm = visit(browser, server)
+    with started() as (browser, server):
+        warm = new_page(browser, server)
         warm.goto(PAGES["workbench"][0])
         live(warm)
         warm.context.close()
         for name, (path, needed) in PAGES.items():
             spent = []
             for _visit in range(VISITS):
-                page = visit(browser, server)
+                page = new_page(browser, server)
+                page.add_init_script(WATCH)
                 page.goto(path, wait_until="commit")
                 spent.append(float(page.evaluate(USABLE, needed)))
                 page.context.close()
@@ -69,12 +62,3 @@ def run(_: Path) -> Iterator[dict[str, Any]]:
                 "name": f"usable_{name}", "ms": round(median), "slowest_ms": round(max(spent)), "target": TARGET_MS,
                 "ok": median <= TARGET_MS, "load": round(os.getloadavg()[0], 1),
             }  # fmt: skip
-        browser.close()
-
-
-def visit(browser: Browser, server: Server) -> Page:
-    """A page of a browser that was never here."""
-    page = browser.new_context(base_url=server.url, viewport={"width": 1440, "height": 900}).new_page()
-    page.set_default_timeout(120_000)
-    page.add_init_script(WATCH)
-    return page
