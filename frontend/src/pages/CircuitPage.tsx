@@ -14,18 +14,14 @@ import { forgetProblems, useProblems } from '@/state/problems'
 import { decodePrompt, encodePrompt, type PromptSpec, promptBody, promptText } from '@/state/prompts'
 import { Button } from '@/ui/controls'
 import { AddressProblems, Empty, ErrorNotice, Recomputing, Skeleton } from '@/ui/surfaces'
-import { LoadFailed } from './Root'
+import { WithDecomposition } from './WithDecomposition'
 
 export function CircuitPage() {
   const { id } = useParams({ from: '/d/$id/circuit' })
-  const query = useQuery(queries.decomposition(id))
-  if (query.data) return <CircuitOf key={id} decomposition={query.data} />
-  if (query.error) return <LoadFailed error={query.error} retry={() => query.refetch()} />
   return (
-    <div className="page">
-      <Skeleton height={120} label="Loading the decomposition" />
-      <Skeleton height={420} />
-    </div>
+    <WithDecomposition id={id} heights={[120, 420]}>
+      {(d) => <CircuitOf key={id} decomposition={d} />}
+    </WithDecomposition>
   )
 }
 

@@ -1,6 +1,4 @@
-import { useQuery } from '@tanstack/react-query'
 import { Link, useParams } from '@tanstack/react-router'
-import { queries } from '@/api/queries'
 import type { Decomposition } from '@/api/types'
 import { count, day, duration, magnitude } from '@/api/words'
 import { AblationChecks } from '@/panels/evidence/AblationChecks'
@@ -14,19 +12,15 @@ import { RunPrompts } from '@/panels/evidence/RunPrompts'
 import { Sites } from '@/panels/evidence/Sites'
 import { TargetNotice } from '@/panels/target/TargetNotice'
 import { useTitle } from '@/state/hooks'
-import { Notice, Skeleton } from '@/ui/surfaces'
-import { LoadFailed } from './Root'
+import { Notice } from '@/ui/surfaces'
+import { WithDecomposition } from './WithDecomposition'
 
 export function OverviewPage() {
   const { id } = useParams({ from: '/d/$id' })
-  const query = useQuery(queries.decomposition(id))
-  if (query.data) return <Overview d={query.data} />
-  if (query.error) return <LoadFailed error={query.error} retry={() => query.refetch()} />
   return (
-    <div className="page">
-      <Skeleton height={110} label="Loading the decomposition" />
-      <Skeleton height={320} />
-    </div>
+    <WithDecomposition id={id} heights={[110, 320]}>
+      {(d) => <Overview d={d} />}
+    </WithDecomposition>
   )
 }
 

@@ -1,6 +1,4 @@
-import { useQuery } from '@tanstack/react-query'
 import { useParams } from '@tanstack/react-router'
-import { queries } from '@/api/queries'
 import type { Decomposition } from '@/api/types'
 import { BasketPanel } from '@/panels/basket/BasketPanel'
 import { ComparePanel } from '@/panels/compare/ComparePanel'
@@ -15,20 +13,16 @@ import { Tour } from '@/panels/tour/Tour'
 import { useTitle } from '@/state/hooks'
 import { forgetProblems, useProblems } from '@/state/problems'
 import { useWorkbench } from '@/state/useWorkbench'
-import { AddressProblems, ErrorNotice, Skeleton } from '@/ui/surfaces'
+import { AddressProblems, ErrorNotice } from '@/ui/surfaces'
 import { Experiments } from './Experiments'
-import { LoadFailed } from './Root'
+import { WithDecomposition } from './WithDecomposition'
 
 export function WorkbenchPage() {
   const { id } = useParams({ from: '/d/$id/workbench' })
-  const query = useQuery(queries.decomposition(id))
-  if (query.data) return <Bench decomposition={query.data} />
-  if (query.error) return <LoadFailed error={query.error} retry={() => query.refetch()} />
   return (
-    <div className="page">
-      <Skeleton height={120} label="Loading the decomposition" />
-      <Skeleton height={420} />
-    </div>
+    <WithDecomposition id={id} heights={[120, 420]}>
+      {(d) => <Bench decomposition={d} />}
+    </WithDecomposition>
   )
 }
 

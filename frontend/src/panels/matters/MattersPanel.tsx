@@ -9,6 +9,7 @@ import { groupTrace, type Match, matchSelection, sitesOfRow } from '@/state/impo
 import { useShortcuts } from '@/state/shortcuts'
 import { importanceParts, unchanged } from '@/state/unchanged'
 import type { Workbench } from '@/state/useWorkbench'
+import { BasketButtons } from '@/ui/BasketButtons'
 import { Button } from '@/ui/controls'
 import { Hint } from '@/ui/Hint'
 import { Icon } from '@/ui/Icon'
@@ -183,25 +184,12 @@ function Matters({ bench }: { bench: Workbench }) {
               mark={column}
               label={`CI of ${item.name}`}
             />
-            <span className="adds">
-              {(['a', 'b'] as const).map((which) => {
-                const own = baskets[which].some((entry) => sameThing(entry, item))
-                const within = !own && item.kind === 'component' && inBasket[which].has(item.name)
-                const what = item.kind === 'group' ? `group ${item.name}` : shortKey(item.name)
-                return (
-                  <button
-                    type="button"
-                    key={which}
-                    className={`add ${which} ${within ? 'within' : ''}`}
-                    aria-pressed={own}
-                    aria-label={`${own ? 'Remove' : 'Add'} ${what} ${own ? 'from' : 'to'} basket ${which.toUpperCase()}${within ? ' (in it through a group)' : ''}`}
-                    onClick={() => toggle(which, item)}
-                  >
-                    {which.toUpperCase()}
-                  </button>
-                )
-              })}
-            </span>
+            <BasketButtons
+              what={item.kind === 'group' ? `group ${item.name}` : shortKey(item.name)}
+              own={(which) => baskets[which].some((entry) => sameThing(entry, item))}
+              within={(which) => item.kind === 'component' && inBasket[which].has(item.name)}
+              onToggle={(which) => toggle(which, item)}
+            />
           </li>
         ))}
       </ul>

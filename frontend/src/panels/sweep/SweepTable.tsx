@@ -6,6 +6,7 @@ import { RANKS, type Rank } from '@/state/lab'
 import type { SweepRow } from '@/state/sweep'
 import type { SweepRun } from '@/state/useSweep'
 import type { Workbench } from '@/state/useWorkbench'
+import { BasketButtons } from '@/ui/BasketButtons'
 import { Button } from '@/ui/controls'
 import { Icon } from '@/ui/Icon'
 import { SortHead } from '@/ui/SortHead'
@@ -83,31 +84,21 @@ export function SweepTable(props: {
                     </td>
                   ))}
                   <td>
-                    <span className="adds">
-                      {(['a', 'b'] as const).map((which) => {
-                        const own = bench.baskets[which].some((entry) =>
+                    <BasketButtons
+                      what={shortKey(key)}
+                      own={(which) =>
+                        bench.baskets[which].some((entry) =>
                           sameThing(entry, { kind: 'component', name: key }),
                         )
-                        const within = !own && held[which].has(key)
-                        return (
-                          <button
-                            type="button"
-                            key={which}
-                            className={`add ${which} ${within ? 'within' : ''}`}
-                            aria-pressed={own}
-                            aria-label={`${own ? 'Remove' : 'Add'} ${shortKey(key)} ${own ? 'from' : 'to'} basket ${which.toUpperCase()}${within ? ' (in it through a group)' : ''}`}
-                            onClick={() =>
-                              bench.setBasket(
-                                which,
-                                toggleEntry(bench.baskets[which], { kind: 'component', name: key }),
-                              )
-                            }
-                          >
-                            {which.toUpperCase()}
-                          </button>
+                      }
+                      within={(which) => held[which].has(key)}
+                      onToggle={(which) =>
+                        bench.setBasket(
+                          which,
+                          toggleEntry(bench.baskets[which], { kind: 'component', name: key }),
                         )
-                      })}
-                    </span>
+                      }
+                    />
                   </td>
                 </tr>
               )
