@@ -56,7 +56,7 @@ openapi: $(STAMPS)/python $(STAMPS)/node ## Write frontend/openapi.json and the 
 	cd frontend && $(NPM) run --silent gen
 
 featured: $(STAMPS)/python ## Compute the featured findings anew from backend/featured/specs.yaml
-	$(BIN)/python -m backend.feature $(ARGS)
+	$(BIN)/python -m backend.commands.feature $(ARGS)
 
 clean: ## Remove what was built here (not the home folder)
 	rm -rf $(STAMPS) $(VENV) frontend/node_modules frontend/dist

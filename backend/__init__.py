@@ -1,0 +1,1 @@
+"""The server: FastAPI over services over the catalogue (README.md has the map)."""

@@ -9,24 +9,25 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from backend import embeds, errors, pages
+from backend import errors
 from backend.api import (
     circuits,
     collections,
     components,
     decompositions,
+    experiments,
     figures,
     findings,
     health,
     jobs,
-    modes,
     workbench,
 )
-from backend.headers import BodyLimit, KnownHosts, SecurityHeaders, ServerTiming, allowed_hosts
 from backend.schemas.common import ErrorBody
 from backend.services import container
 from backend.services.container import Services
 from backend.settings import Settings, app_version
+from backend.web import embeds, pages
+from backend.web.headers import BodyLimit, KnownHosts, SecurityHeaders, ServerTiming, allowed_hosts
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     422: {"model": ErrorBody, "description": "The request cannot be done as asked"},
@@ -68,7 +69,7 @@ def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
         decompositions,
         components,
         workbench,
-        modes,
+        experiments,
         circuits,
         findings,
         collections,

@@ -76,7 +76,7 @@ def serve(
     device: Device = None,
 ) -> None:
     """Serve the dashboard and, unless told otherwise, a worker beside it."""
-    from backend.serving import StartError, run_server
+    from backend.web.serving import StartError, run_server
 
     try:
         run_server(settings(host=host, port=port, home=home, device=device), worker=worker, console=out)
@@ -108,7 +108,7 @@ def decompose(
     ] = False,
 ) -> None:
     """Train a decomposition. Ctrl-C stops it at a checkpoint, from which the same command goes on."""
-    from backend.training import train
+    from backend.commands.decompose import train
     from workers.spd.config import ConfigError, load_config
 
     made = settings(home=home, device=device)
@@ -158,7 +158,7 @@ def harvest(
     ] = False,
 ) -> None:
     """Gather statistics of every component over a corpus, for its page. Ctrl-C stops it at a checkpoint."""
-    from backend.harvesting import gather
+    from backend.commands.harvest import gather
     from workers.jobs.harvesting import harvest_place
     from workers.spd.config import ConfigError
     from workers.spd.statistics.config import parse_options
@@ -192,7 +192,7 @@ def import_artifact(
     replace: Annotated[bool, typer.Option(help="Put it in place of another of the same name.")] = False,
 ) -> None:
     """Verify a decomposition from elsewhere and copy it into the home folder."""
-    from backend.exchange import ExchangeError, bring_in
+    from backend.commands.exchange import ExchangeError, bring_in
 
     made = settings(home=home)
     try:
@@ -217,8 +217,8 @@ def export(
     home: Home = None,
 ) -> None:
     """Write a decomposition as one zip that `import` reads, or its figures for notebooks and slides."""
+    from backend.commands.exchange import ExchangeError, pack, write_figures
     from backend.db.session import Database
-    from backend.exchange import ExchangeError, pack, write_figures
     from backend.services.harvests import Harvests
     from backend.services.labels import Labels
 

@@ -28,7 +28,7 @@ from workers.spd.artifact import (
     write_json,
 )
 from workers.spd.config import parse_config
-from workers.spd.tokenizer import PromptTokenizer
+from workers.spd.targets.tokenizer import PromptTokenizer
 
 WOODS = "Tiger Woods is an American professional"
 KOBE = "Kobe Bryant was an American professional"
@@ -376,8 +376,8 @@ def tiny_llama(folder: Path, seed: int = 0) -> Path:
 
 
 def trained_artifact(home: Path, name: str = "tiny", *, steps: int = 30, **changes: Any) -> Artifact:
-    """A decomposition of the tiny Llama by `workers.spd.decompose`, stored in the home folder. Takes seconds."""
-    from workers.spd.decompose import decompose
+    """A decomposition of the tiny Llama by `workers.spd.run.decompose`, stored in the home folder. Takes seconds."""
+    from workers.spd.run.decompose import decompose
 
     folder = home / "llama"
     if not folder.is_dir():

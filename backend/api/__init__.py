@@ -1,0 +1,1 @@
+"""Routes, one file a noun: they parse, call one service and answer."""

@@ -9,8 +9,10 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from backend.errors import ApiError
-from backend.services.ablation import Engines
-from backend.services.ablations import Ablations
+from backend.services.ablation.ablations import Ablations
+from backend.services.ablation.engines import Engines
+from backend.services.ablation.experiments import Experiments
+from backend.services.ablation.sweeps import Sweeps
 from backend.services.catalogue import Catalogue
 from backend.services.circuits import Circuits
 from backend.services.collections import Collections
@@ -22,9 +24,7 @@ from backend.services.harvests import Harvests
 from backend.services.health import HealthService
 from backend.services.jobs import JobService
 from backend.services.labels import Labels
-from backend.services.modes import Modes
 from backend.services.prompts import Prompts
-from backend.services.sweeps import Sweeps
 
 
 async def services(request: Request) -> Services:
@@ -67,8 +67,8 @@ async def _ablations(all: ServicesDep) -> Ablations:
     return all.ablations
 
 
-async def _modes(all: ServicesDep) -> Modes:
-    return all.modes
+async def _experiments(all: ServicesDep) -> Experiments:
+    return all.experiments
 
 
 async def _sweeps(all: ServicesDep) -> Sweeps:
@@ -135,7 +135,7 @@ CollectionsDep = Annotated[Collections, Depends(_collections)]
 HealthDep = Annotated[HealthService, Depends(_health)]
 JobsDep = Annotated[JobService, Depends(_jobs)]
 CircuitsDep = Annotated[Circuits, Depends(_circuits)]
-ModesDep = Annotated[Modes, Depends(_modes)]
+ExperimentsDep = Annotated[Experiments, Depends(_experiments)]
 SweepsDep = Annotated[Sweeps, Depends(_sweeps)]
 ClientDep = Annotated[str, Depends(_client)]
 WaitingDep = Annotated[Callable[[Awaitable[Any]], Awaitable[Any]], Depends(_waiting)]

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from backend.api.deps import CatalogueDep, FindingsDep
 from backend.errors import invalid
 from backend.services import files, views
-from backend.services.ablations import stored_importances
+from backend.services.ablation.ablations import stored_importances
 
 router = APIRouter(tags=["figures"])
 

@@ -1,0 +1,1 @@
+"""What travels over the wire (pydantic); configs and keys are those of workers."""

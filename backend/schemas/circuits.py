@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from backend.schemas.common import Provenance, Token, Wire
-from backend.schemas.modes import Place, TokenRef
+from backend.schemas.experiments import Place, TokenRef
 from backend.schemas.workbench import Prompt, Unit
 
 MAX_EDGES = 20_000

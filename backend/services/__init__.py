@@ -1,0 +1,1 @@
+"""Rules and queries. Nothing here knows a route, and only `ablation/` knows the engine."""

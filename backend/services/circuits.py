@@ -16,14 +16,14 @@ from backend.schemas.circuits import (
     StoredCircuit,
     Via,
 )
-from backend.services.ablation import Engines
-from backend.services.ablations import check_positions, not_finite, provenance_of, since
-from backend.services.compute import ComputePool
+from backend.services.ablation.ablations import check_positions, not_finite, provenance_of, since
+from backend.services.ablation.compute import ComputePool
+from backend.services.ablation.engines import Engines
 from backend.services.entries import Entry
 from backend.services.prompts import Prompts, tokens
 
 if TYPE_CHECKING:
-    from workers.spd.graph import CircuitGraph
+    from workers.spd.circuits.circuit import CircuitGraph
 
 DIGITS = 6
 

@@ -6,22 +6,22 @@ import logging
 from dataclasses import dataclass
 
 from backend.db.session import Database
-from backend.services.ablation import Engines, Loader
-from backend.services.ablations import Ablations
+from backend.services.ablation.ablations import Ablations
+from backend.services.ablation.compute import ComputePool
+from backend.services.ablation.engines import Engines, Loader
+from backend.services.ablation.experiments import Experiments
+from backend.services.ablation.sweeps import Sweeps
 from backend.services.catalogue import Catalogue
 from backend.services.circuits import Circuits
 from backend.services.collections import Collections
 from backend.services.components import Components
-from backend.services.compute import ComputePool
 from backend.services.findings import Findings
 from backend.services.gallery import Gallery
 from backend.services.harvests import Harvests
 from backend.services.health import HealthService
 from backend.services.jobs import JobService
 from backend.services.labels import Labels
-from backend.services.modes import Modes
 from backend.services.prompts import Prompts
-from backend.services.sweeps import Sweeps
 from backend.settings import Settings
 from workers.jobs.limits import Limits
 from workers.spd.artifact import recover
@@ -43,7 +43,7 @@ class Services:
     labels: Labels
     prompts: Prompts
     ablations: Ablations
-    modes: Modes
+    experiments: Experiments
     sweeps: Sweeps
     circuits: Circuits
     findings: Findings
@@ -103,7 +103,7 @@ def build(settings: Settings, loader: Loader | None = None) -> Services:
         labels=Labels(database),
         prompts=prompts,
         ablations=ablations,
-        modes=Modes(engines, prompts, pool),
+        experiments=Experiments(engines, prompts, pool),
         sweeps=Sweeps(engines, prompts, pool),
         circuits=Circuits(engines, prompts, pool),
         findings=findings,

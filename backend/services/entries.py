@@ -10,7 +10,7 @@ from backend.schemas.common import Provenance, Token
 from backend.settings import Settings, app_version
 from workers.spd.artifact import Artifact
 from workers.spd.keys import ComponentKey
-from workers.spd.tokenizer import PromptTokenizer, TokenizerError
+from workers.spd.targets.tokenizer import PromptTokenizer, TokenizerError
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,9 @@ from backend.schemas.findings import (
 )
 from backend.schemas.workbench import Ablation, AblationRequest, ImportancesRequest
 from backend.services import notes, sentences
-from backend.services.ablations import Ablations
+from backend.services.ablation.ablations import Ablations
+from backend.services.ablation.compute import ComputePool
 from backend.services.catalogue import Catalogue
-from backend.services.compute import ComputePool
 from backend.services.entries import Entry
 
 log = logging.getLogger("unweave")

@@ -8,7 +8,7 @@ from backend.db.session import Database
 from backend.db.tables import FindingRow
 from backend.schemas.decompositions import Decomposition, DecompositionListing
 from backend.services import views
-from backend.services.ablation import Engines
+from backend.services.ablation.engines import Engines
 from backend.services.catalogue import Catalogue
 
 

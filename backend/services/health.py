@@ -6,7 +6,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from backend.db.session import Database
 from backend.schemas.health import DatabaseHealth, Health
-from backend.services.ablation import Engines
+from backend.services.ablation.engines import Engines
 from backend.services.catalogue import Catalogue
 from backend.services.jobs import JobService
 from backend.settings import app_version

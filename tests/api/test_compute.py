@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from backend.errors import ApiError
-from backend.services.compute import PATIENCE, ComputePool
+from backend.services.ablation.compute import PATIENCE, ComputePool
 
 
 @pytest.fixture

@@ -303,7 +303,7 @@ def test_watched_tokens_and_the_top_of_a_position_are_reported(real_client: Test
 
 
 def test_engines_of_the_same_weights_share_them(real_home: Path) -> None:
-    from backend.services.ablation import LocalAblator, LocalLoader
+    from backend.services.ablation.engines import LocalAblator, LocalLoader
     from workers.spd.artifact import read_artifact
 
     load, artifact = LocalLoader(), read_artifact(real_home / "artifacts/tiny")

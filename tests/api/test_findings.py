@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from backend.feature import Spec, read_specs, request
+from backend.commands.feature import Spec, read_specs, request
 from backend.schemas.findings import FindingRecord
 from backend.services import sentences
 from backend.settings import FEATURED

@@ -14,7 +14,7 @@ import pytest
 
 from tests.bench.server import serving
 from tests.factories import SITES, WOODS, FakeAblator, hand_artifact
-from workers.spd.sweeps import SweepRow
+from workers.spd.ablation.sweeps import SweepRow
 
 PATH = "/api/decompositions/tiny"
 

@@ -8,8 +8,9 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from backend import errors, pages
-from backend.headers import allowed_hosts
+from backend import errors
+from backend.web import pages
+from backend.web.headers import allowed_hosts
 
 
 @pytest.fixture

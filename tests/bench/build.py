@@ -11,9 +11,9 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from tests import factories
 from workers.spd.artifact import Artifact, HarvestColumns, Manifest, SiteCard, seal, write_json
-from workers.spd.ci import CIFunctions
 from workers.spd.config import parse_config
-from workers.spd.targets import CARD, MODEL, TOKENIZER, TargetCard, ensure_target
+from workers.spd.method.ci import CIFunctions
+from workers.spd.targets.target import CARD, MODEL, TOKENIZER, TargetCard, ensure_target
 
 C = 64
 LAYERS = 12

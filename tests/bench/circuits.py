@@ -12,9 +12,9 @@ import torch
 from tests.bench import build
 from tests.bench.ratios import spent
 from tests.spd import tiny
-from workers.spd.ablation import AblationEngine
-from workers.spd.decomposition import Importances
-from workers.spd.graph import CircuitGraph, Output, circuit_graph
+from workers.spd.ablation.engine import AblationEngine
+from workers.spd.circuits.circuit import CircuitGraph, Output, circuit_graph
+from workers.spd.method.decomposition import Importances
 
 TOKENS, A_TOKEN, TARGET = 64, 100, 2.0
 

@@ -20,7 +20,7 @@ import torch
 
 from tests.bench import build
 from tests.bench.server import serving
-from workers.spd import products
+from workers.spd.targets import onednn
 
 ROUNDS = 15
 
@@ -167,7 +167,7 @@ def measure(
     yield from sweep(client, plain, path, text, sites, max(1, rounds // 5))
     # What the engine's matrix products alone are worth here: the plain pass with them over the plain pass.
     fast = copy.deepcopy(model).requires_grad_(False)
-    products.adopt(fast)
+    onednn.adopt(fast)
 
     def plain_fast() -> None:
         with torch.inference_mode():

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from backend.pages import built
+from backend.web.pages import built
 
 MOST_KB = 350.0
 

@@ -22,8 +22,8 @@ from tests.bench.build import gpt2
 from tests.bench.memory import peak_mb
 from tests.spd import tiny
 from workers.spd.config import parse_config
-from workers.spd.data import Batch, clean_batch
-from workers.spd.training import Trainer
+from workers.spd.method.training import Trainer
+from workers.spd.prompts.batches import Batch, clean_batch
 
 ROUNDS = 7
 SHAPES = {"8x32": (8, 32, 3.0), "2x8": (2, 8, 4.0)}

@@ -132,7 +132,7 @@ def test_the_app_and_its_contract_need_no_torch() -> None:
         "        if name.split('.')[0] in ('torch', 'transformers'): raise ImportError(name)\n"
         "sys.meta_path.insert(0, Block())\n"
         "from backend.openapi import contract; contract()\n"
-        "import backend.cli, backend.serving\n"
+        "import backend.cli, backend.web.serving\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 

@@ -19,7 +19,7 @@ from urllib.error import URLError
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Playwright, expect, sync_playwright
 
-from backend.pages import built
+from backend.web.pages import built
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")

@@ -19,7 +19,7 @@ from workers.spd.config import DecomposeConfig, parse_config
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = "tests.jobs.standin"
-REAL = "workers.spd.decompose"
+REAL = "workers.spd.run.decompose"
 WORKER = """
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A stand-in for `workers.spd.decompose` that needs no torch: same signature, same folders, a step is a short sleep.
+"""A stand-in for `workers.spd.run.decompose` that needs no torch: same signature and folders, a step is a short sleep.
 
 Its behaviour is steered by the config's description: `sleep=0.05` seconds a step, `raise=<kind>`.
 """

@@ -12,7 +12,7 @@ from tests.jobs.standin import TargetError
 from workers.jobs.failures import sentence
 from workers.jobs.places import without_places
 from workers.spd.config import ConfigError
-from workers.spd.training import DivergedError
+from workers.spd.method.training import DivergedError
 
 
 def _caused_by(cause: Exception) -> Exception:

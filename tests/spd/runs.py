@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from workers.spd.config import parse_config
-from workers.spd.decompose import RunProgress, decompose
+from workers.spd.progress import RunProgress
+from workers.spd.run.decompose import decompose
 
 if __name__ == "__main__":
     config, out, home, *kill = sys.argv[1:]

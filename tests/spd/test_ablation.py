@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests.spd import tiny
-from workers.spd.ablation import AblationEngine, Condition, Edit
+from workers.spd.ablation.engine import AblationEngine, Condition, Edit
 from workers.spd.artifact import Artifact, ArtifactError
-from workers.spd.decompose import decompose
+from workers.spd.run.decompose import decompose
 
 TEXTS = {"llama": "model.layers.*.mlp.*_proj", "gpt2": "transformer.h.*.mlp.*"}
 SITES = {

@@ -9,21 +9,22 @@ from tests.spd import tiny
 from tests.spd.test_ci import KINDS, READS, SITES, build, data
 from tests.spd.test_decompose import same_numbers, stop_at
 from tests.spd.test_training import state, steps, trainer_of
-from workers.spd.adaptation import (
+from workers.spd.config import ConfigError
+from workers.spd.evaluation.metrics import Evaluator
+from workers.spd.method.adaptation import (
     Adaptation,
     Growth,
     adaptation_notes,
     remainder_directions,
     remainder_kl,
 )
-from workers.spd.checkpoint import load_checkpoint, save_checkpoint
-from workers.spd.ci import CIFunctions
-from workers.spd.components import random_start
-from workers.spd.config import ConfigError
-from workers.spd.decompose import RunProgress, Stopped, decompose
-from workers.spd.metrics import Evaluator
-from workers.spd.reconstruction import Adversary
-from workers.spd.training import Trainer
+from workers.spd.method.ci import CIFunctions
+from workers.spd.method.components import random_start
+from workers.spd.method.reconstruction import Adversary
+from workers.spd.method.training import Trainer
+from workers.spd.progress import RunProgress, Stopped
+from workers.spd.run.checkpoint import load_checkpoint, save_checkpoint
+from workers.spd.run.decompose import decompose
 
 ADAPT = {"at": [0.25, 0.5], "grow_above": 0.01, "grow": 3}
 RANDOM = {"C": "auto", "start": {"kind": "random"}, "adapt": ADAPT}  # full rank, but far from the weights

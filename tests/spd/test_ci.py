@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from workers.spd.ci import CIFunctions
 from workers.spd.config import MLPCI, AttentionCI, SharedMLPCI, TransformerCI, VectorMLPCI
-from workers.spd.gammas import SiteAttention
+from workers.spd.method.ci import CIFunctions
+from workers.spd.method.ci_networks import SiteAttention
 
 SITES = {"a": (7, 4), "b": (9, 3)}  # d_in, C
 KINDS = {

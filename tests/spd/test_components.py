@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tests.spd import tiny
-from workers.spd import losses
-from workers.spd.components import Components, contrasts, data_start, random_start, svd_start
+from workers.spd.method import losses
+from workers.spd.method.components import Components, contrasts, data_start, random_start, svd_start
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -126,7 +126,7 @@ def test_components_of_a_full_rank_svd_start_alone_are_the_target(kind):
         {site: torch.ones(3, 6, len(index[site])) for site in sites},
         {site: torch.zeros(3, 6, 1) for site in sites},
     )
-    from workers.spd.masks import masked
+    from workers.spd.targets.masks import masked
 
     with torch.no_grad():
         before = target.logits(ids)

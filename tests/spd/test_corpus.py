@@ -7,9 +7,10 @@ from tests.spd import tiny
 from tests.spd.test_decompose import same_numbers, stop_at
 from tests.spd.test_training import TOKENIZER
 from workers.spd.config import ConfigError, CorpusData, parse_config
-from workers.spd.corpus import Corpus
-from workers.spd.decompose import Stopped, decompose
-from workers.spd.training_data import TrainingData
+from workers.spd.progress import Stopped
+from workers.spd.prompts.corpus import Corpus
+from workers.spd.prompts.training_data import TrainingData
+from workers.spd.run.decompose import decompose
 
 
 @pytest.fixture(scope="module")

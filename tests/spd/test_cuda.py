@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.spd import tiny
-from workers.spd.decompose import decompose
+from workers.spd.run.decompose import decompose
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

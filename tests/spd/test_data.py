@@ -5,9 +5,9 @@ import torch
 
 from tests.spd import tiny
 from workers.spd.config import ConfigError
-from workers.spd.data import clean_batch, read_prompts
-from workers.spd.tokenizer import PromptTokenizer
-from workers.spd.training_data import TrainingData
+from workers.spd.prompts.batches import clean_batch, read_prompts
+from workers.spd.prompts.training_data import TrainingData
+from workers.spd.targets.tokenizer import PromptTokenizer
 
 TOKENIZER = PromptTokenizer(tiny.word_tokenizer(), bos_token_id=0, context_length=tiny.CONTEXT)
 LISTS = [[1, 2, 3, 4], [5, 6], [7, 8, 9]]

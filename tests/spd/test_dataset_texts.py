@@ -17,13 +17,14 @@ import torch
 from tests.spd import hub, tiny
 from tests.spd.test_decompose import same_numbers, stop_at
 from tests.spd.test_training import TOKENIZER
-from workers.spd import dataset_library, dataset_texts
 from workers.spd.artifact import read_artifact
 from workers.spd.config import ConfigError, CorpusData, DatasetText, parse_config
-from workers.spd.corpus import Corpus
-from workers.spd.dataset_library import TextsError
-from workers.spd.dataset_texts import Taken, ensure_texts, texts_folder
-from workers.spd.decompose import Stopped, decompose
+from workers.spd.progress import Stopped
+from workers.spd.prompts import dataset_library, dataset_texts
+from workers.spd.prompts.corpus import Corpus
+from workers.spd.prompts.dataset_library import TextsError
+from workers.spd.prompts.dataset_texts import Taken, ensure_texts, texts_folder
+from workers.spd.run.decompose import decompose
 
 pytest.importorskip("datasets")
 ROOT = Path(__file__).parents[2]
@@ -281,8 +282,8 @@ TAKE = """
 import json, sys
 from pathlib import Path
 from workers.spd.config import ConfigError, DatasetText
-from workers.spd.dataset_library import TextsError
-from workers.spd.dataset_texts import ensure_texts
+from workers.spd.prompts.dataset_library import TextsError
+from workers.spd.prompts.dataset_texts import ensure_texts
 said = []
 for source in json.loads(sys.argv[1]):
     try:

@@ -8,12 +8,13 @@ from safetensors.torch import load_file
 
 from tests.jobs.conftest import config_of as jobs_config
 from tests.spd import tiny
-from workers.spd import checkpoint
-from workers.spd.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from workers.spd.config import ConfigError
-from workers.spd.decompose import RunProgress, Stopped, decompose
-from workers.spd.targets import TargetError
-from workers.spd.training import DivergedError, Trainer
+from workers.spd.method.training import DivergedError, Trainer
+from workers.spd.progress import RunProgress, Stopped
+from workers.spd.run import checkpoint
+from workers.spd.run.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from workers.spd.run.decompose import decompose
+from workers.spd.targets.target import TargetError
 
 FILES = ["components.safetensors", "ci.safetensors", "harvest/components.json", "metrics.jsonl"]
 PRUNED = {"prune": {"at": [0.4], "below": 0.9}, "ci": {"kind": "shared_mlp", "hidden": 8, "start": 0.9}}

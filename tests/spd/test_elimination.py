@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from tests.spd import tiny
-from workers.spd.data import clean_batch
-from workers.spd.decomposition import mean_counted
-from workers.spd.effects import single_effects
-from workers.spd.elimination import eliminate
-from workers.spd.losses import kl_divergence
+from workers.spd.method.decomposition import mean_counted
+from workers.spd.method.elimination import eliminate
+from workers.spd.method.losses import kl_divergence
+from workers.spd.prompts.batches import clean_batch
+from workers.spd.statistics.single_effects import single_effects
 
 SITES = ("model.layers.0.mlp.down_proj", "model.layers.1.mlp.gate_proj")
 

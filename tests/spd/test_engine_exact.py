@@ -12,24 +12,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.spd import naive, tiny
-from workers.spd import products
-from workers.spd.ablation import AblationEngine, Condition, Edit
-from workers.spd.passes import Touch
+from workers.spd.ablation.engine import AblationEngine, Condition, Edit
+from workers.spd.ablation.passes import Touch
+from workers.spd.targets import onednn
 
 KINDS = ["gpt2", "llama", "induction"]
 
 
 @cache
-def engine(kind: str, first_unmasked: bool = False, onednn: bool = False) -> AblationEngine:
-    """`onednn`: the products of large models, which small ones are too small to be given, at every module."""
+def engine(kind: str, first_unmasked: bool = False, fast: bool = False) -> AblationEngine:
+    """`fast`: the products of large models, which small ones are too small to be given, at every module."""
     target = tiny.tiny_target(kind)
     made = AblationEngine.over(tiny.decomposition_of(target, tiny.SITES[kind], first_unmasked=first_unmasked))
-    if onednn:
-        assert products.adopt(target.model, large=0) > 0
+    if fast:
+        assert onednn.adopt(target.model, large=0) > 0
     return made
 
 
-needs_onednn = pytest.mark.skipif(not products.available(), reason="this PyTorch has no oneDNN")
+needs_onednn = pytest.mark.skipif(not onednn.available(), reason="this PyTorch has no oneDNN")
 WAYS = [
     pytest.param(False, False, id="mkl"),
     pytest.param(True, False, id="first_unmasked"),
@@ -65,14 +65,14 @@ def logits(made: AblationEngine, ids: list[int], asked: list[Condition]) -> list
     return [torch.cat([clean.logits[:first], row]) for row in changed]
 
 
-@pytest.mark.parametrize(("first_unmasked", "onednn"), WAYS)
+@pytest.mark.parametrize(("first_unmasked", "fast"), WAYS)
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
 @settings(
     max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
-def test_an_ablation_is_the_model_with_edited_weights(kind, first_unmasked, onednn, data):
-    made = engine(kind, first_unmasked, onednn)
+def test_an_ablation_is_the_model_with_edited_weights(kind, first_unmasked, fast, data):
+    made = engine(kind, first_unmasked, fast)
     ids = data.draw(prompts())
     asked = data.draw(st.lists(conditions(kind, len(ids)), min_size=1, max_size=3))
     for condition, found in zip(asked, logits(made, ids, asked), strict=True):
@@ -119,10 +119,10 @@ def test_passes_really_resume(kind):
     assert set(seen) == {1}
 
 
-@pytest.mark.parametrize("onednn", [False, pytest.param(True, marks=needs_onednn)])
+@pytest.mark.parametrize("fast", [False, pytest.param(True, marks=needs_onednn)])
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
-def test_a_deep_copy_of_a_target_runs_its_own_weights(kind, onednn):
-    made = engine(kind, onednn=onednn)
+def test_a_deep_copy_of_a_target_runs_its_own_weights(kind, fast):
+    made = engine(kind, fast=fast)
     model = copy.deepcopy(made.target.model)
     site = next(site for site in made.decomposition.sites if "layers" in site or ".h." in site)
     with torch.no_grad():

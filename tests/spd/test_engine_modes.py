@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.spd import naive, tiny
-from workers.spd.ablation import AblationEngine, Condition, Edit
-from workers.spd.continuation import continuations
-from workers.spd.masks import recorded
-from workers.spd.patterns import PatternsError, patterns
-from workers.spd.regimes import RegimeRun, RegimeSpec
-from workers.spd.sweeps import alone, along, sweep
+from workers.spd.ablation.attention import PatternsError, patterns
+from workers.spd.ablation.continuation import continuations
+from workers.spd.ablation.engine import AblationEngine, Condition, Edit
+from workers.spd.ablation.regimes import RegimeRun, RegimeSpec
+from workers.spd.ablation.sweeps import alone, along, sweep
+from workers.spd.targets.masks import recorded
 
 KINDS = ["gpt2", "llama", "induction"]
 IDS = [3, 1, 4, 1, 5, 9, 2, 6]

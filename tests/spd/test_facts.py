@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from tests.spd import tiny
-from workers.spd.components import data_start, token_means
 from workers.spd.config import ConfigError, FactsData, parse_config
-from workers.spd.decompose import decompose
-from workers.spd.decomposition import Importances
-from workers.spd.facts import Candidate, answers_of, fact_groups, fact_table, known_facts
+from workers.spd.evaluation.facts import fact_groups, fact_table
 from workers.spd.keys import ComponentKey
-from workers.spd.tokenizer import PromptTokenizer
-from workers.spd.training_data import TrainingData
+from workers.spd.method.components import data_start, token_means
+from workers.spd.method.decomposition import Importances
+from workers.spd.prompts.facts import Candidate, answers_of, known_facts
+from workers.spd.prompts.training_data import TrainingData
+from workers.spd.run.decompose import decompose
+from workers.spd.targets.tokenizer import PromptTokenizer
 
 TOKENIZER = PromptTokenizer(tiny.word_tokenizer(), bos_token_id=0, context_length=tiny.CONTEXT)
 SUBJECTS = ["w3", "w4", "w5", "w6"]

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from workers.spd import losses
+from workers.spd.method import losses
 
 # --- faithfulness ---------------------------------------------------------------------------------------------
 

@@ -8,8 +8,8 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from tests.spd import tiny
-from workers.spd.masks import SiteMask, attach, inner_activation, masked, recorded, site_weight
-from workers.spd.sources import site_mask
+from workers.spd.method.mask_sources import site_mask
+from workers.spd.targets.masks import SiteMask, attach, inner_activation, masked, recorded, site_weight
 
 C, D_IN, D_OUT = 5, 6, 4
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from tests.spd import tiny
-from workers.spd.components import Components
-from workers.spd.data import clean_batch
-from workers.spd.decomposition import Decomposition, mean_counted
-from workers.spd.masks import masked
-from workers.spd.metrics import Evaluator, faithfulness_by_site
+from workers.spd.evaluation.metrics import Evaluator, faithfulness_by_site
+from workers.spd.method.components import Components
+from workers.spd.method.decomposition import Decomposition, mean_counted
+from workers.spd.prompts.batches import clean_batch
+from workers.spd.targets.masks import masked
 
 LISTS = [[1, 2, 3, 4], [5, 6], [7, 8, 9]]
 SITES = ("model.layers.0.mlp.down_proj", "model.layers.1.mlp.gate_proj")
@@ -97,7 +97,7 @@ def test_adversarial_masks_are_worse_than_the_stochastic_mean(values):
 def test_adversarial_masks_never_pass_below_the_importances():
     """With g = 1 everywhere and components that are the whole matrix, there is nothing left to attack."""
     made = tiny.decomposition_of(tiny.tiny_target("llama"), SITES, C=16)
-    from workers.spd.components import svd_start
+    from workers.spd.method.components import svd_start
 
     pairs = {s: svd_start(made.target.weight(s), 16, torch.Generator()) for s in SITES}
     made.components = Components(

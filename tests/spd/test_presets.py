@@ -6,7 +6,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from tests.factories import BOS, KOBE, WOODS, tiny_tokenizer
 from workers.spd.config import load_config, parse_config, preset_names, with_overrides
-from workers.spd.decompose import decompose
+from workers.spd.run.decompose import decompose
 
 VOCABULARY = tiny_tokenizer().get_vocab_size()
 REAL = [name for name in preset_names() if load_config(name).target.kind in ("hub", "package")]

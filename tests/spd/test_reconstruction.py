@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from tests.spd.test_training import state, steps, trainer_of
-from workers.spd.checkpoint import load_checkpoint, save_checkpoint
-from workers.spd.masks import masked
-from workers.spd.reconstruction import Adversary, passes_of, reconstruction
-from workers.spd.world import World
+from workers.spd.method.processes import World
+from workers.spd.method.reconstruction import Adversary, passes_of, reconstruction
+from workers.spd.run.checkpoint import load_checkpoint, save_checkpoint
+from workers.spd.targets.masks import masked
 
 ADVERSARIAL = [
     {"kind": "faithfulness", "coefficient": 10},

@@ -4,7 +4,7 @@ import pytest
 
 from tests.spd import tiny
 from workers.spd.config import ConfigError, load_config
-from workers.spd.seeds import comparison, main, run_seed, seeded
+from workers.spd.run.seeds import comparison, main, run_seed, seeded
 
 
 def test_a_seed_is_the_decompositions_and_only_when_asked_the_targets():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from workers.spd.losses import squared_residual
+from workers.spd.method.losses import squared_residual
 
 
 def test_a_wrong_shape_is_caught_so_shape_checking_is_really_on():

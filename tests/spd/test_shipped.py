@@ -9,14 +9,14 @@ import pytest
 import torch
 
 import workers
-from workers.spd.ablation import AblationEngine, Edit
+from workers.spd.ablation.engine import AblationEngine, Edit
+from workers.spd.ablation.loading import artifact_target, load_decomposition
 from workers.spd.artifact import read_artifact
-from workers.spd.circuit import NOISE, paper_table, site_use
 from workers.spd.config import InductionSource
-from workers.spd.data import induction_prompts
+from workers.spd.evaluation.induction_table import NOISE, paper_table, site_use
 from workers.spd.keys import ComponentKey
-from workers.spd.loading import artifact_target, load_decomposition
-from workers.spd.tokenizer import PromptTokenizer
+from workers.spd.prompts.batches import induction_prompts
+from workers.spd.targets.tokenizer import PromptTokenizer
 
 SHIPPED = Path(workers.__file__).parent / "shipped"
 WOODS, BRYANT = ("␣Woods",), ("obe", "␣Bryant")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from workers.spd.ci import lower, upper
+from workers.spd.method.ci import lower, upper
 
 
 def value_and_gradient(function, x: float, grad: float) -> tuple[float, float]:

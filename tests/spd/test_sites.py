@@ -6,12 +6,12 @@ import torch
 from tests.spd import tiny
 from tests.spd.test_training import TOKENIZER
 from workers.spd.config import ConfigError
-from workers.spd.decompose import decompose
-from workers.spd.metrics import Evaluator
-from workers.spd.sites import check_sites, slice_names, tied_notes, write_slices
-from workers.spd.targets import TargetError
-from workers.spd.training import Trainer
-from workers.spd.training_data import TrainingData
+from workers.spd.evaluation.metrics import Evaluator
+from workers.spd.method.training import Trainer
+from workers.spd.prompts.training_data import TrainingData
+from workers.spd.run.decompose import decompose
+from workers.spd.targets.sites import check_sites, slice_names, tied_notes, write_slices
+from workers.spd.targets.target import TargetError
 
 C_ATTN = "transformer.h.0.attn.c_attn"
 

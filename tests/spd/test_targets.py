@@ -10,9 +10,9 @@ import torch
 from tests.spd import tiny
 from workers.spd.artifact import TargetCard
 from workers.spd.config import FolderSource, HubSource, InductionSource, PackageSource
-from workers.spd.fetching import weights_hash
-from workers.spd.induction import sample_sequences, train_induction_model
-from workers.spd.targets import TargetError, ensure_target, load_target, target_folder, target_present
+from workers.spd.targets.fetching import weights_hash
+from workers.spd.targets.induction import sample_sequences, train_induction_model
+from workers.spd.targets.target import TargetError, ensure_target, load_target, target_folder, target_present
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])

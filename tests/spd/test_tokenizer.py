@@ -4,7 +4,7 @@ import pytest
 
 from tests.factories import tiny_tokenizer
 from tests.spd import tiny
-from workers.spd.tokenizer import PromptTokenizer, TokenizerError
+from workers.spd.targets.tokenizer import PromptTokenizer, TokenizerError
 
 
 @pytest.fixture(scope="module")

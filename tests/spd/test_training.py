@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from tests.spd import tiny
-from workers.spd import losses
-from workers.spd.ci import upper
 from workers.spd.config import ConfigError
-from workers.spd.metrics import Evaluator
-from workers.spd.tokenizer import PromptTokenizer
-from workers.spd.training import DivergedError, Trainer
-from workers.spd.training_data import TrainingData
+from workers.spd.evaluation.metrics import Evaluator
+from workers.spd.method import losses
+from workers.spd.method.ci import upper
+from workers.spd.method.training import DivergedError, Trainer
+from workers.spd.prompts.training_data import TrainingData
+from workers.spd.targets.tokenizer import PromptTokenizer
 
 TOKENIZER = PromptTokenizer(tiny.word_tokenizer(), bos_token_id=0, context_length=tiny.CONTEXT)
 

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from workers.spd.artifact import ModelCard, TargetCard
-from workers.spd.ci import CIFunctions
-from workers.spd.components import Components, random_start
 from workers.spd.config import DecomposeConfig, FolderSource, InductionSource, SharedMLPCI, parse_config
-from workers.spd.decomposition import Decomposition
-from workers.spd.fetching import weights_hash
-from workers.spd.induction import InductionModel, train_induction_model
-from workers.spd.targets import Target
+from workers.spd.method.ci import CIFunctions
+from workers.spd.method.components import Components, random_start
+from workers.spd.method.decomposition import Decomposition
+from workers.spd.targets.fetching import weights_hash
+from workers.spd.targets.induction import InductionModel, train_induction_model
+from workers.spd.targets.target import Target
 
 VOCABULARY = 24
 CONTEXT = 16

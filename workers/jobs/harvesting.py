@@ -52,8 +52,8 @@ def run_harvest(
 def _run(
     runner: JobRunner, job_id: str, folder: Path, data: dict[str, Any], wanted: Callable[[], Why | None]
 ) -> str:
-    from workers.spd.decompose import Stopped
-    from workers.spd.statistics.run import harvest_corpus
+    from workers.spd.progress import Stopped
+    from workers.spd.statistics.corpus_statistics import harvest_corpus
 
     config = parse_harvest(data["config"])
     resumes = any(folder.glob("*.partial/progress.json"))

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from workers.jobs.progress import CURVE_POINTS, STAGES, Point, Progress, ProgressStore
 
 if TYPE_CHECKING:
-    from workers.spd.decompose import RunProgress
+    from workers.spd.progress import RunProgress
 
 INTERVAL_SECONDS = 0.5
 DATABASE_AWAY = (SQLAlchemyError, dbos_error.DBOSException)

@@ -34,7 +34,7 @@ from workers.spd.artifact import MANIFEST, Artifact, ArtifactError, read_artifac
 from workers.spd.config import DecomposeConfig, parse_config
 
 if TYPE_CHECKING:
-    from workers.spd.decompose import RunProgress
+    from workers.spd.progress import RunProgress
 
 MAX_CRASHES = 3
 LOCK_SECONDS = 30.0
@@ -61,7 +61,7 @@ class WorkerLeaves(BaseException):
 
 
 class Method(Protocol):
-    """What is used of the module `workers.spd.decompose`."""
+    """What is used of the module `workers.spd.run.decompose`."""
 
     Stopped: type[Exception]
 

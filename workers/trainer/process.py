@@ -45,7 +45,7 @@ class WorkerProcess:
         database_url: str,
         device: str = "cpu",
         *,
-        method: str = "workers.spd.decompose",
+        method: str = "workers.spd.run.decompose",
         silent_seconds: float = SILENT_SECONDS,
     ) -> None:
         self.home, self.device, self._silent_seconds = home, device, silent_seconds

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from workers.spd.decomposition import Decomposition
-from workers.spd.sites import slice_names
-from workers.spd.targets import Target
+from workers.spd.method.decomposition import Decomposition
+from workers.spd.targets.sites import slice_names
+from workers.spd.targets.target import Target
 
 Face = Literal["residual", "neurons", "heads", "tokens", "other"]
 TOP = 8

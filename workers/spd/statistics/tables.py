@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 import torch
 
-from workers.spd.decomposition import Decomposition
-from workers.spd.sites import write_slices
+from workers.spd.method.decomposition import Decomposition
 from workers.spd.statistics.config import HarvestConfig
 from workers.spd.statistics.counts import Counts, Pairs, Together
 from workers.spd.statistics.directions import LIKENESSES, Nearest, Scored, faces, nearest, strongest
 from workers.spd.statistics.examples import Examples
 from workers.spd.statistics.store import Columns, Ragged
 from workers.spd.statistics.text import SOURCES, Window
+from workers.spd.targets.sites import write_slices
 
 TOKENS = 12
 """Tokens kept a component: those it fires on most often, and as many again of those it prefers most."""

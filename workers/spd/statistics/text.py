@@ -15,13 +15,13 @@ import torch
 
 from workers.spd.artifact import Artifact
 from workers.spd.config import ConfigError, InductionSource
-from workers.spd.corpus import Texts as Places
-from workers.spd.dataset_texts import Taken
-from workers.spd.induction import sample_sequences
+from workers.spd.prompts.corpus import Texts as Places
+from workers.spd.prompts.dataset_texts import Taken
 from workers.spd.statistics.config import HarvestConfig
-from workers.spd.tokenizer import PromptTokenizer
+from workers.spd.targets.induction import sample_sequences
+from workers.spd.targets.tokenizer import PromptTokenizer
 
-SENTENCES = Path(__file__).parents[1] / "data" / "english.txt"
+SENTENCES = Path(__file__).parents[1] / "texts" / "english.txt"
 PIECE = 2**14
 BEYOND = 2**12  # read past a piece's end, to the end of its last line or word
 SOURCES = ("train", "held_out", "bystander", "corpus", "sequence")

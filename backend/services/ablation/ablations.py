@@ -1,0 +1,276 @@
+"""Causal importances and ablations of a prompt: everything is checked here, computed behind the door."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from backend.errors import ApiError, invalid
+from backend.schemas.common import Provenance
+from backend.schemas.components import ComponentTrace, TryRequest
+from backend.schemas.workbench import (
+    Ablation,
+    AblationRequest,
+    AnswerShift,
+    Entropy,
+    Importances,
+    ImportancesRequest,
+    Output,
+    OutputShift,
+    PositionShift,
+    SelfCheck,
+    Suppression,
+)
+from backend.services.ablation.answers import Flights
+from backend.services.ablation.compute import ComputePool
+from backend.services.ablation.engines import Ablator, EditSpec, Engines
+from backend.services.components import parse_key
+from backend.services.entries import Entry
+from backend.services.prompts import Prompts, tokens
+from workers.spd.artifact import HarvestPrompt
+
+if TYPE_CHECKING:
+    from workers.spd.ablation.engine import AnswerShift as Answered
+    from workers.spd.ablation.outputs import OutputStat, PositionResult, ShiftRow
+
+
+class Ablations:
+    """Answers of the workbench. Requests share nothing but the frozen weights."""
+
+    def __init__(self, engines: Engines, prompts: Prompts, pool: ComputePool) -> None:
+        self.engines, self.prompts, self.pool = engines, prompts, pool
+        self._later: set[asyncio.Task[None]] = set()
+        self._flights = Flights()
+
+    async def ablate(self, entry: Entry, request: AblationRequest, client: str = "") -> Ablation:
+        """The answer to one ablation. Raises ApiError 422 for what cannot be done, 503 while there are no weights."""
+
+        async def make() -> Ablation:
+            made = await self.pool.run(
+                lambda: self.ablate_now(entry, request, wait_for_check=False), client=client
+            )
+            if made.self_check.of == "probe":
+                self.check_later(entry, [token.id for token in made.tokens], client)
+            return made
+
+        if request.recompute:
+            return await make()
+        return await self._flights.join((entry.hash, request.model_dump_json()), make)
+
+    def check_later(self, entry: Entry, ids: list[int], client: str) -> None:
+        """Have this prompt's self-check ready for the next answer about it; nobody waits for it now."""
+
+        async def check() -> None:
+            with contextlib.suppress(
+                ApiError
+            ):  # a full queue, or weights that left: the next answer asks again
+                await self.pool.run(lambda: self.engines.get(entry).check(ids), client=client, long=True)
+
+        task = asyncio.create_task(check())
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
+
+    async def importances(self, entry: Entry, request: ImportancesRequest, client: str = "") -> Importances:
+        """Live importances; for a prompt of the run, the stored ones where the weights are not there."""
+        return await self.pool.run(lambda: self.importances_now(entry, request), client=client)
+
+    async def trace(self, entry: Entry, key: str, request: TryRequest, client: str = "") -> ComponentTrace:
+        """One component at every token of a text. Raises ApiError 404, 422, or 503 while there are no weights."""
+        parsed = parse_key(entry, key, status=404)
+
+        def work() -> ComponentTrace:
+            started = time.perf_counter()
+            ids = self.prompts.resolve(entry, request)
+            engine = self.engines.get(entry)
+            found = engine.trace(ids, parsed.site, parsed.index)
+            return ComponentTrace(
+                key=str(parsed),
+                tokens=tokens(entry, ids),
+                ci=found.ci,
+                inner_activation=found.inner_activation,
+                elapsed_ms=since(started),
+                provenance=provenance_of(entry, engine),
+            )
+
+        return await self.pool.run(work, client=client)
+
+    def ablate_now(self, entry: Entry, request: AblationRequest, *, wait_for_check: bool = True) -> Ablation:
+        """The same, in the calling thread; it waits for the prompt's own self-check where that is asked."""
+        started = time.perf_counter()
+        ids = self.prompts.resolve(entry, request)
+        edits = check_edits(entry, request.components, len(ids))
+        watch = self.prompts.watched(entry, request.watch)
+        positions = check_positions(request.positions, len(ids), "report")
+        answer = None if request.answer is None else self.prompts.watched(entry, [request.answer])[0]
+        engine = self.engines.get(entry)
+        result = engine.ablate(
+            ids, edits, request.mode, request.top_k, watch, positions,
+            remainder=request.remainder, answer=answer, recompute=request.recompute,
+        )  # fmt: skip
+        check = SelfCheck(max_kl=result.self_check_max_kl, of=result.self_check_of)
+        if wait_for_check and check.of == "probe":
+            check = SelfCheck(max_kl=engine.check(ids))
+        try:
+            shifts = [position_shift(entry, place) for place in result.positions]
+            return Ablation(
+                tokens=tokens(entry, ids),
+                mode=request.mode,
+                components=len(edits),
+                positions=shifts,
+                self_check=check,
+                max_kl=result.max_kl,
+                kl=list(result.kl),
+                remainder=request.remainder or ("on" if request.mode == "suppress" else "off"),
+                answer=answer_shift(entry, result.answer),
+                cached=result.cached,
+                elapsed_ms=since(started),
+                provenance=provenance_of(entry, engine),
+            )
+        except ValueError as error:
+            raise not_finite() from error
+
+    def importances_now(self, entry: Entry, request: ImportancesRequest) -> Importances:
+        """The same, in the calling thread."""
+        started = time.perf_counter()
+        ids = self.prompts.resolve(entry, request)
+        try:
+            engine = self.engines.get(entry)
+        except ApiError:
+            stored = next((p for p in entry.artifact.prompts if p.token_ids == ids), None)
+            if stored is None:
+                raise
+            return _stored(entry, stored, request.threshold, started)
+        found = engine.importances(ids, request.threshold, recompute=request.recompute)
+        try:
+            return Importances(
+                tokens=tokens(entry, ids),
+                sites=entry.site_names,
+                site=found.site,
+                position=found.position,
+                component=found.component,
+                ci=found.ci,
+                inner_activation=found.inner_activation,
+                threshold=request.threshold,
+                below_threshold=found.below_threshold,
+                source="live",
+                cached=found.cached,
+                elapsed_ms=since(started),
+                provenance=provenance_of(entry, engine),
+            )
+        except ValueError as error:
+            raise not_finite() from error
+
+
+def check_edits(entry: Entry, components: Sequence[Suppression], length: int) -> list[EditSpec]:
+    """The basket as the engine takes it. Raises ApiError 422 naming the component, position or overlap at fault."""
+    edits: list[EditSpec] = []
+    taken: dict[str, set[int]] = {}
+    for item in components:
+        key = parse_key(entry, item.key)
+        positions = check_positions(item.positions, length, "ablate")
+        at = set(range(length)) if positions is None else set(positions)
+        before = taken.setdefault(item.key, set())
+        if before & at:
+            raise invalid(
+                "duplicate_component",
+                f"The component {item.key} is in the basket twice at position {min(before & at)}. Keep one of the two.",
+                key=item.key,
+            )
+        before |= at
+        if item.start is not None and item.start >= length:
+            check_positions([item.start], length, "begin at")
+        edits.append(EditSpec(key.site, key.index, item.strength, positions, item.start))
+    return edits
+
+
+def check_positions(positions: Sequence[int] | None, length: int, verb: str) -> tuple[int, ...] | None:
+    """Positions inside a prompt, in order, each once; None means all. Raises ApiError 422 naming the first outside."""
+    if positions is None:
+        return None
+    outside = next((position for position in positions if position >= length), None)
+    if outside is not None:
+        raise invalid(
+            "position_out_of_range",
+            f"There is no position {outside} to {verb}: the prompt has {length} tokens, positions 0 to {length - 1}.",
+            position=outside,
+            length=length,
+        )
+    return tuple(sorted(set(positions)))
+
+
+def position_shift(entry: Entry, place: PositionResult) -> PositionShift:
+    """One position of an answer, as it goes out."""
+    entropy = place.entropy
+    return PositionShift(
+        position=place.position,
+        kl=place.kl,
+        top=[_shift(entry, row) for row in place.top],
+        watched=[_shift(entry, row) for row in place.watched],
+        entropy=None if entropy is None else Entropy(baseline=entropy.baseline, ablated=entropy.ablated),
+    )
+
+
+def answer_shift(entry: Entry, found: Answered | None) -> AnswerShift | None:
+    """The cross-entropy of the answer, as it goes out."""
+    if found is None:
+        return None
+    return AnswerShift(
+        token_id=found.token_id,
+        token=entry.piece(found.token_id),
+        baseline_ce=found.baseline_ce,
+        ablated_ce=found.ablated_ce,
+    )
+
+
+def _shift(entry: Entry, row: ShiftRow) -> OutputShift:
+    return OutputShift(
+        token_id=row.token_id,
+        token=entry.piece(row.token_id),
+        baseline=_output(row.baseline),
+        ablated=_output(row.ablated),
+    )
+
+
+def _output(stat: OutputStat) -> Output:
+    return Output(probability=stat.probability, logit=stat.logit, rank=stat.rank)
+
+
+def stored_importances(entry: Entry, prompt: int) -> Importances:
+    """What was harvested of one of the run's prompts, by its place from 0. Raises IndexError."""
+    stored = entry.artifact.prompts[prompt]
+    return _stored(entry, stored, entry.artifact.manifest.config.threshold, time.perf_counter())
+
+
+def _stored(entry: Entry, prompt: HarvestPrompt, threshold: float, started: float) -> Importances:
+    rows = [row for row, ci in enumerate(prompt.ci) if ci >= threshold]
+    return Importances(
+        tokens=tokens(entry, prompt.token_ids),
+        sites=entry.site_names,
+        site=[prompt.site[row] for row in rows],
+        position=[prompt.position[row] for row in rows],
+        component=[prompt.component[row] for row in rows],
+        ci=[prompt.ci[row] for row in rows],
+        inner_activation=[prompt.inner_activation[row] for row in rows],
+        threshold=threshold,
+        below_threshold=len(prompt.ci) - len(rows),
+        source="stored",
+        elapsed_ms=since(started),
+        provenance=entry.provenance(),
+    )
+
+
+def provenance_of(entry: Entry, engine: Ablator) -> Provenance:
+    return entry.provenance(dtype=engine.dtype, device=engine.device, versions=engine.versions)
+
+
+def since(started: float) -> float:
+    return round((time.perf_counter() - started) * 1_000, 3)
+
+
+def not_finite() -> ApiError:
+    return ApiError(
+        500, "not_finite", "The model gave numbers that are not finite, so there is nothing to show."
+    )

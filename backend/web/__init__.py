@@ -1,0 +1,1 @@
+"""What surrounds the API: the server process, headers and limits, the built pages, embeds."""

@@ -1,0 +1,114 @@
+"""What a circuit is made of: nodes, edges, and the kinds of origin and of path they are told apart by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workers.spd.method.decomposition import Decomposition, Importances
+
+MOST_NODES = 8_192
+ORIGINS = ("here", "attended", "embedding", "rest", "attention", "other", "constant")
+HERE, ATTENDED, EMBEDDING, REST, ATTENTION, OTHER, CONSTANT = range(len(ORIGINS))
+
+
+class Via(IntEnum):
+    """How an edge gets there. The last three steer: they tell what the target would lose without the source, and are no
+    part of what it is made of."""
+
+    RESIDUAL = 0
+    NEURONS = 1
+    ATTENTION = 2
+    GATE = 3
+    QUERY = 4
+    KEY = 5
+
+
+class GraphError(Exception):
+    """A circuit that cannot be drawn; the message is a plain sentence."""
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Columns. site indexes the decomposition's sites, component is the index as trained; effect: of the whole node on
+    the output, to first order; inputs: what its inner activation is made of, a row an origin of `ORIGINS`."""
+
+    site: Int[Tensor, " nodes"]
+    component: Int[Tensor, " nodes"]
+    position: Int[Tensor, " nodes"]
+    ci: Float[Tensor, " nodes"]
+    inner: Float[Tensor, " nodes"]
+    effect: Float[Tensor, " nodes"]
+    inputs: Float[Tensor, "origins nodes"]
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Columns, the largest effect first. target = number of nodes: the output; weight: in the target's own unit."""
+
+    source: Int[Tensor, " edges"]
+    target: Int[Tensor, " edges"]
+    via: Int[Tensor, " edges"]
+    weight: Float[Tensor, " edges"]
+    effect: Float[Tensor, " edges"]
+
+
+@dataclass(frozen=True)
+class Alive:
+    """The nodes of one site in slots: node [slots, seq], −1 where a position has fewer. U, V of a slot's component."""
+
+    first: int
+    node: Int[Tensor, "slots seq"]
+    place: Int[Tensor, "slots seq"]
+    inner: Float[Tensor, "slots seq"]
+
+    @property
+    def used(self) -> Tensor:
+        return self.node >= 0
+
+
+def alive_nodes(
+    decomposition: Decomposition, found: Importances, threshold: float
+) -> tuple[dict[str, Alive], Nodes]:
+    """The nodes of one prompt (the first row of `found`), in site order, then position, then component."""
+    alive: dict[str, Alive] = {}
+    columns: dict[str, list[Tensor]] = {name: [] for name in ("site", "component", "position", "ci", "inner")}
+    count = 0
+    for number, site in enumerate(decomposition.sites):
+        g, inner = found.g[site][0].detach().clone(), found.inner[site][0].detach().clone().float()
+        at, place = (g > max(threshold, 0.0)).nonzero(as_tuple=True)
+        if not len(at):
+            continue
+        seq, n = g.shape[0], len(at)
+        first_of = torch.searchsorted(at, at)  # `at` is sorted: where its run begins
+        slot = torch.arange(n, device=at.device) - first_of
+        shape = (int(slot.max()) + 1, seq)
+        node = torch.full(shape, -1, dtype=torch.long, device=at.device)
+        places, amount = torch.zeros(shape, dtype=torch.long, device=at.device), inner.new_zeros(shape)
+        node[slot, at] = torch.arange(count, count + n, device=at.device)
+        places[slot, at], amount[slot, at] = place, inner[at, place]
+        alive[site] = Alive(count, node, places, amount)
+        count += n
+        columns["site"].append(torch.full((n,), number))
+        columns["component"].append(
+            torch.tensor(decomposition.components.index[site], device=at.device)[place]
+        )
+        columns["position"].append(at)
+        columns["ci"].append(g[at, place])
+        columns["inner"].append(inner[at, place])
+    if not count:
+        raise GraphError(
+            f"No component passes a causal importance of {threshold:g} on this prompt. Lower it."
+        )
+    if count > MOST_NODES:
+        raise GraphError(
+            f"{count:,} components are in use over the positions of this prompt; at most {MOST_NODES:,} fit into a "
+            f"circuit. Raise the threshold above {threshold:g}, or shorten the prompt."
+        )
+    made = {name: torch.cat([part.cpu() for part in parts]) for name, parts in columns.items()}
+    nothing = torch.zeros(count)
+    return alive, Nodes(**made, effect=nothing, inputs=nothing[None])

@@ -1,0 +1,91 @@
+"""The evidence of a run: all of it at the end, and a few figures while it trains (SPEC 11 to 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from workers.spd.artifact import Metric
+from workers.spd.config import DecomposeConfig
+from workers.spd.evaluation.metrics import STOCHASTIC_SEEDS, Evaluator, Evidence
+from workers.spd.method.decomposition import Decomposition
+from workers.spd.prompts.batches import Batch
+from workers.spd.prompts.training_data import TrainingData
+
+LIGHT_PROMPTS = 32
+SPLITS = ("train", "held_out")
+
+
+class LightEvidence:
+    """What a run measures every `evidence_every` steps, on the first LIGHT_PROMPTS prompts of each split.
+
+    A handful of passes without gradients. It draws from generators of its own, so that it changes nothing about
+    the training. Figures of held-out prompts end in `_held_out`.
+    """
+
+    def __init__(self, config: DecomposeConfig, data: TrainingData) -> None:
+        self.config, self.data = config, data
+        self._batches: dict[str, Batch | None] | None = None
+
+    def due(self, done: int) -> bool:
+        """Whether it is time, after so many steps; after the last one it is, wherever it is wanted at all."""
+        every = self.config.evidence_every
+        return every is not None and (done % every == 0 or done == self.config.steps)
+
+    def measure(self, decomposition: Decomposition, go_on: Callable[[], None]) -> dict[str, float]:
+        """KL in nats at the counted positions, L0 and alive components."""
+        if self._batches is None:
+            positions = self.config.reconstruction.positions
+            self._batches = {split: self.data.split(split, positions, LIGHT_PROMPTS) for split in SPLITS}
+        figures: dict[str, float] = {}
+        for split, batch in self._batches.items():
+            if batch is None:
+                continue
+            found = Evaluator(decomposition, batch, self.config.threshold, go_on).light()
+            end = "" if split == "train" else f"_{split}"
+            figures |= {name + end: value for name, value in found.items()}
+        if "l0" in figures:  # the step's own, of its own prompts, keeps its name
+            figures["l0_train"] = figures.pop("l0")
+        return figures
+
+
+def full_evidence(
+    config: DecomposeConfig, decomposition: Decomposition, data: TrainingData, go_on: Callable[[], None]
+) -> dict[str, Evidence]:
+    """Everything a run must report, a split each. `go_on` is called before every pass and may raise."""
+    result: dict[str, Evidence] = {}
+    for split in SPLITS:
+        batch = data.split(split, config.reconstruction.positions)
+        if batch is None:
+            continue
+        answers = [prompt.answer for prompt in data.prompts if prompt.data.split == split][
+            : len(batch.tokens)
+        ]
+        known = None if None in answers else torch.tensor(answers, device=batch.tokens.device)
+        result[split] = Evaluator(decomposition, batch, config.threshold, go_on).evidence(known)
+        if config.reconstruction.positions == "answer":
+            everywhere = data.split(split, "all")
+            assert everywhere is not None
+            other = Evaluator(decomposition, everywhere, config.threshold, go_on)
+            result[split].figures["kl_ci_masks_all_positions"] = other.kl_ci_masks()
+    return result
+
+
+def metric_rows(evidence: dict[str, Evidence], faithfulness: float, alive: int) -> list[Metric]:
+    """The evidence as the artefact keeps it."""
+    units = {"l0": "components", "ce_unrecovered_ci_masks": "share"}
+    train, held_out = evidence["train"], evidence.get("held_out")
+    metrics = [Metric(name="faithfulness", unit="squared weight units", train=faithfulness)]
+    for name, value in train.figures.items():
+        metrics.append(
+            Metric(
+                name=name,
+                unit=units.get(name, "nats"),
+                train=value,
+                held_out=held_out.figures.get(name) if held_out else None,
+                spread=train.spread.get(name),
+                seeds=STOCHASTIC_SEEDS if name in train.spread else None,
+            )
+        )
+    return [*metrics, Metric(name="alive", unit="components", train=float(alive))]

@@ -1,0 +1,92 @@
+"""A target with its components and causal importance functions: what training, evidence and live ablation share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from workers.spd.method.ci import CIFunctions, lower
+from workers.spd.method.components import Components
+from workers.spd.method.losses import Distance, kl_divergence, mean_squared_error
+from workers.spd.method.mask_sources import site_mask
+from workers.spd.prompts.batches import Batch
+from workers.spd.targets.masks import SiteMask, inner_activation, masked
+from workers.spd.targets.target import Target
+
+
+@dataclass(frozen=True)
+class Importances:
+    """Of every site: inner activations x·V, γ, and the lower g that feeds the masks; each [batch, seq, C]."""
+
+    inner: dict[str, Tensor]
+    gamma: dict[str, Tensor]
+    g: dict[str, Tensor]
+
+
+class Decomposition:
+    """One target, one set of components, one set of causal importance functions. Holds nothing of any one prompt."""
+
+    def __init__(
+        self, target: Target, components: Components, ci: CIFunctions, *, first_unmasked: bool
+    ) -> None:
+        self.target, self.components, self.ci = target, components, ci
+        self.first_unmasked = first_unmasked
+        self.sites = components.sites
+
+    def importances(self, inputs: Mapping[str, Tensor]) -> Importances:
+        """Causal importances for what the sites read in a clean pass: {site: [batch, seq, d_in]}.
+
+        Where the first position stays the target's own, its g is 0 by definition: nothing there is ever masked.
+        """
+        inner = {site: inner_activation(inputs[site], V) for site, V in self.components.V.items()}
+        gamma = self.ci(inner, inputs)
+        g = {site: lower(value) for site, value in gamma.items()}
+        if self.first_unmasked:
+            g = {site: torch.cat([torch.zeros_like(v[:, :1]), v[:, 1:]], dim=1) for site, v in g.items()}
+        return Importances(inner, gamma, g)
+
+    def site_masks(
+        self,
+        mask: Mapping[str, Float[Tensor, "... seq C"]],
+        delta: Mapping[str, Float[Tensor, "... seq 1"]],
+        replaced: Mapping[str, Bool[Tensor, "... seq 1"]] | None = None,
+    ) -> dict[str, SiteMask]:
+        """Masks of a pass over all sites; with `first_unmasked`, position 0 keeps the target's weights."""
+        result: dict[str, SiteMask] = {}
+        V, U = self.components.V, self.components.U
+        for site in self.sites:
+            here = None if replaced is None else replaced[site]
+            if self.first_unmasked:
+                after_first = torch.ones_like(delta[site], dtype=torch.bool)
+                after_first[..., 0, :] = False
+                here = after_first if here is None else here & after_first
+            result[site] = site_mask(V[site], U[site], mask[site], delta[site], here)
+        return result
+
+    def distance(
+        self, batch: Batch, masks: Mapping[str, SiteMask], samples: int = 1, distance: Distance = "kl"
+    ) -> Float[Tensor, "samples batch kept"]:
+        """KL(target ‖ masked) in nats, or the mean squared difference of log-probabilities, at the kept positions.
+        Masks hold `samples` · batch rows, samples first."""
+        tokens = batch.tokens.repeat(samples, 1)
+        with masked(masks):
+            logits = self.target.logits(tokens, batch.keep)
+        logits = logits.unflatten(0, (samples, batch.tokens.shape[0]))
+        return {"kl": kl_divergence, "mse": mean_squared_error}[distance](batch.log_probs, logits)
+
+    def kl(
+        self, batch: Batch, masks: Mapping[str, SiteMask], samples: int = 1
+    ) -> Float[Tensor, "samples batch kept"]:
+        """KL(target ‖ masked), nats, at the kept positions."""
+        return self.distance(batch, masks, samples)
+
+
+def mean_counted(
+    values: Float[Tensor, "... batch kept"], counted: Bool[Tensor, "batch kept"]
+) -> Float[Tensor, ...]:
+    """Mean over the counted positions."""
+    return (values * counted).sum((-2, -1)) / counted.sum()

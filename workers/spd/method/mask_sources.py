@@ -1,0 +1,74 @@
+"""Mask sources: from causal importances to the masks of one pass (SPEC 1, 7, 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from workers.spd.targets.masks import SiteMask
+
+SourceKind = Literal["uniform", "level", "adversarial"]
+Route = Literal["site", "layer", "position"]
+
+
+def draw(
+    kinds: Sequence[SourceKind], shape: tuple[int, ...], generator: torch.Generator
+) -> Float[Tensor, "passes ..."]:
+    """Sources r in [0, 1] for several passes, on the CPU (SPEC 7). `uniform`: r ~ U(0, 1); `level`: one λ ~ U(0, 1)
+    a pass, each r ~ Bernoulli(λ)."""
+    r = torch.rand(len(kinds), *shape, generator=generator)
+    levels = torch.rand(len(kinds), generator=generator)
+    for place, kind in enumerate(kinds):
+        assert kind != "adversarial", "adversarial sources are kept, not drawn"
+        if kind == "level":
+            r[place] = (r[place] < levels[place]).float()
+    return r
+
+
+def site_mask(
+    V: Float[Tensor, "d_in C"],
+    U: Float[Tensor, "C d_out"],
+    mask: Float[Tensor, "... C"],
+    delta: Float[Tensor, "... 1"],
+    replaced: Bool[Tensor, "... 1"] | None = None,
+) -> SiteMask:
+    """The mask of one site: m and m_Δ where `replaced`, the target's own weights (all ones) elsewhere (SPEC 1, 2)."""
+    coefficient = mask - delta
+    if replaced is not None:
+        coefficient = coefficient * replaced
+        delta = torch.where(replaced, delta, torch.ones_like(delta))
+    return SiteMask(V, U, coefficient, delta)
+
+
+def routed(
+    sites: list[str],
+    groups: Mapping[str, int],
+    route: Route,
+    valid: Bool[Tensor, "batch seq"],
+    generator: torch.Generator,
+) -> dict[str, Bool[Tensor, "batch seq 1"]]:
+    """Which sites (or layers, or positions) a partial pass replaces, drawn anew for each prompt of the batch (SPEC 8).
+
+    The number is uniform from 1 to all, then a random subset of that size; `groups` maps a site to its layer.
+    Positions are chosen among the `valid` ones (on the CPU), the same at every site.
+    """
+    batch, seq = valid.shape
+    if route == "position":
+        count = 1 + (torch.rand(batch, generator=generator) * valid.sum(1)).long()
+        order = torch.rand(batch, seq, generator=generator).masked_fill(~valid, 2.0)
+        chosen = (order.argsort(dim=1).argsort(dim=1) < count[:, None]) & valid
+        return dict.fromkeys(sites, chosen[..., None])
+    names = [groups[site] if route == "layer" else place for place, site in enumerate(sites)]
+    order = sorted(set(names))
+    count = torch.randint(1, len(order) + 1, (batch, 1), generator=generator)
+    rank = torch.rand(batch, len(order), generator=generator).argsort(dim=1).argsort(dim=1)
+    chosen = rank < count  # [batch, groups]
+    place_of = {name: place for place, name in enumerate(order)}
+    return {
+        site: chosen[:, place_of[name], None, None].expand(batch, seq, 1)
+        for site, name in zip(sites, names, strict=True)
+    }

@@ -1,0 +1,134 @@
+"""Windows of a text corpus, read from disk as they are needed: a corpus of any size takes no memory (SPEC 20)."""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from workers.spd.config import ConfigError, CorpusData
+from workers.spd.prompts.dataset_texts import Taken
+from workers.spd.targets.tokenizer import PromptTokenizer
+
+BYTES_A_TOKEN = 8  # read for each token of a window: more than most text needs
+ATTEMPTS = 100
+CorpusSplit = Literal["train", "held_out"]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts as places in files: text i is what lies from byte `begin[i]` to `end[i]` of `paths[file[i]]`."""
+
+    paths: list[Path]
+    file: Int[Tensor, " texts"]
+    begin: Int[Tensor, " texts"]
+    end: Int[Tensor, " texts"]
+
+    @classmethod
+    def of_files(cls, paths: list[Path]) -> Texts:
+        """Every file one text."""
+        sizes = torch.tensor([path.stat().st_size for path in paths])
+        return cls(paths, torch.arange(len(paths)), torch.zeros_like(sizes), sizes)
+
+    @classmethod
+    def of_dataset(cls, taken: Taken) -> Texts:
+        """What was taken of a dataset: all texts in one file."""
+        return cls([taken.path], torch.zeros_like(taken.begin), taken.begin, taken.end)
+
+
+class Region:
+    """The part of the texts that belongs to a split: of text i the bytes `first[i]` to `last[i]`."""
+
+    def __init__(self, texts: Texts, first: Int[Tensor, " texts"], last: Int[Tensor, " texts"]) -> None:
+        used = last > first
+        self.paths, self.file, self.begin = texts.paths, texts.file[used], texts.begin[used]
+        self.first, self.last = first[used], last[used]
+        self.ends = (self.last - self.first).cumsum(0)
+        self.bytes = int(self.ends[-1]) if len(self.ends) else 0
+
+    def find(self, at: int) -> tuple[int, int]:
+        """The text that byte `at` of the region belongs to, and where in its file that byte lies."""
+        text = int(torch.searchsorted(self.ends, at, right=True))
+        return text, at - int(self.ends[text]) + int(self.last[text])
+
+
+class Corpus:
+    """The texts of a config. Training windows begin and end in the first part of a file, or of the texts of a dataset,
+    held-out ones in the rest; no window goes beyond its text.
+
+    Raises ConfigError where there is no text at the path, or a window does not fit the model.
+    """
+
+    def __init__(self, config: CorpusData, tokenizer: PromptTokenizer, taken: Taken | None = None) -> None:
+        self.config, self.tokenizer = config, tokenizer
+        if config.window > tokenizer.context_length:
+            raise ConfigError(
+                f"data.window is {config.window}; this model takes {tokenizer.context_length} tokens."
+            )
+        if config.bos and tokenizer.bos_token_id is None:
+            raise ConfigError("data.bos: this model has no BOS token.")
+        if config.path is None:
+            assert taken is not None, "a dataset's texts are taken before the corpus is opened"
+            texts = Texts.of_dataset(taken)
+            lengths = texts.end - texts.begin
+            before = lengths.cumsum(0) - lengths
+            cut = round(int(lengths.sum()) * (1 - config.held_out))
+            cuts = texts.begin + (cut - before).clamp(min=0).minimum(lengths)
+        else:
+            texts = Texts.of_files(_files(config.path, config.glob))
+            cuts = (texts.end.double() * (1 - config.held_out)).round().long()
+        self.regions: dict[CorpusSplit, Region] = {
+            "train": Region(texts, texts.begin, cuts),
+            "held_out": Region(texts, cuts, texts.end),
+        }
+
+    def draw(self, count: int, split: CorpusSplit, generator: torch.Generator) -> list[list[int]]:
+        """Windows of ids from random places, a text as likely as it is long. The generator alone decides which."""
+        return [self._window(split, generator) for _ in range(count)]
+
+    def _window(self, split: CorpusSplit, generator: torch.Generator) -> list[int]:
+        region = self.regions[split]
+        room = self.config.window - int(self.config.bos)
+        length = self.config.window * BYTES_A_TOKEN
+        for _ in range(ATTEMPTS if region.bytes else 0):
+            text, at = region.find(int(torch.randint(region.bytes, (1,), generator=generator)))
+            first, last = int(region.first[text]), int(region.last[text])
+            ids = self._read(region, text, at, length)
+            while len(ids) < room and at > first and at + length > last:  # the text ends too soon
+                at = max(first, at - max(BYTES_A_TOKEN, (room - len(ids)) * BYTES_A_TOKEN // 2))
+                ids = self._read(region, text, at, length)
+            if ids:
+                ids = ids[:room]
+                return [self.tokenizer.bos_token_id, *ids] if self.config.bos else ids  # type: ignore[list-item]
+        raise ConfigError(f"data: “{_name(self.config)}” holds no text that can be read.")
+
+    def _read(self, region: Region, text: int, at: int, length: int) -> list[int]:
+        """Ids of `length` bytes, from the first white space at or after `at`, or from the text's beginning."""
+        with region.paths[int(region.file[text])].open("rb") as file:
+            file.seek(at)
+            raw = file.read(min(length, int(region.last[text]) - at))
+        read = codecs.decode(raw, "utf-8", "ignore")
+        if at > int(region.begin[text]):
+            space = next((place for place, character in enumerate(read) if character.isspace()), 0)
+            read = read[space:]
+        return self.tokenizer.encode(read, bos=False)
+
+
+def _files(path: str, glob: str) -> list[Path]:
+    root = Path(path).expanduser()
+    found = [root] if root.is_file() else sorted(p for p in root.rglob(glob) if p.is_file())
+    found = [file for file in found if file.stat().st_size]
+    if not found:
+        raise ConfigError(f"data.path: there is no text at “{path}” (files matching “{glob}”).")
+    return found
+
+
+def _name(config: CorpusData) -> str:
+    if config.dataset is None:
+        return config.path or ""
+    return config.dataset.name or config.dataset.path or ""

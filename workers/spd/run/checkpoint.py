@@ -1,0 +1,135 @@
+"""Where a run stands, on disk: safetensors and JSON, written aside and renamed, so a kill leaves a whole one
+(SPEC 16).
+
+checkpoint/state.safetensors   components, CI functions, Adam moments, adversarial sources, generator state
+checkpoint/state.json          step, kept indices, what adaptations did, hashes of the config and of a dataset's
+                               texts, seconds spent
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from workers.spd.config import ConfigError, DecomposeConfig
+from workers.spd.method.adaptation import Adaptation, Growth
+from workers.spd.method.ci import CIFunctions
+from workers.spd.method.components import Components
+from workers.spd.method.reconstruction import Adversary
+from workers.spd.method.training import Trainer
+
+FOLDER = "checkpoint"
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be used; the message is a plain sentence."""
+
+
+def config_hash(config: DecomposeConfig) -> str:
+    """Identity of a config: a checkpoint resumes only the run it came from."""
+    return hashlib.sha256(config.model_dump_json().encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    step: int
+    seconds: float
+    log_lines: int
+
+
+def save_checkpoint(
+    work: Path, trainer: Trainer, *, seconds: float, log_lines: int, texts: str | None = None
+) -> None:
+    """Write the trainer's whole state under `work`; `texts`: the SHA-256 of what it reads of a dataset. An OSError (a
+    full disk) leaves the previous one in place."""
+    new, final, old = (work / (FOLDER + end) for end in (".new", "", ".old"))
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    tensors: dict[str, Tensor] = {"generator": trainer.generator.get_state()}
+    tensors |= {f"components.{name}": value for name, value in trainer.components.state_dict().items()}
+    tensors |= {f"ci.{name}": value for name, value in trainer.ci.state_dict().items()}
+    for number, state in trainer.optimizer.state_dict()["state"].items():
+        tensors |= {f"adam.{number}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    if trainer.adversary is not None:
+        tensors |= {f"adversary.{site}": value for site, value in trainer.adversary.sources.items()}
+    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    meta = {
+        "step": trainer.step, "seconds": seconds, "log_lines": log_lines, "config": config_hash(trainer.config),
+        "texts": texts,
+        "index": trainer.components.index, "trained": trainer.trained,
+        "adaptations": [asdict(done) for done in trainer.adaptations],
+    }  # fmt: skip
+    try:
+        save_file(tensors, new / "state.safetensors")
+        (new / "state.json").write_text(json.dumps(meta), encoding="utf-8")
+    except Exception as error:  # safetensors reports a full disk with an exception of its own
+        shutil.rmtree(new, ignore_errors=True)
+        raise OSError(f"the checkpoint of step {trainer.step} could not be written: {error}") from error
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        os.replace(final, old)
+    os.replace(new, final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_checkpoint(work: Path, trainer: Trainer, *, texts: str | None = None) -> Checkpoint | None:
+    """Put the trainer where the checkpoint under `work` stands; None where there is none (for this config). Raises
+    CheckpointError, and ConfigError where its dataset's texts were others than `texts`."""
+    folder = next((work / (FOLDER + end) for end in ("", ".old") if (work / (FOLDER + end)).is_dir()), None)
+    if folder is None:
+        return None
+    try:
+        meta: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        tensors = load_file(folder / "state.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"The checkpoint in {folder} cannot be read: {error}.") from None
+    if meta["config"] != config_hash(trainer.config):
+        return None
+    if meta.get("texts") != texts:
+        raise ConfigError(
+            "data.dataset: its texts are no longer those this run began with, so it cannot go on with the same "
+            "numbers. Begin it anew (`unweave decompose --fresh`, or a new job); a commit as data.dataset.revision "
+            "never changes."
+        )
+    index: dict[str, list[int]] = meta["index"]
+    sites, pairs = trainer.components.sites, _under("components.", tensors)
+    components = Components(
+        {site: pairs[f"V_list.{place}"] for place, site in enumerate(sites)},
+        {site: pairs[f"U_list.{place}"] for place, site in enumerate(sites)},
+        index,
+    )
+    shapes = {site: (V.shape[0], V.shape[1]) for site, V in components.V.items()}
+    ci = CIFunctions(shapes, trainer.config.ci, torch.Generator())
+    ci.load_state_dict(_under("ci.", tensors))
+    trainer.adopt(components.to(trainer.target.device), ci.to(trainer.target.device))
+    trainer.trained = {site: int(count) for site, count in meta["trained"].items()}
+    trainer.adaptations = [
+        Adaptation(done["step"], done["dropped"], [Growth(**growth) for growth in done["grown"]])
+        for done in meta["adaptations"]
+    ]
+    state = trainer.optimizer.state_dict()
+    for name, value in _under("adam.", tensors).items():
+        number, field = name.split(".", 1)
+        state["state"].setdefault(int(number), {})[field] = value
+    trainer.optimizer.load_state_dict(state)
+    adversary = _under("adversary.", tensors)
+    if adversary:
+        device = trainer.target.device
+        trainer.adversary = Adversary({site: adversary[site].to(device) for site in sites})
+    trainer.generator.set_state(tensors["generator"])
+    trainer.step = int(meta["step"])
+    return Checkpoint(trainer.step, float(meta["seconds"]), int(meta["log_lines"]))
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,262 @@
+"""Statistics of every component over the run's prompts, and what they give: labels and named groups (SPEC 18).
+
+A token's importance for a component is its mean CI over the token's occurrences (positions that are masked) in training
+prompts; a component's strongest token is the one with the highest. A named group holds the components that fire on a
+token and matter: those whose suppression alone moves a training prompt's answer, not the many that fire and change
+little.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from workers.spd.ablation.engine import sparse_importances
+from workers.spd.artifact import HarvestColumns, HarvestGroup, HarvestPrompt
+from workers.spd.keys import ComponentKey
+from workers.spd.method.decomposition import Decomposition
+from workers.spd.prompts.batches import Prompt, clean_batch
+from workers.spd.statistics.single_effects import single_effects
+from workers.spd.targets.sites import write_slices
+from workers.spd.targets.tokenizer import PromptTokenizer
+
+TOP_TOKENS = 5
+EFFECT_PROMPTS = 4
+MOST_PROMPTS = 256
+GROUP_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class PromptStatistics:
+    """`unasked`: alive components that were not suppressed alone; their effect stands as 0."""
+
+    columns: HarvestColumns
+    prompts: list[HarvestPrompt]
+    groups: list[HarvestGroup]
+    unasked: int = 0
+
+    def with_groups(self, first: list[HarvestGroup]) -> PromptStatistics:
+        """The same with these groups first; a token's group of the same name or the same components goes."""
+        held = {frozenset(group.components) for group in first}
+        names = {group.name for group in first}
+        rest = [g for g in self.groups if g.name not in names and frozenset(g.components) not in held]
+        return replace(self, groups=[*first, *rest])
+
+    def alive(self) -> int:
+        """Components above the threshold somewhere in the training prompts."""
+        return sum(self.columns.alive)
+
+
+def visible(piece: str) -> str:
+    """A token as it is shown: spaces and line ends visible."""
+    return piece.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥")
+
+
+@torch.no_grad()
+def prompt_statistics(
+    decomposition: Decomposition,
+    prompts: list[Prompt],
+    tokenizer: PromptTokenizer,
+    *,
+    threshold: float,
+    bos: bool,
+    shown: int | None = None,
+    most_effects: int | None = None,
+    go_on: Callable[[], None] = lambda: None,
+    tell: Callable[[int, int], None] = lambda done, of: None,
+) -> PromptStatistics:
+    """Gather statistics over the training prompts, and keep up to `shown` prompts a split with their importances.
+
+    Alive components are suppressed alone, at most the `most_effects` with the highest mean importance; `tell` hears how
+    many are done. `go_on` is called before every pass and may raise.
+    """
+    stored: list[HarvestPrompt] = []
+    sums: dict[str, dict[int, Tensor]] = {site: {} for site in decomposition.sites}
+    counts: dict[int, int] = defaultdict(int)
+    peak = {site: torch.zeros(len(index)) for site, index in decomposition.components.index.items()}
+    above = {site: torch.zeros(len(index)) for site, index in decomposition.components.index.items()}
+    total = {site: torch.zeros(len(index)) for site, index in decomposition.components.index.items()}
+    positions = 0
+    kept: dict[str, int] = defaultdict(int)
+    start = 1 if decomposition.first_unmasked else 0
+    for prompt in prompts:
+        go_on()
+        split = prompt.data.split
+        show = shown is None or kept[split] < shown
+        if split != "train" and not show:
+            continue
+        kept[split] += 1
+        batch = clean_batch(decomposition.target, [prompt.ids], "answer")
+        if split == "train":
+            g = decomposition.importances(batch.inputs).g
+            for site, value in g.items():
+                rows = value[0, start:].cpu()
+                peak[site] = torch.maximum(peak[site], rows.amax(0)) if len(rows) else peak[site]
+                above[site] += (rows > threshold).sum(0)
+                total[site] += rows.sum(0)
+                for token, row in zip(prompt.ids[start:], rows, strict=True):
+                    sums[site][token] = sums[site].get(token, torch.zeros_like(row)) + row
+            for token in prompt.ids[start:]:
+                counts[token] += 1
+            positions += len(prompt.ids) - start
+        if not show:
+            continue
+        columns = sparse_importances(decomposition, batch.inputs, 0.0)[0]
+        probability = None
+        if prompt.answer is not None:
+            probability = float(batch.log_probs[0, 0, prompt.answer].exp())
+        stored.append(
+            HarvestPrompt(
+                text=prompt.data.text,
+                split=split,
+                bos=bos,
+                token_ids=prompt.ids,
+                pieces=[tokenizer.piece(token) for token in prompt.ids],
+                answer=prompt.data.answer,
+                answer_probability=probability,
+                fact=prompt.data.fact,
+                watch=prompt.data.watch,
+                site=columns.site,
+                position=columns.position,
+                component=columns.component,
+                ci=columns.ci,
+                inner_activation=columns.inner_activation,
+            )
+        )
+    alive = {site: (value > threshold).nonzero().flatten().tolist() for site, value in peak.items()}
+    asked, unasked = _asked(alive, total, most_effects)
+    train = [prompt.ids for prompt in prompts if prompt.data.split == "train"][:MOST_PROMPTS]
+    batch = clean_batch(decomposition.target, train, "answer")
+    effects = single_effects(decomposition, batch, asked, go_on, each=EFFECT_PROMPTS, tell=tell)
+    columns = _columns(
+        decomposition, tokenizer, sums, counts, peak, above, total, effects, positions, threshold
+    )
+    return PromptStatistics(columns, stored, groups_of(columns), unasked)
+
+
+def _asked(
+    alive: dict[str, list[int]], total: dict[str, Tensor], most: int | None
+) -> tuple[dict[str, list[int]], int]:
+    """The alive components to suppress alone, those with the highest summed importance first; how many are left out."""
+    ranked = sorted((-float(total[site][place]), site, place) for site in alive for place in alive[site])
+    chosen: dict[str, list[int]] = {site: [] for site in alive}
+    for _, site, place in ranked[:most]:
+        chosen[site].append(place)
+    return {site: sorted(places) for site, places in chosen.items()}, max(
+        0, len(ranked) - (most or len(ranked))
+    )
+
+
+def _columns(
+    decomposition: Decomposition,
+    tokenizer: PromptTokenizer,
+    sums: dict[str, dict[int, Tensor]],
+    counts: dict[int, int],
+    peak: dict[str, Tensor],
+    above: dict[str, Tensor],
+    total: dict[str, Tensor],
+    effects: dict[str, Tensor],
+    positions: int,
+    threshold: float,
+) -> HarvestColumns:
+    table = HarvestColumns(
+        site=[], index=[], alive=[], mean_ci=[], max_ci=[], density=[], label=[], top_token=[], top_tokens=[],
+        write_norm=[], effect=[], reads=[], writes=[], slice=[],
+    )  # fmt: skip
+    for site in decomposition.sites:
+        V, U = decomposition.components.V[site], decomposition.components.U[site]
+        reads, writes = _reads_and_writes(decomposition, site, tokenizer)
+        slices = write_slices(site, U)
+        for place, index in enumerate(decomposition.components.index[site]):
+            means = sorted(
+                ((float(value[place]) / counts[token], token) for token, value in sums[site].items()),
+                reverse=True,
+            )
+            top = [tokenizer.piece(token) for mean, token in means[:TOP_TOKENS] if mean > threshold]
+            alive = bool(peak[site][place] > threshold)
+            table.site.append(site)
+            table.index.append(index)
+            table.alive.append(alive)
+            table.mean_ci.append(round(float(total[site][place]) / max(1, positions), 6))
+            table.max_ci.append(round(float(peak[site][place]), 6))
+            table.density.append(round(float(above[site][place]) / max(1, positions), 6))
+            table.label.append(_label(top, writes[place], alive, slices[place]))
+            table.slice.append(slices[place])
+            table.top_token.append(top[0] if top else None)
+            table.top_tokens.append(top)
+            table.write_norm.append(float(f"{float(V[:, place].norm() * U[place].norm()):.6g}"))
+            table.effect.append(float(f"{float(effects[site][place]):.4g}"))
+            table.reads.append(reads[place])
+            table.writes.append(writes[place])
+    return table
+
+
+def _label(top: list[str], writes: list[str], alive: bool, slice: str | None = None) -> str:
+    if not alive:
+        return "dead on the run's prompts"
+    writes = writes or ([f"the {slice} slice"] if slice else [])
+    fires = "fires on " + ", ".join(visible(piece) for piece in top[:3]) if top else "fires weakly"
+    return fires + (f" · writes {', '.join(visible(piece) for piece in writes[:2])}" if writes else "")
+
+
+def _reads_and_writes(
+    decomposition: Decomposition, site: str, tokenizer: PromptTokenizer, top: int = 5
+) -> tuple[list[list[str]], list[list[str]]]:
+    """Tokens whose embedding V reads most strongly, and tokens that U promotes through the unembedding.
+
+    Only where the site reads or writes the residual stream of a model with tied shapes; else empty lists.
+    """
+    V, U = decomposition.components.V[site], decomposition.components.U[site]
+    embed, unembed = decomposition.target.embedding(), decomposition.target.unembedding()
+    none: list[list[str]] = [[] for _ in range(V.shape[1])]
+    reads, writes = none, none
+    if V.shape[1] == 0:
+        return [], []
+
+    def words(scores: Tensor) -> list[list[str]]:
+        return [
+            [tokenizer.piece(token) for token in row] for row in scores.topk(top, dim=-1).indices.tolist()
+        ]
+
+    if V.shape[0] == embed.shape[1] and decomposition.target.layer(site) == 0:
+        scale = embed.float().norm(dim=1, keepdim=True).clamp_min(1e-6)
+        reads = words(((embed.float() / scale) @ V.float()).abs().T)
+    if U.shape[1] == unembed.shape[1] and any(
+        part in site for part in ("down_proj", "o_proj", "c_proj", ".o")
+    ):
+        writes = words(U.float() @ unembed.float().T)
+    return reads, writes
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def groups_of(columns: HarvestColumns) -> list[HarvestGroup]:
+    """One group a token: of the alive components whose strongest token it is, those that matter.
+
+    A component matters whose effect is at least GROUP_SHARE of the largest among them.
+    """
+    by_token: dict[str, list[tuple[float, str]]] = {}
+    for site, index, alive, token, effect in zip(
+        columns.site, columns.index, columns.alive, columns.top_token, columns.effect, strict=True
+    ):
+        if alive and token is not None:
+            by_token.setdefault(token, []).append((effect, str(ComponentKey(site, index))))
+    groups: list[tuple[float, HarvestGroup]] = []
+    for token, members in by_token.items():
+        strongest = max(effect for effect, _ in members)
+        if strongest == 0:  # none of them was suppressed, or none does anything
+            continue
+        matter = [key for effect, key in members if effect >= GROUP_SHARE * strongest]
+        why = (
+            f"{_counted(len(members), 'component fires', 'components fire')} most on {visible(token)}; "
+            f"{_counted(len(matter), 'of them matters', 'of them matter')}: suppressed alone, "
+            f"each moves an answer by at least half of what the strongest does ({strongest:.2g} nats)."
+        )
+        groups.append((strongest, HarvestGroup(name=visible(token), token=token, components=matter, why=why)))
+    return [group for _, group in sorted(groups, key=lambda item: (-item[0], item[1].name))]

