@@ -14,8 +14,13 @@ ARGS ?=
 FRONTEND_SOURCES := $(shell find frontend -path frontend/node_modules -prune -o -path frontend/dist -prune -o -type f -print 2>/dev/null)
 TORCH := $(shell grep '^torch==' constraints.txt)
 
+# The parts of `make check`, side by side; an old make cannot keep the output of each together.
+CHECKS := check-style check-layers check-declared check-types check-contract check-page-style check-page-types check-page-tests
+TOGETHER := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+JOBS ?= 2
+
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-fast check fmt bench openapi types e2e screenshots featured clean python browser
+.PHONY: help run serve test test-fast check $(CHECKS) fmt bench openapi types e2e screenshots featured clean python browser
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,13 +40,35 @@ e2e: $(STAMPS)/test $(PAGES) $(STAMPS)/browser ## The tests that drive a browser
 screenshots: $(STAMPS)/test $(PAGES) $(STAMPS)/browser ## Pictures of every page for docs/ (ARGS=PAGE …)
 	$(BIN)/python -m tests.e2e.screenshots $(ARGS)
 
-check: $(STAMPS)/test $(STAMPS)/node ## Lint, formatting, import rules, types, contract, front-end tests
+check: $(STAMPS)/test $(STAMPS)/node ## Lint, formatting, import rules, dependencies, types, contract, front-end tests
+	@$(MAKE) --no-print-directory $(TOGETHER) -j $(JOBS) $(CHECKS)
+
+check-style:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+check-layers:
 	$(BIN)/lint-imports
+
+# Once without the test tools, which the product must do without, and once with the tests, where all are used.
+check-declared:
+	$(BIN)/python -m deptry . --no-ansi
+	$(BIN)/python -m deptry . --no-ansi --optional-dependencies-dev-groups postgres --exclude '\.venv'
+
+check-types:
 	$(BIN)/basedpyright
+
+check-contract:
 	$(BIN)/python -m backend.openapi --check
-	cd frontend && $(NPM) run --silent lint && $(NPM) run --silent typecheck && $(NPM) run --silent test
+
+check-page-style:
+	cd frontend && $(NPM) run --silent lint
+
+check-page-types:
+	cd frontend && $(NPM) run --silent typecheck
+
+check-page-tests:
+	cd frontend && $(NPM) run --silent test
 
 fmt: $(STAMPS)/test $(STAMPS)/node ## Format everything
 	$(BIN)/ruff check --fix .
