@@ -72,7 +72,8 @@ class Settings(BaseSettings):
     )
     job_folders: list[Path] = Field(
         default=[],
-        description="Folders besides the home folder whose models jobs from the page may decompose, as a JSON list.",
+        description="Folders besides models, targets and texts of the home folder whose models and texts jobs from the "
+        "page may read, as a JSON list.",
     )
     job_packages: list[str] = Field(
         default=[],

@@ -216,6 +216,9 @@ def test_a_harvest_is_a_job_and_only_one_waits(own: TestClient) -> None:
     ("config", "said"),
     [
         ({"path": "/etc"}, "home folder"),
+        ({"path": ".", "glob": "../../../../etc/passwd"}, "must lie below its folder"),
+        ({"path": "texts", "glob": "/etc/passwd"}, "must lie below its folder"),
+        ({"path": "texts\0"}, "NUL"),
         ({"tokens": 10**9}, "tokens"),
         ({"nonsense": 1}, "nonsense"),
         ({"ablate_components": 10**6}, "ablate_components"),

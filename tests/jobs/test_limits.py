@@ -82,11 +82,32 @@ def test_a_corpus_outside_the_home_is_refused_so_that_no_stranger_reads_the_mach
 
 
 def test_a_way_out_of_the_home_folder_by_dots_or_links_is_seen(home: Path, tmp_path: Path) -> None:
-    home.mkdir()
-    (home / "link").symlink_to(tmp_path)
-    for path in (home / ".." / "secret", home / "link" / "secret"):
+    (home / "models").mkdir(parents=True)
+    (home / "models" / "link").symlink_to(tmp_path)
+    for path in (home / "models" / ".." / ".." / "secret", home / "models" / "link" / "secret"):
         with pytest.raises(ConfigError, match=r"target\.path"):
             Limits().check(of_folder(path), home)
+
+
+@pytest.mark.parametrize(
+    "inside", ["", "jobs", "artifacts", "unweave.db", "texts/../jobs", "~nobody-of-that-name/texts"]
+)
+def test_what_the_home_folder_holds_besides_texts_is_not_read_as_one(home: Path, inside: str) -> None:
+    """The database, the jobs' logs and the worker's are not texts."""
+    for path in (str(home / inside), inside or "."):
+        with pytest.raises(ConfigError, match=r"“path” must lie inside “texts” in Unweave's home folder"):
+            Limits().check_harvest(parse_harvest({"path": path, "glob": "*"}), home)
+    Limits().check_harvest(parse_harvest({"path": str(home / "texts" / "letters")}), home)
+
+
+@pytest.mark.parametrize("revision", ["a/../../b", "..", "main?x=1", "main#x", "a b", "v1..v2"])
+def test_a_revision_is_a_name_that_git_would_take(revision: str) -> None:
+    hub = {"kind": "hub", "repo": "a/b"}
+    assert config_of(**PROMPTS | {"target": hub | {"revision": "refs/pr/1"}})
+    with pytest.raises(ConfigError, match=r"target.*revision"):
+        config_of(**PROMPTS | {"target": hub | {"revision": revision}})
+    with pytest.raises(ConfigError, match=r"dataset\.revision"):
+        parse_harvest({"dataset": {"name": "a/b", "revision": revision}})
 
 
 def test_a_package_that_no_preset_names_is_refused_unless_its_owner_allows_it(home: Path) -> None:

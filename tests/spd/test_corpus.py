@@ -2,15 +2,17 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from tests.spd import tiny
 from tests.spd.test_decompose import same_numbers, stop_at
 from tests.spd.test_training import TOKENIZER
 from workers.spd.config import ConfigError, CorpusData, parse_config
 from workers.spd.progress import Stopped
-from workers.spd.prompts.corpus import Corpus
+from workers.spd.prompts.corpus import Corpus, text_files
 from workers.spd.prompts.training_data import TrainingData
 from workers.spd.run.decompose import decompose
+from workers.spd.statistics.config import HarvestConfig
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +79,35 @@ def test_a_bos_takes_the_first_place_of_a_window(texts):
 def test_a_corpus_that_cannot_be_used_is_told(texts, changes, sentence):
     with pytest.raises(ConfigError, match=sentence):
         Corpus(CorpusData(**{"path": str(texts), "window": 8, **changes}), TOKENIZER)
+
+
+@pytest.mark.parametrize(
+    "glob", ["../*.txt", "deep/../../*.txt", "/etc/passwd", "~/*.txt", "..\\a.txt", "a\0b"]
+)
+def test_a_glob_never_leaves_its_folder(texts, glob):
+    for model in (CorpusData, HarvestConfig):
+        with pytest.raises(ValidationError, match="glob"):
+            model(path=str(texts / "deep"), glob=glob)
+
+
+def test_a_link_that_leads_out_of_the_folder_is_not_read(tmp_path, texts):
+    """Neither a linked file nor a file behind a linked folder; a link to a file of the folder itself is one."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "inside.txt").write_text("w1 w2 w3")
+    (folder / "again.txt").symlink_to(folder / "inside.txt")
+    assert [path.name for path in text_files("path", str(folder), "*.txt")] == ["again.txt", "inside.txt"]
+    (folder / "elsewhere").symlink_to(texts)
+    with pytest.raises(ConfigError, match=r"path: “elsewhere/a\.txt” is a link that leads out of"):
+        text_files("path", str(folder), "elsewhere/*.txt")
+    (folder / "passwd.txt").symlink_to("/etc/passwd")
+    with pytest.raises(ConfigError, match=r"path: “passwd\.txt” is a link that leads out of"):
+        text_files("path", str(folder), "*.txt")
+
+
+def test_a_glob_that_cannot_be_read_is_an_error_of_the_config(tmp_path):
+    with pytest.raises(ConfigError, match=r"data\.path: the files matching .* cannot be listed"):
+        text_files("data.path", str(tmp_path), "a**b")
 
 
 def test_a_file_that_is_no_text_is_told(tmp_path):

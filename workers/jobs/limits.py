@@ -1,10 +1,11 @@
 """What may be asked for from outside, over HTTP. The command line is not bound by these.
 
-Three things are refused however small: a `folder` target or a corpus (of text, or of a dataset's files) outside the
-home folder, and a `package` target that no preset names. A server may listen to more people than its owner; with an
-open folder path any of them could learn which files lie on the machine, read texts that were never theirs, and have a
-model loaded, decomposed and shown. A package that nobody has looked at could be any file of the index. Both lists
-can be extended by the owner.
+Three things are refused however small: a `folder` target outside `models/` and `targets/` of the home folder, a
+corpus (of text, or of a dataset's files) outside its `texts/`, and a `package` target that no preset names. A
+server may listen to more people than its owner; with an open folder path any of them could learn which files lie on
+the machine, read texts that were never theirs (the home folder itself holds the database and the jobs' logs), and
+have a model loaded, decomposed and shown. A package that nobody has looked at could be any file of the index. Both
+lists can be extended by the owner.
 """
 
 from __future__ import annotations
@@ -28,6 +29,11 @@ from workers.spd.config import (
     preset_names,
 )
 from workers.spd.statistics.config import HarvestConfig
+
+TEXTS = ("texts",)
+"""Folders of the home folder that hold texts."""
+MODELS = ("models", "targets")
+"""Those that hold models."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +82,8 @@ class Limits:
         faults = [f"“{name}” is {n:,} and may be at most {most:,}" for name, n, most in counts if n > most]
         places = {"path": config.path, "dataset.path": config.dataset.path if config.dataset else None}
         for key, place in places.items():
-            if place is not None and not self._allowed(place, home):
-                faults.append(
-                    f"“{key}” must lie inside the home folder of Unweave, or in a folder its owner allows; `unweave "
-                    "harvest` on the machine itself takes any folder"
-                )
+            if place is not None and not self._allowed(place, home, TEXTS):
+                faults.append(_outside(key, TEXTS, "harvest"))
         if faults:
             raise ConfigError("This server does not run that harvest. " + "; ".join(faults) + ".")
 
@@ -92,9 +95,13 @@ class Limits:
             (f"{key}.characters", dataset.characters, self.dataset_characters),
         ]
 
-    def _allowed(self, place: str, home: Path) -> bool:
-        path = Path(place).expanduser().resolve()
-        return any(path.is_relative_to(f.expanduser().resolve()) for f in (home, *self.folders))
+    def _allowed(self, place: str, home: Path, rooms: tuple[str, ...]) -> bool:
+        try:
+            path = Path(place).expanduser().resolve()
+        except (OSError, RuntimeError, ValueError):  # links in a circle, a user that does not exist
+            return False
+        allowed = [*(home / room for room in rooms), *self.folders]
+        return any(path.is_relative_to(folder.expanduser().resolve()) for folder in allowed)
 
     def _sizes(self, config: DecomposeConfig) -> Iterator[str]:
         counts = [
@@ -139,18 +146,17 @@ class Limits:
 
     def _source(self, config: DecomposeConfig, home: Path) -> Iterator[str]:
         target, data = config.target, config.data
-        places: dict[str, str | None] = (
-            {"target.path": target.path} if isinstance(target, FolderSource) else {}
-        )
+        places: list[tuple[str, str | None, tuple[str, ...]]] = []
+        if isinstance(target, FolderSource):
+            places.append(("target.path", target.path, MODELS))
         if isinstance(data, CorpusData):
-            places["data.path"] = data.path
-            places["data.dataset.path"] = data.dataset.path if data.dataset is not None else None
-        for key, place in places.items():
-            if place is not None and not self._allowed(place, home):
-                yield (
-                    f"“{key}” must lie inside the home folder of Unweave, or in a folder its owner allows; "
-                    "`unweave decompose` on the machine itself takes any folder"
-                )
+            places.append(("data.path", data.path, TEXTS))
+            places.append(
+                ("data.dataset.path", data.dataset.path if data.dataset is not None else None, TEXTS)
+            )
+        for key, place, rooms in places:
+            if place is not None and not self._allowed(place, home, rooms):
+                yield _outside(key, rooms, "decompose")
         if isinstance(target, PackageSource) and not self._knows(target):
             yield (
                 f"“target.package” {target.package} {target.version} is in no preset and not allowed by the "
@@ -159,6 +165,14 @@ class Limits:
 
     def _knows(self, target: PackageSource) -> bool:
         return target.package in self.packages or target in _preset_packages()
+
+
+def _outside(key: str, rooms: tuple[str, ...], command: str) -> str:
+    inside = " or ".join(f"“{room}”" for room in rooms)
+    return (
+        f"“{key}” must lie inside {inside} in Unweave's home folder, or in a folder its owner allows; `unweave "
+        f"{command}` on the machine itself takes any folder"
+    )
 
 
 def _preset_packages() -> list[PackageSource]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from workers.spd.config.base import Frozen
+from workers.spd.config.base import Frozen, InsidePath, LocalPath, Revision
 
 
 class PromptData(Frozen):
@@ -51,9 +51,7 @@ class DatasetText(Frozen):
         pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$",
         description="owner/name on the hub",
     )
-    path: str | None = Field(
-        default=None, min_length=1, max_length=1_000, description="a folder on this machine"
-    )
+    path: LocalPath | None = Field(default=None, description="a folder on this machine")
     config: str | None = Field(
         default=None, min_length=1, max_length=200, description="which subset, where there are several"
     )
@@ -61,9 +59,8 @@ class DatasetText(Frozen):
     column: str = Field(
         default="text", min_length=1, max_length=200, description="the one that holds the text"
     )
-    revision: str = Field(
+    revision: Revision = Field(
         default="main",
-        pattern=r"^\w[\w./-]{0,199}$",
         description="of a hub dataset: a branch, a tag, or a commit, which alone never changes",
     )
     texts: int = Field(
@@ -90,10 +87,8 @@ class CorpusData(Frozen):
     the texts of a dataset (the last of them are held out)."""
 
     kind: Literal["corpus"] = "corpus"
-    path: str | None = Field(
-        default=None, min_length=1, description="a text file, or a folder of them (UTF-8)"
-    )
-    glob: str = Field(default="*.txt", min_length=1, description="which files of a folder")
+    path: LocalPath | None = Field(default=None, description="a text file, or a folder of them (UTF-8)")
+    glob: InsidePath = Field(default="*.txt", description="which files of a folder, below it too")
     dataset: DatasetText | None = Field(default=None, description="instead of a path")
     window: int = Field(default=64, ge=2, le=8192, description="tokens a window; shorter texts are padded")
     batch_size: int = Field(default=16, ge=1, le=65_536, description="windows a step")

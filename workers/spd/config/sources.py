@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from workers.spd.config.base import Frozen, Seed
+from workers.spd.config.base import Frozen, InsidePath, LocalPath, Revision, Seed
 
 
 class PackageSource(Frozen):
@@ -16,7 +16,7 @@ class PackageSource(Frozen):
     package: str
     version: str
     wheel_sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    gguf: str = Field(description="path of the GGUF file inside the wheel")
+    gguf: InsidePath = Field(description="path of the GGUF file inside the wheel")
     license: str | None = None
 
 
@@ -25,7 +25,7 @@ class HubSource(Frozen):
 
     kind: Literal["hub"] = "hub"
     repo: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
-    revision: str = "main"
+    revision: Revision = "main"
     license: str | None = None
 
 
@@ -33,7 +33,7 @@ class FolderSource(Frozen):
     """A `transformers` causal LM saved in a local folder (config.json and safetensors)."""
 
     kind: Literal["folder"] = "folder"
-    path: str
+    path: LocalPath
     license: str | None = None
 
 

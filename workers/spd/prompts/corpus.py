@@ -80,7 +80,7 @@ class Corpus:
             cut = round(int(lengths.sum()) * (1 - config.held_out))
             cuts = texts.begin + (cut - before).clamp(min=0).minimum(lengths)
         else:
-            texts = Texts.of_files(_files(config.path, config.glob))
+            texts = Texts.of_files(text_files("data.path", config.path, config.glob))
             cuts = (texts.end.double() * (1 - config.held_out)).round().long()
         self.regions: dict[CorpusSplit, Region] = {
             "train": Region(texts, texts.begin, cuts),
@@ -119,12 +119,25 @@ class Corpus:
         return self.tokenizer.encode(read, bos=False)
 
 
-def _files(path: str, glob: str) -> list[Path]:
+def text_files(key: str, path: str, glob: str) -> list[Path]:
+    """The file at `path`, or those of the folder there that match and are not empty. Raises ConfigError that names
+    `key` where there are none, or where a link leads out of the folder."""
     root = Path(path).expanduser()
-    found = [root] if root.is_file() else sorted(p for p in root.rglob(glob) if p.is_file())
-    found = [file for file in found if file.stat().st_size]
+    try:
+        found = [root] if root.is_file() else sorted(p for p in root.rglob(glob) if p.is_file())
+        found = [file for file in found if file.stat().st_size]
+    except (ValueError, NotImplementedError, OSError) as error:
+        raise ConfigError(
+            f"{key}: the files matching “{glob}” at “{path}” cannot be listed: {error}."
+        ) from None
+    inside = root.resolve()
+    for file in found:
+        if not file.resolve().is_relative_to(inside):
+            raise ConfigError(
+                f"{key}: “{file.relative_to(root)}” is a link that leads out of “{path}”. Copy the file into it."
+            )
     if not found:
-        raise ConfigError(f"data.path: there is no text at “{path}” (files matching “{glob}”).")
+        raise ConfigError(f"{key}: there is no text at “{path}” (files matching “{glob}”).")
     return found
 
 

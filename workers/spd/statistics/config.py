@@ -9,6 +9,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from workers.spd.config import ConfigError, DatasetText, Frozen, Seed
+from workers.spd.config.base import InsidePath, LocalPath
 
 MOST_TEXT = 200_000
 
@@ -19,12 +20,8 @@ class HarvestConfig(Frozen):
     name: str | None = Field(
         default=None, max_length=100, pattern=r"^[a-z0-9][a-z0-9-]*$", description="what to call the corpus"
     )
-    path: str | None = Field(
-        default=None, min_length=1, max_length=1_000, description="a text file, or a folder of them (UTF-8)"
-    )
-    glob: str = Field(
-        default="*.txt", min_length=1, max_length=200, description="which files of a folder, below it too"
-    )
+    path: LocalPath | None = Field(default=None, description="a text file, or a folder of them (UTF-8)")
+    glob: InsidePath = Field(default="*.txt", description="which files of a folder, below it too")
     dataset: DatasetText | None = Field(default=None, description="texts of a dataset, instead of a path")
     text: str | None = Field(
         default=None, min_length=1, max_length=MOST_TEXT, description="a text of one's own, instead of a path"

@@ -16,6 +16,7 @@ import torch
 from workers.spd.artifact import Artifact
 from workers.spd.config import ConfigError, InductionSource
 from workers.spd.prompts.corpus import Texts as Places
+from workers.spd.prompts.corpus import text_files
 from workers.spd.prompts.dataset_texts import Taken
 from workers.spd.statistics.config import HarvestConfig
 from workers.spd.targets.induction import sample_sequences
@@ -174,10 +175,7 @@ class Texts:
 
 def _files(config: HarvestConfig) -> list[tuple[str, Path]]:
     root = SENTENCES if config.path is None else Path(config.path).expanduser()
-    found = [root] if root.is_file() else sorted(p for p in root.rglob(config.glob) if p.is_file())
-    found = [path for path in found if path.stat().st_size]
-    if not found:
-        raise ConfigError(f"path: there is no text at “{config.path}” (files matching “{config.glob}”).")
+    found = text_files("path", str(root), config.glob)
     return [(path.name if path == root else path.relative_to(root).as_posix(), path) for path in found]
 
 
