@@ -77,7 +77,7 @@ export function CircuitFigure(props: {
   const ordered = useMemo(() => [...edges].reverse(), [edges])
   const told = order.find((node) => node.id === (over ?? focus))
   return (
-    <div className="circuit-figure">
+    <div>
       <section
         className="circuit-scroll"
         aria-label="Graph of the circuit"
@@ -197,7 +197,7 @@ export function CircuitFigure(props: {
           })}
         </svg>
       </section>
-      <p className="circuit-told" aria-hidden="true">
+      <p className="circuit-readout" aria-hidden="true">
         {told
           ? told.id === OUT
             ? `output ${props.output}, ${signed(told.effect, 2)}`

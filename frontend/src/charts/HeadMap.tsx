@@ -112,7 +112,7 @@ export function HeadMap(props: HeadProps) {
           </span>
         ))}
       </div>
-      <p className="small soft head-say" aria-live="polite">
+      <p className="small soft head-readout" aria-live="polite">
         {at && value !== undefined ? (
           <>
             <b className="mono">{token(at.q)}</b> ({at.q}) looks at <b className="mono">{token(at.k)}</b> (

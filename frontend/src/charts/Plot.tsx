@@ -43,7 +43,7 @@ export function Plot({ figure, label, height }: { figure: FigureOf; label: strin
   }, [near, figure, theme])
 
   return (
-    <div className="plot" role="img" aria-label={label} style={{ height }}>
+    <div role="img" aria-label={label} style={{ height }}>
       <div ref={ref} style={{ height: '100%' }} />
       {failed && <p className="soft">The figure could not be loaded. Reload the page to try again.</p>}
     </div>

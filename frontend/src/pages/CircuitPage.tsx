@@ -50,7 +50,7 @@ function CircuitOf({ decomposition }: { decomposition: Decomposition }) {
     void navigate({ search: { ...search, ...change }, resetScroll: false })
   const said = circuit && decomposition.prompts.length > 0
   return (
-    <div className="page circuit-page">
+    <div className="page">
       <div className="page-head">
         <div>
           <h1>Circuit of a prompt</h1>
@@ -136,7 +136,7 @@ function PromptLine(props: {
   const [bos, setBos] = useState(props.spec.bos)
   const done = () => text !== '' && props.onPrompt({ text, bos })
   return (
-    <div className="circuit-prompt">
+    <div>
       <PromptEditor
         id={props.id}
         name="Prompt"

@@ -6,7 +6,6 @@ import { count, figure, nats, SPLIT_WORDS, shortKey } from '@/api/words'
 import { Histogram } from '@/charts/Histogram'
 import { Legend } from '@/charts/Legend'
 import { TokenShade } from '@/charts/TokenShade'
-import '@/panels/component/component.css'
 import { DirectionPanel } from '@/panels/component/Directions'
 import { EffectPanel, ToWorkbench } from '@/panels/component/EffectPanel'
 import { ExamplesPanel } from '@/panels/component/ExamplesPanel'
@@ -58,7 +57,7 @@ function Component({ id, c, search }: { id: string; c: ComponentDetail; search: 
       <AddressProblems problems={useProblems('component')} onDismiss={() => forgetProblems('component')} />
       <div className="page-head">
         <div className="grow">
-          <p className="crumbs small">
+          <p className="small">
             <Link to="/d/$id/components" params={{ id }} search={listOf(search)}>
               Components
             </Link>{' '}

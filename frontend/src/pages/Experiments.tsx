@@ -29,7 +29,7 @@ export function Experiments({ bench }: { bench: Workbench }) {
   const sweep = useSweep(bench.id)
   const open = bench.search.lab
   return (
-    <section className="panel experiments" aria-label="Experiments">
+    <section className="panel" aria-label="Experiments">
       <Tabs.Root
         value={open ?? ''}
         activationMode="manual"

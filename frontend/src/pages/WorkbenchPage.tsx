@@ -33,7 +33,7 @@ function Bench({ decomposition }: { decomposition: Decomposition }) {
   const stored = bench.prompts.some((prompt) => prompt.importances.data?.source === 'stored')
   const result = results[0]
   return (
-    <div className="bench-room">
+    <div>
       <Tour bench={bench} />
       <div className="bench">
         <div className="bench-head">

@@ -97,7 +97,7 @@ export function ExportMenu(props: {
           </DropdownMenu.Content>
         </DropdownMenu.Portal>
       </DropdownMenu.Root>
-      <span className="export-said" role="status">
+      <span className="export-message" role="status">
         {said}
       </span>
       {error !== null && (

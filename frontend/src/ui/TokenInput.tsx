@@ -74,7 +74,7 @@ export function TokenInput(props: {
         ))}
       </div>
       {problem && (
-        <p id={`${id}problem`} className="editor-warning" role="status">
+        <p id={`${id}problem`} className="field-warning" role="status">
           {problem}
         </p>
       )}

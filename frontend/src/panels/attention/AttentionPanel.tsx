@@ -76,7 +76,7 @@ export function AttentionPanel({ bench }: { bench: Workbench }) {
         <span className="grow" />
         <Recomputing on={slow} what="computing" />
       </div>
-      <p className="small soft lab-say">
+      <p className="small soft lab-note">
         Prompt {bench.active + 1}.{' '}
         {applied.length === 0
           ? 'Nothing is applied: these are the model’s own patterns.'

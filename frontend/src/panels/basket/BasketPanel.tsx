@@ -8,6 +8,7 @@ import { Button, Seg, Switch } from '@/ui/controls'
 import { Hint } from '@/ui/Hint'
 import { Notice, Panel } from '@/ui/surfaces'
 import { Entry } from './Entry'
+import './basket.css'
 
 export function BasketPanel({ bench }: { bench: Workbench }) {
   const { baskets, condition, mode } = bench
@@ -120,7 +121,7 @@ export function BasketPanel({ bench }: { bench: Workbench }) {
             ))}
           </ul>
         )}
-        <div className="basket-go">
+        <div className="basket-actions">
           <Button
             kind="primary"
             className="grow"
@@ -134,7 +135,7 @@ export function BasketPanel({ bench }: { bench: Workbench }) {
           </Button>
         </div>
         <Remainder bench={bench} />
-        <p className="basket-say small" role="status">
+        <p className="basket-note small" role="status">
           {!bench.ready
             ? 'Live ablation comes when the weights are ready.'
             : basket.length === 0

@@ -6,6 +6,7 @@ import { useDebounced } from '@/state/hooks'
 import { Button, Slider } from '@/ui/controls'
 import { Icon } from '@/ui/Icon'
 import { Places } from './Places'
+import './basket.css'
 
 /** One component or group in a basket: how much of it is removed (or kept), and at which positions. */
 export function Entry(props: {

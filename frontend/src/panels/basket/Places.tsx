@@ -4,6 +4,7 @@ import type { BasketEntry } from '@/state/basket'
 import { Button, Seg } from '@/ui/controls'
 import { Icon } from '@/ui/Icon'
 import { Popover } from '@/ui/surfaces'
+import './basket.css'
 
 /** Where an entry acts: at all positions, at chosen ones, or from one on. */
 export function Places(props: {

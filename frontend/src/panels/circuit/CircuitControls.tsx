@@ -3,6 +3,7 @@ import type { Circuit } from '@/api/types'
 import { visible } from '@/api/words'
 import type { CircuitSearch } from '@/state/circuit'
 import { Button, Field, Slider } from '@/ui/controls'
+import './circuit.css'
 
 /** What the circuit explains, and from which CI on a component is a node. */
 export function CircuitControls(props: {

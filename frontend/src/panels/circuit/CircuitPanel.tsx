@@ -14,6 +14,7 @@ import { ExportMenu } from '@/ui/Export'
 import { Empty, Panel } from '@/ui/surfaces'
 import { EdgeTable } from './EdgeTable'
 import { NodeCard } from './NodeCard'
+import './circuit.css'
 
 const ZOOMS = [0.5, 0.65, 0.8, 1, 1.25, 1.6, 2]
 
@@ -119,7 +120,7 @@ export function CircuitPanel(props: {
           <span className="legend">
             <span className="diff-key down" /> lowers the output
             <span className="diff-key up" /> raises it
-            <span className="circuit-key solid" aria-hidden="true" /> is part of it
+            <span className="circuit-key" aria-hidden="true" /> is part of it
             <span className="circuit-key dashed" aria-hidden="true" /> steers it
             <span>· width: size of the effect</span>
           </span>

@@ -7,6 +7,7 @@ import { Piece } from '@/ui/Piece'
 import { SortHead } from '@/ui/SortHead'
 import { Panel } from '@/ui/surfaces'
 import { TableScroll } from '@/ui/TableScroll'
+import './circuit.css'
 
 const COLUMNS: { sort: EdgeSort; name: string; number?: boolean }[] = [
   { sort: 'source', name: 'Source' },
@@ -59,7 +60,7 @@ export function EdgeTable(props: {
   return (
     <Panel title="The edges as a list" aside={`${count(edges.length)} of ${count(props.total)}`}>
       <TableScroll label="Edges of the circuit" tall>
-        <table className="data circuit-table" aria-label="Edges of the circuit">
+        <table className="data" aria-label="Edges of the circuit">
           <thead>
             <tr>
               {COLUMNS.map((column) => (

@@ -8,6 +8,7 @@ import { Button } from '@/ui/controls'
 import { Icon } from '@/ui/Icon'
 import { Piece } from '@/ui/Piece'
 import { NodeButton } from './EdgeTable'
+import './circuit.css'
 
 const ORIGINS: [keyof Circuit['output']['inputs'], string][] = [
   ['here', 'nodes at this position'],

@@ -36,7 +36,6 @@ export function ComparePanel({ bench }: { bench: Workbench }) {
   if (!compared.wanted || !bench.ready) return null
   return (
     <Panel
-      className="compare"
       title="Conditions side by side"
       aside={<Recomputing on={slow} what="recomputing" />}
       tools={
@@ -159,7 +158,7 @@ function Said({ compared, bench }: { compared: Compared; bench: Workbench }) {
   const together = describeInteraction(byLogit, bench.prompts.length)
   const conditions = (['a', 'b', 'ab'] as const).filter((one) => byProbability.some((row) => row.cells[one]))
   return (
-    <div className="compare-said" data-testid="conditions-sentence">
+    <div className="compare-summary" data-testid="conditions-sentence">
       {conditions.map((one) => (
         <p key={one}>
           <span className={`cond ${one}`}>{one === 'ab' ? 'A + B' : one.toUpperCase()}</span>{' '}

@@ -5,6 +5,7 @@ import type { CompareSort, Condition, Measure } from '@/state/workbench'
 import { Piece } from '@/ui/Piece'
 import { SortHead } from '@/ui/SortHead'
 import { TableScroll } from '@/ui/TableScroll'
+import './compare.css'
 
 const HEADS: Record<CompareSort, string> = {
   prompt: 'Prompt',
@@ -56,7 +57,7 @@ export function CompareTable({
         </thead>
         <tbody>
           {rows.map((row) => (
-            <tr key={row.id} className={row.own ? 'own' : undefined}>
+            <tr key={row.id}>
               <th scope="row" className="left">
                 <span className="prompt-number small" aria-hidden="true">
                   {row.prompt + 1}

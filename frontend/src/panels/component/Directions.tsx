@@ -4,6 +4,7 @@ import { signed, unit } from '@/api/words'
 import { Piece } from '@/ui/Piece'
 import { Empty, Panel } from '@/ui/surfaces'
 import { FACE_WORDS } from './words'
+import './component.css'
 
 export function DirectionPanel({ title, side }: { title: 'Reads' | 'Writes'; side: Direction }) {
   const words = side.items.filter((item) => item.kind === 'token')

@@ -5,6 +5,7 @@ import { nats, visible } from '@/api/words'
 import { encodeEntry } from '@/state/basket'
 import { Empty, Panel } from '@/ui/surfaces'
 import { SOURCE_WORDS } from './words'
+import './component.css'
 
 export function EffectPanel({ harvest }: { harvest: ComponentHarvest }) {
   const { effect_mean: mean, effect_max: most, affected } = harvest

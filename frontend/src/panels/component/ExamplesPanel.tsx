@@ -6,6 +6,7 @@ import type { Quantile } from '@/state/lists'
 import { Seg } from '@/ui/controls'
 import { Empty, Panel } from '@/ui/surfaces'
 import { SOURCE_WORDS } from './words'
+import './component.css'
 
 const BAND_WORDS: Record<Quantile, string> = {
   top: 'the strongest, one a text',

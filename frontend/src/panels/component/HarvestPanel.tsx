@@ -8,6 +8,7 @@ import type { HarvestSummary } from '@/api/types'
 import { count, day } from '@/api/words'
 import { Button } from '@/ui/controls'
 import { Dialog, ErrorNotice, Notice } from '@/ui/surfaces'
+import './component.css'
 
 /** One line that says of what the numbers are. */
 export function HarvestLine(props: {

@@ -7,6 +7,7 @@ import type { ComponentDetail, LabelHistory } from '@/api/types'
 import { Button } from '@/ui/controls'
 import { Icon } from '@/ui/Icon'
 import { ErrorNotice, Notice, Popover } from '@/ui/surfaces'
+import './component.css'
 
 const MOST = 200
 const NAME = 'unweave-author'

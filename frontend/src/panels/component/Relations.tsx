@@ -8,6 +8,7 @@ import { Seg } from '@/ui/controls'
 import { ExportMenu } from '@/ui/Export'
 import { Empty, Panel } from '@/ui/surfaces'
 import { TableScroll } from '@/ui/TableScroll'
+import './component.css'
 
 type Near = keyof ComponentHarvest['nearest']
 const NEAR_WORDS: Record<Near, [string, string]> = {

@@ -7,6 +7,7 @@ import { Piece } from '@/ui/Piece'
 import { SortHead } from '@/ui/SortHead'
 import { Empty, Panel } from '@/ui/surfaces'
 import { TableScroll } from '@/ui/TableScroll'
+import './component.css'
 
 type Sort = 'count' | 'precision' | 'recall' | 'pmi'
 const HEADS: { sort: Sort; head: string; what: string }[] = [

@@ -6,6 +6,7 @@ import { ContextLegend, TokenContext } from '@/charts/TokenContext'
 import { useDebounced, useSlow } from '@/state/hooks'
 import { MAX_TRIED } from '@/state/lists'
 import { ErrorNotice, Panel, Recomputing } from '@/ui/surfaces'
+import './component.css'
 
 export function TryPanel(props: {
   id: string

@@ -40,7 +40,7 @@ export function ContinuationPanel({ bench }: { bench: Workbench }) {
         <span className="grow" />
         <Recomputing on={slow} what="writing" />
       </div>
-      <p className="small soft lab-say">
+      <p className="small soft lab-note">
         The likeliest token each time. What acts at all positions, or from one on, acts at the new tokens too;
         what acts at chosen positions does not.
       </p>

@@ -6,6 +6,7 @@ import { baseLayout, type FigureOf, Plot } from '@/charts/Plot'
 import { provenanceFacts } from '@/ui/download'
 import { ExportMenu } from '@/ui/Export'
 import { Panel } from '@/ui/surfaces'
+import './evidence.css'
 
 export function Curves({ curves, from }: { curves: Curve[]; from: Provenance }) {
   if (curves.length === 0) return null

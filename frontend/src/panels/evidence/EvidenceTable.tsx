@@ -4,6 +4,7 @@ import { provenanceFacts } from '@/ui/download'
 import { ExportMenu } from '@/ui/Export'
 import { Panel } from '@/ui/surfaces'
 import { TableScroll } from '@/ui/TableScroll'
+import './evidence.css'
 
 /** How well the run holds up: every figure with what it means, and a warning where it is weak. */
 export function EvidenceTable({

@@ -76,7 +76,7 @@ export function FactsPanel({ facts, from }: { facts: FactTable; from: Provenance
         />
       }
     >
-      <p className="pad says">
+      <p className="pad">
         Suppress the components that one fact has to itself, and on prompts the run never saw its answer falls
         by <b>{share(facts.held_out_drop)}</b> (the median of the facts) while the answers of all other facts
         move by <b>{share(facts.others_change)}</b> (the median; 95 % of them by less than{' '}

@@ -10,6 +10,7 @@ import { level, usePalette } from '@/charts/palette'
 import { Seg } from '@/ui/controls'
 import { Panel } from '@/ui/surfaces'
 import { TableScroll } from '@/ui/TableScroll'
+import './evidence.css'
 
 /** The induction circuit itself: what acts where on one sequence, and what both layers look at. */
 export function InductionCircuit({ id, sites }: { id: string; sites: string[] }) {

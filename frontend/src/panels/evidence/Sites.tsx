@@ -7,6 +7,7 @@ import { provenanceFacts } from '@/ui/download'
 import { ExportMenu } from '@/ui/Export'
 import { Panel } from '@/ui/surfaces'
 import { TableScroll } from '@/ui/TableScroll'
+import './evidence.css'
 
 /** Where the components live: alive ones and L0 by layer, a colour a kind of matrix; the table below has each site. */
 export function Sites({ sites, from }: { sites: SiteSummary[]; from: Provenance }) {

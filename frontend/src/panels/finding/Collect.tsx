@@ -6,6 +6,7 @@ import type { CollectionRequest } from '@/api/types'
 import { plural } from '@/api/words'
 import { Button, Field } from '@/ui/controls'
 import { Dialog, ErrorNotice } from '@/ui/surfaces'
+import './finding.css'
 
 /** What is chosen in a list of findings, and the way to keep it as a collection with a link of its own. */
 export function Collect({ slugs, onClear }: { slugs: string[]; onClear: () => void }) {

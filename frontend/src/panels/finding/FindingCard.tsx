@@ -1,6 +1,7 @@
 import { Link } from '@tanstack/react-router'
 import type { FindingSummary } from '@/api/types'
 import { day } from '@/api/words'
+import './finding.css'
 
 /** A finding in a list. With `onChoose` it can be picked, for a collection. */
 export function FindingCard({

@@ -17,6 +17,7 @@ import { ExportMenu } from '@/ui/Export'
 import { Piece } from '@/ui/Piece'
 import { Panel } from '@/ui/surfaces'
 import { TableScroll } from '@/ui/TableScroll'
+import './finding.css'
 
 type Result = Finding['results'][number]
 
@@ -67,7 +68,7 @@ export function FindingResult(props: {
       }
     >
       <div className="pad">
-        <p className="say">
+        <p className="sentence">
           {atFocus && props.sentence
             ? props.sentence
             : said && (

@@ -3,6 +3,7 @@ import type { DecompositionSummary, FindingSummary, TargetStatus } from '@/api/t
 import { count, figure, magnitude } from '@/api/words'
 import { Thumb } from '@/charts/Thumb'
 import { Progress } from '@/ui/surfaces'
+import './gallery.css'
 
 export function DecompositionCard({
   decomposition: d,

@@ -1,3 +1,4 @@
+import './gallery.css'
 /** The three words a newcomer needs, each with the smallest picture that says it. */
 export function Explain() {
   return (

@@ -17,6 +17,7 @@ import { ExportMenu } from '@/ui/Export'
 import { Hint } from '@/ui/Hint'
 import { Icon } from '@/ui/Icon'
 import { ErrorNotice, Notice, Panel, Popover, Recomputing, Skeleton } from '@/ui/surfaces'
+import './grid.css'
 
 const CROWDED = 48
 

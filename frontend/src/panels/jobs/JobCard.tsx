@@ -10,6 +10,7 @@ import { isActive } from '@/state/jobs'
 import { Button } from '@/ui/controls'
 import { ExportMenu } from '@/ui/Export'
 import { ErrorNotice, Progress } from '@/ui/surfaces'
+import './jobs.css'
 
 const TONE: Record<Job['state'], string> = {
   queued: '',
@@ -113,7 +114,7 @@ export function JobCard({ job, live, resumed }: { job: Job; live: boolean; resum
           </figcaption>
         </figure>
       )}
-      <div className="job-actions">
+      <div>
         {active && (
           <Button
             size="small"

@@ -6,6 +6,7 @@ import type { JobRequest } from '@/api/types'
 import { duration } from '@/api/words'
 import { Button, Field } from '@/ui/controls'
 import { ErrorNotice, Notice, Panel, Skeleton } from '@/ui/surfaces'
+import './jobs.css'
 
 /** Start a decomposition from a preset; what is not filled in stays as the preset has it. */
 export function StartJob() {

@@ -71,7 +71,7 @@ export function MasksPanel({ bench }: { bench: Workbench }) {
         <span className="grow" />
         <Recomputing on={slow} what="computing" />
       </div>
-      <p className="small soft lab-say">
+      <p className="small soft lab-note">
         Prompt {bench.active + 1}, after <span className="mono">{visible(placeOf(bench))}</span>. If the
         importances are right, what they call unimportant can be removed in any amount and the output stays.
         Components in use are those from {bench.threshold}.

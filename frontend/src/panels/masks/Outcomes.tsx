@@ -6,6 +6,7 @@ import { provenanceFacts } from '@/ui/download'
 import { ExportMenu } from '@/ui/Export'
 import { Piece } from '@/ui/Piece'
 import { TableScroll } from '@/ui/TableScroll'
+import './masks.css'
 
 const WORDS: Record<RegimeOutcome['kind'], { name: string; says: string }> = {
   ci: { name: 'CI as masks', says: 'the importances taken at their word' },
@@ -76,7 +77,7 @@ export function Outcomes(props: { of: string; regimes: Regimes; plain: Ablation;
   return (
     <>
       {worst && rounded && (
-        <p className="say">
+        <p className="sentence">
           Only what is in use: KL <b>{nats(rounded.here)}</b> nats here. The worst found for the rest:{' '}
           <b className={worst.here > 10 * Math.max(rounded.here, 0.05) ? 'up' : ''}>{nats(worst.here)}</b>.
         </p>

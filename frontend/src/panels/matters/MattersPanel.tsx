@@ -14,6 +14,7 @@ import { Button } from '@/ui/controls'
 import { Hint } from '@/ui/Hint'
 import { Icon } from '@/ui/Icon'
 import { Panel } from '@/ui/surfaces'
+import './matters.css'
 
 const FIRST = 60
 

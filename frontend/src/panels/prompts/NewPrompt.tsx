@@ -6,6 +6,7 @@ import { Button } from '@/ui/controls'
 import { Icon } from '@/ui/Icon'
 import { Popover } from '@/ui/surfaces'
 import { PromptEditor } from './PromptEditor'
+import './prompts.css'
 
 /** Where any prompt can be typed, and the run's own prompts picked. */
 export function NewPrompt(props: {

@@ -6,6 +6,7 @@ import { useDebounced } from '@/state/hooks'
 import { Switch } from '@/ui/controls'
 import { ErrorNotice } from '@/ui/surfaces'
 import { TokenStrip } from './TokenStrip'
+import './prompts.css'
 
 export function PromptEditor(props: {
   id: string
@@ -92,7 +93,7 @@ export function PromptEditor(props: {
       {answer?.warnings.map((warning) => (
         <p
           key={warning.code}
-          className={`editor-warning ${warning.code === 'too_long' || warning.code === 'empty' ? 'bad' : ''}`}
+          className={`field-warning ${warning.code === 'too_long' || warning.code === 'empty' ? 'bad' : ''}`}
           role="status"
         >
           {warning.message}

@@ -9,6 +9,7 @@ import { Icon } from '@/ui/Icon'
 import { ErrorNotice, Recomputing } from '@/ui/surfaces'
 import { PromptEditor } from './PromptEditor'
 import { TokenStrip } from './TokenStrip'
+import './prompts.css'
 
 export function PromptRow(props: {
   bench: Workbench
@@ -117,7 +118,7 @@ export function PromptRow(props: {
       {warnings.length > 0 && (
         <div className="prompt-notes">
           {warnings.map((warning) => (
-            <p key={warning.code} className="editor-warning">
+            <p key={warning.code} className="field-warning">
               {warning.message}
             </p>
           ))}

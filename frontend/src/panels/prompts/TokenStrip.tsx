@@ -1,6 +1,7 @@
 import type { Token } from '@/api/types'
 import { visible } from '@/api/words'
 import { Piece } from '@/ui/Piece'
+import './prompts.css'
 
 /** A prompt as its tokens: each a button with its position and id, boundaries visible. */
 export function TokenStrip(props: {

@@ -2,6 +2,7 @@
 import type { Provenance } from '@/api/types'
 import { nats } from '@/api/words'
 import { Popover } from '@/ui/surfaces'
+import './provenance.css'
 
 export function ProvenanceStrip(props: {
   provenance: Provenance

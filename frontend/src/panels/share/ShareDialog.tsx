@@ -11,6 +11,7 @@ import { TOP_K } from '@/state/workbench'
 import { Button, CopyButton, Field } from '@/ui/controls'
 import { Icon } from '@/ui/Icon'
 import { Dialog, ErrorNotice } from '@/ui/surfaces'
+import './share.css'
 
 export function ShareDialog({ bench }: { bench: Workbench }) {
   const [open, setOpen] = useState(false)

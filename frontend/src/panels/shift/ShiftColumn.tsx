@@ -6,6 +6,7 @@ import { describeShift, interaction, type Sentence, shiftAt, shiftRows } from '@
 import type { PromptView, Workbench } from '@/state/useWorkbench'
 import { ErrorNotice, Recomputing, Skeleton } from '@/ui/surfaces'
 import { ShiftTable, type TableRow } from './ShiftTable'
+import './shift.css'
 
 export function ShiftColumn({
   bench,
@@ -30,7 +31,7 @@ export function ShiftColumn({
   const token = result?.tokens[prompt.position]
   if (!bench.ready && !result && !shown.error) return null
   return (
-    <article className="column" aria-label={`Output shift, ${prompt.name}`}>
+    <article className="shift-column" aria-label={`Output shift, ${prompt.name}`}>
       <div className="column-head">
         <span className="prompt-number small" aria-hidden="true">
           {index + 1}
@@ -107,7 +108,7 @@ function Say({ said }: { said: Sentence }) {
   const before = probability(said.before)
   const after = probability(said.after)
   return (
-    <p className="say" data-testid="shift-sentence">
+    <p className="sentence" data-testid="shift-sentence">
       <b>{visible(said.token)}</b>{' '}
       {said.verb === 'is' && (
         <>

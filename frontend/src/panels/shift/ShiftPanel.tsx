@@ -14,6 +14,7 @@ import { ExportMenu } from '@/ui/Export'
 import { Panel } from '@/ui/surfaces'
 import { ShiftColumn } from './ShiftColumn'
 import { Watch } from './Watch'
+import './shift.css'
 
 const WORDS: Record<Condition, string> = { none: 'none', a: 'A', b: 'B', ab: 'A + B' }
 
@@ -65,7 +66,7 @@ export function ShiftPanel({ bench }: { bench: Workbench }) {
       }
     >
       {!bench.ready && bench.prompts.every((prompt) => !prompt.shown.data) && <Waiting id={bench.id} />}
-      <div className={`columns n${Math.min(bench.prompts.length, 2)}`}>
+      <div className={bench.prompts.length > 1 ? 'shift-columns two' : 'shift-columns'}>
         {bench.prompts.map((prompt, i) => (
           <ShiftColumn
             key={i}
@@ -92,7 +93,7 @@ function Waiting({ id }: { id: string }) {
   const findings = useInfiniteQuery(queries.findings({ decomposition: id }))
   const items = findings.data?.pages[0]?.items ?? []
   return (
-    <div className="pad waiting">
+    <div className="pad shift-waiting">
       <p>Probabilities before and after come as soon as the weights are ready.</p>
       {items.length > 0 && (
         <>

@@ -14,6 +14,7 @@ import { Icon } from '@/ui/Icon'
 import { Piece } from '@/ui/Piece'
 import { SortHead } from '@/ui/SortHead'
 import { TableScroll } from '@/ui/TableScroll'
+import './shift.css'
 
 export interface TableRow extends ShiftRow {
   interaction: number | null
@@ -92,7 +93,7 @@ export function ShiftTable(props: {
             const dp = row.ablated.probability - row.baseline.probability
             const moved = Math.abs(dp) > Math.max(row.baseline.probability, 1e-4) * 0.1
             return (
-              <tr key={id} className={row.watched ? 'watched' : undefined}>
+              <tr key={id}>
                 <th scope="row" className="left">
                   <Piece text={row.token} />
                   {row.watched && (

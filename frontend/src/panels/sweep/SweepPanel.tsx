@@ -82,7 +82,7 @@ export function SweepPanel({ bench, sweep }: { bench: Workbench; sweep: Sweep })
           </Button>
         )}
       </div>
-      <p className="small soft lab-say">
+      <p className="small soft lab-note">
         {question.problem ?? (
           <>
             Each is suppressed {kind === 'strengths' ? 'by more and more' : 'by itself'} and the output after{' '}

@@ -10,6 +10,7 @@ import { provenanceFacts } from '@/ui/download'
 import { ExportMenu } from '@/ui/Export'
 import { ErrorNotice, Notice, Progress } from '@/ui/surfaces'
 import { SweepTable } from './SweepTable'
+import './sweep.css'
 
 const STATES = { running: '', done: 'Done.', cancelled: 'Cancelled.', failed: 'Stopped.' }
 
@@ -78,7 +79,7 @@ function Finding({ run, rows, by, line }: { run: SweepRun; rows: SweepRow[]; by:
     if (!end || token === null || end.probability === null || run.before === null) return null
     const half = rows.find((row) => (row.probability ?? 1) <= (run.before ?? 0) / 2)
     return (
-      <p className="say">
+      <p className="sentence">
         <b>{token}</b> goes from {probability(run.before)} to <b>{probability(end.probability)}</b> at full
         strength
         {half && (
@@ -90,9 +91,9 @@ function Finding({ run, rows, by, line }: { run: SweepRun; rows: SweepRow[]; by:
   }
   const total = run.rows.reduce((sum, row) => sum + Math.abs(row[by] ?? 0), 0)
   const first = rows.slice(0, 5).reduce((sum, row) => sum + Math.abs(row[by] ?? 0), 0)
-  if (total === 0) return <p className="say">None of these moves the output by itself.</p>
+  if (total === 0) return <p className="sentence">None of these moves the output by itself.</p>
   return (
-    <p className="say">
+    <p className="sentence">
       The first {Math.min(5, rows.length)} of {plural(rows.length, 'component')} hold{' '}
       <b>{Math.round((first / total) * 100)} %</b> of all that each does alone.
     </p>
@@ -115,7 +116,7 @@ function Curves({ bench, run, rows }: { bench: Workbench; run: SweepRun; rows: S
   )
   return (
     <>
-      <div className="curves">
+      <div className="sweep-curves">
         {token !== null && (
           <figure>
             <figcaption className="small soft">

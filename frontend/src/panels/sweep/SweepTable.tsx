@@ -11,6 +11,7 @@ import { Button } from '@/ui/controls'
 import { Icon } from '@/ui/Icon'
 import { SortHead } from '@/ui/SortHead'
 import { TableScroll } from '@/ui/TableScroll'
+import './sweep.css'
 
 const FIRST = 25
 

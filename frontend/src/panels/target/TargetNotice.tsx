@@ -3,6 +3,7 @@ import type { Decomposition } from '@/api/types'
 import { useTarget } from '@/state/useWorkbench'
 import { Button } from '@/ui/controls'
 import { ErrorNotice, Notice, Progress } from '@/ui/surfaces'
+import './target.css'
 
 const DOING = {
   fetching: 'Fetching the weights',
