@@ -142,3 +142,42 @@ describe('the style sheets', () => {
     expect(wrong).toEqual([])
   })
 })
+
+describe('lengths in the style sheets', () => {
+  const tokens = readFileSync(join(SRC, 'ui/tokens.css'), 'utf8')
+  const scaled =
+    /^\s*(font|font-size|(?:row-|column-)?gap|padding(?:-[a-z-]+)?|margin(?:-[a-z-]+)?|border(?:-[a-z-]+)?-radius):([^;]*);(.*)$/
+
+  it('of text, spaces and corners are tokens, unless a comment beside them says why not', () => {
+    const wrong = sheets
+      .filter((sheet) => sheet.path !== 'ui/tokens.css')
+      .flatMap((sheet) =>
+        sheet.text.split('\n').flatMap((line, number) => {
+          const [, property, value = '', rest = ''] = scaled.exec(line) ?? []
+          const stray = /(?<![\w-])-?(?:\d*\.)?\d+(?:px|rem|pt)\b/.test(value) && !rest.includes('/*')
+          return property && stray ? [`${sheet.path}:${number + 1} ${line.trim()}`] : []
+        }),
+      )
+    expect(wrong).toEqual([])
+  })
+
+  it('name tokens that exist, and every token is used', () => {
+    const defined = new Set([...tokens.matchAll(/^\s*(--[\w-]+):/gm)].map((match) => match[1] ?? ''))
+    const everything = files.map((file) => file.text).join('\n')
+    const used = new Set([...everything.matchAll(/var\((--[\w-]+)\)/g)].map((match) => match[1] ?? ''))
+    for (const match of everything.matchAll(/colour\('([\w-]+)'\)/g)) used.add(`--${match[1]}`)
+    expect([...used].filter((name) => !defined.has(name) && !name.startsWith('--radix'))).toEqual([])
+    // The steps of causal importance are read by number.
+    expect([...defined].filter((name) => !used.has(name) && !/^--ci-\d$/.test(name))).toEqual([])
+  })
+
+  it('make scales that rise', () => {
+    for (const scale of ['text', 'space', 'radius']) {
+      const steps = [...tokens.matchAll(new RegExp(`--${scale}-[\\w]+: ([\\d.]+)px`, 'g'))].map((match) =>
+        Number(match[1]),
+      )
+      expect(steps.length).toBeGreaterThan(3)
+      expect(steps).toEqual([...new Set(steps)].sort((a, b) => a - b))
+    }
+  })
+})

@@ -33,7 +33,7 @@ export function CIGrid(props: CIGridProps) {
   const slim = (widths[0]?.[0] ?? 99) < 36
   const headHeight =
     34 +
-    6.7 *
+    7 *
       Math.max(
         4,
         ...blocks.flatMap((block) => block.tokens.map((token) => Math.min(24, visible(token.piece).length))),
