@@ -9,8 +9,8 @@ from fastapi.responses import FileResponse, HTMLResponse, Response
 
 from backend.errors import not_found
 
-ROOT = Path(__file__).resolve().parent
-PLACES = (ROOT / "static", ROOT.parent / "frontend" / "dist")
+BACKEND = Path(__file__).resolve().parents[1]
+PLACES = (BACKEND / "static", BACKEND.parent / "frontend" / "dist")
 FOREVER = "public, max-age=31536000, immutable"
 
 NOT_BUILT = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Unweave</title>

@@ -27,6 +27,11 @@ def site(tmp_path: Path) -> TestClient:
     return TestClient(app)
 
 
+def test_pages_are_looked_for_in_the_package_and_then_in_the_checkout() -> None:
+    root = Path(__file__).parents[2]
+    assert list(pages.PLACES) == [root / "backend" / "static", root / "frontend" / "dist"]
+
+
 @pytest.mark.parametrize(
     "path", ["/", "/d/tiny/workbench", "/f/some-finding-x", "/d/tiny/c/model.layers.0.q:3", "/jobs"]
 )
