@@ -196,7 +196,7 @@ def import_artifact(
 
     made = settings(home=home)
     try:
-        found = bring_in(source, made.home, replace=replace)
+        found = bring_in(source, made.home, replace=replace, most_bytes=made.max_import_bytes)
     except ExchangeError as error:
         fail(str(error))
     labelled = _take_labels(made, found.artifact.hash, found.labels) if found.labels else 0

@@ -64,6 +64,9 @@ class Settings(BaseSettings):
         description="Ablations that may wait; past that the server answers 429 with Retry-After.",
     )
     max_body_bytes: int = Field(default=2_000_000, ge=1_000, description="Largest request body, in bytes.")
+    max_import_bytes: int = Field(
+        default=2 * 2**30, ge=1_000, description="Most bytes that an imported archive may unpack to."
+    )
     max_prompt_tokens: int = Field(
         default=512, ge=1, description="Most tokens of a prompt, where the model itself would take more."
     )

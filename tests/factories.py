@@ -103,6 +103,7 @@ def hand_artifact(
         why="Their strongest token is ␣Woods.",
     )
     write_json(work / "harvest/groups.json", [group.model_dump()])
+    _write_tensors(work, sites, components, kept)
     curve = [{"step": step, "faithfulness": 1.0 / (step + 1), "l0": 4.0} for step in (0, 20, 40)]
     (work / "metrics.jsonl").write_text("\n".join(json.dumps(line) for line in curve) + "\n")
     manifest = Manifest(
@@ -142,6 +143,19 @@ def hand_artifact(
         files={},
     )  # fmt: skip
     return seal(work, manifest, root / name)
+
+
+def _write_tensors(work: Path, sites: Sequence[str], components: int, kept: list[int]) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    tensors: dict[str, Any] = {}
+    for site in sites:
+        tensors[f"{site}.V"] = np.ones((8, len(kept)), np.float32)
+        tensors[f"{site}.U"] = np.ones((len(kept), 8), np.float32)
+        tensors[f"{site}.index"] = np.array(kept, np.int64)
+    save_file(tensors, work / "components.safetensors")
+    save_file({"scales.0": np.ones(components, np.float32)}, work / "ci.safetensors")
 
 
 def _columns(rows: list[tuple[str, int]]) -> HarvestColumns:

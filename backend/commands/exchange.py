@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,12 +18,24 @@ from pydantic import ValidationError
 from backend.services.entries import Entry
 from workers.jobs.harvesting import FOLDER as HARVESTS
 from workers.jobs.harvesting import harvest_place
-from workers.spd.artifact import MANIFEST, Artifact, ArtifactError, put_in_place, read_artifact, sha256
+from workers.spd.artifact import (
+    MANIFEST,
+    Artifact,
+    ArtifactError,
+    parse_json,
+    put_in_place,
+    read_artifact,
+    sha256,
+)
+from workers.spd.artifact_check import check_artifact
 
 LABELS = "labels.json"
 PROMPT_FIGURES = 8
 MOST_FILES = 1_000
-MOST_BYTES = 20 * 2**30
+MOST_BYTES = 2 * 2**30
+MOST_RATIO = 200
+"""What text compresses to at best; an archive that claims more is made to fill a disk."""
+SMALL = 2**24
 
 
 class ExchangeError(Exception):
@@ -37,17 +50,21 @@ class Imported:
     labels: list[dict[str, Any]]
 
 
-def bring_in(source: Path, home: Path, *, replace: bool) -> Imported:
-    """Copy a verified artefact to `home/artifacts/<name>`, and its harvests to those of the home folder. Raises
-    ExchangeError and leaves nothing behind."""
+def bring_in(source: Path, home: Path, *, replace: bool, most_bytes: int = MOST_BYTES) -> Imported:
+    """Copy a verified artefact of at most `most_bytes`, unpacked, to `home/artifacts/<name>`, and its harvests to those
+    of the home folder. Raises ExchangeError and leaves nothing behind."""
     artifacts = home / "artifacts"
     source = source.expanduser().resolve()
     if not source.exists():
         raise ExchangeError(f"There is no {source}.")
     artifacts.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=artifacts, prefix=".import-") as scratch:
-        folder = source if source.is_dir() else _unpack(source, Path(scratch) / "unpacked")
+        folder = source if source.is_dir() else _unpack(source, Path(scratch) / "unpacked", most_bytes)
         found = _read(folder)
+        try:
+            check_artifact(found)
+        except (ArtifactError, OSError) as error:
+            raise ExchangeError(str(error)) from None
         final = artifacts / found.name
         if final.exists() and not replace:
             same = (final / MANIFEST).is_file() and _read(final).hash == found.hash
@@ -67,7 +84,7 @@ def bring_in(source: Path, home: Path, *, replace: bool) -> Imported:
 
 def _beside(folder: Path, artifact: Artifact, home: Path) -> Imported:
     """Take the harvests and labels beside an artefact. What does not belong to it is refused."""
-    from workers.spd.statistics.store import TABLE, read_info
+    from workers.spd.statistics.store import TABLE, HarvestStore, read_info
 
     place = harvest_place(home, artifact.hash)
     for source in sorted((folder / HARVESTS).glob("*/harvest.json")):
@@ -77,6 +94,7 @@ def _beside(folder: Path, artifact: Artifact, home: Path) -> Imported:
         try:
             info = read_info(source.parent)
             whole = info.files.get(TABLE) == sha256(source.parent / TABLE)
+            HarvestStore(source.parent, info).check()
         except (ArtifactError, OSError) as error:
             raise ExchangeError(str(error)) from None
         if not whole or info.artifact_hash != artifact.hash:
@@ -92,7 +110,7 @@ def _beside(folder: Path, artifact: Artifact, home: Path) -> Imported:
     labels: Any = []
     if (folder / LABELS).is_file():
         try:
-            labels = json.loads((folder / LABELS).read_text(encoding="utf-8"))
+            labels = parse_json((folder / LABELS).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ExchangeError(f"{LABELS} cannot be read: {error}.") from None
     if not isinstance(labels, list) or not all(isinstance(item, dict) for item in labels):
@@ -157,19 +175,34 @@ def _read(folder: Path) -> Artifact:
         raise ExchangeError(str(error).splitlines()[0]) from None
 
 
-def _unpack(source: Path, scratch: Path) -> Path:
-    """Unpack a zip and return the folder with the manifest. Entries that lead outside are refused."""
+def _unpack(source: Path, scratch: Path, most_bytes: int) -> Path:
+    """Unpack a zip and return the folder with the manifest. Refused before anything is written: entries that lead
+    outside, more bytes than the limit, than the disk has room for, or than so small a file can hold."""
     try:
         with zipfile.ZipFile(source) as archive:
             entries = [info for info in archive.infolist() if not info.is_dir()]
-            if len(entries) > MOST_FILES or sum(info.file_size for info in entries) > MOST_BYTES:
-                raise ExchangeError(f"{source.name} is too large to be a decomposition.")
+            total = sum(info.file_size for info in entries)
+            if len(entries) > MOST_FILES:
+                raise ExchangeError(f"{source.name} holds {len(entries):,} files; a decomposition has a few.")
+            if total > most_bytes:
+                raise ExchangeError(
+                    f"{source.name} unpacks to {total / 2**20:,.0f} MB; the most is {most_bytes / 2**20:,.0f} MB. "
+                    "Raise UNWEAVE_MAX_IMPORT_BYTES to import it."
+                )
+            if total > MOST_RATIO * source.stat().st_size + SMALL:
+                raise ExchangeError(
+                    f"{source.name} claims to unpack to far more than it can hold; it was not opened."
+                )
+            if total > shutil.disk_usage(scratch.parent).free:
+                raise ExchangeError(
+                    f"{source.name} unpacks to {total / 2**20:,.0f} MB, more than the disk of the home folder has free."
+                )
             for info in entries:
                 path = PurePosixPath(info.filename)
                 if path.is_absolute() or ".." in path.parts or "\\" in info.filename:
                     raise ExchangeError(f"{source.name} holds a file outside its folder: {info.filename}.")
             archive.extractall(scratch)
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError, zlib.error) as error:
         raise ExchangeError(
             f"{source.name} is neither a folder nor a zip that can be read: {error}."
         ) from None

@@ -13,7 +13,7 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from backend.db.tables import ComponentIndexRow, DecompositionRow, LabelRow
-from workers.spd.artifact import MANIFEST, Artifact, ArtifactError
+from workers.spd.artifact import MANIFEST, Artifact
 from workers.spd.keys import ComponentKey, short_name
 
 SKIPPED_ENDINGS = (".partial", ".old", ".part")
@@ -60,15 +60,8 @@ def _search_text(key: str, site: str, label: str, tokens: list[str]) -> str:
 
 
 def component_rows(artifact: Artifact) -> Iterator[dict[str, Any]]:
-    """Index rows of an artefact's components. Raises ArtifactError where its columns do not fit together."""
+    """Index rows of a checked artefact's components."""
     columns = artifact.columns
-    lengths = {
-        name: len(getattr(columns, name))
-        for name, column in type(columns).model_fields.items()
-        if column.is_required() or getattr(columns, name)  # a column that may be missing is empty then
-    }
-    if len(set(lengths.values())) != 1:
-        raise ArtifactError(f"“{artifact.path.name}” has component columns of different lengths: {lengths}.")
     for ordinal, (site, index) in enumerate(zip(columns.site, columns.index, strict=True)):
         label, tokens = columns.label[ordinal], columns.top_tokens[ordinal]
         yield {

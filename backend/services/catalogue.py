@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
+from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
 
 from backend.db import index
@@ -18,7 +18,8 @@ from backend.errors import not_found
 from backend.services.entries import Entry
 from backend.settings import Settings
 from workers.jobs.places import without_places
-from workers.spd.artifact import Artifact, ArtifactError, read_artifact
+from workers.spd.artifact import ArtifactError, read_artifact
+from workers.spd.artifact_check import check_artifact
 
 log = logging.getLogger("unweave")
 
@@ -111,7 +112,11 @@ class Catalogue:
     def _read(self, folder: Folder, hashes: set[str]) -> _Seen:
         try:
             return self._index(folder, hashes)
-        except (ArtifactError, ValidationError, OSError, ValueError, KeyError) as error:
+        except OperationalError:
+            raise  # the database's fault, and of every artefact alike
+        except (
+            Exception
+        ) as error:  # whatever a file from elsewhere makes a parser raise, the others are shown
             said = str(error) if isinstance(error, ArtifactError) else _plain(folder.path, error)
             said = without_places(said, self.settings.home)
             log.warning("skipped %s: %s", folder.path, said)
@@ -126,7 +131,7 @@ class Catalogue:
             if artifact.hash in hashes:
                 return _Seen(folder.signature, None, None)
             if row is None:
-                _check(artifact)
+                check_artifact(artifact)
                 row = index.store(session, folder, artifact)
             return _Seen(folder.signature, Entry(row.slug, folder.shipped, artifact, self.settings), None)
 
@@ -135,23 +140,6 @@ class Catalogue:
             for place in index.places(session):
                 if place not in present:
                     index.forget(session, place=place)
-
-
-def _check(artifact: Artifact) -> None:
-    """What the hashes cannot say: that the harvest speaks of sites and components the manifest has."""
-    kept = {site.name: set(site.kept) for site in artifact.manifest.sites}
-    for site, number in zip(artifact.columns.site, artifact.columns.index, strict=True):
-        if number not in kept.get(site, ()):
-            raise ArtifactError(
-                f"“{artifact.path.name}” lists the component {site}:{number}, which it does not store."
-            )
-    for prompt in artifact.prompts:
-        if max(prompt.site, default=-1) >= len(kept) or max(prompt.position, default=-1) >= len(
-            prompt.token_ids
-        ):
-            raise ArtifactError(f"“{artifact.path.name}” has harvested values outside its sites or prompts.")
-    if not isinstance(artifact.groups, list) or not isinstance(artifact.curves, list):
-        raise ArtifactError(f"“{artifact.path.name}” has a harvest that cannot be read.")
 
 
 def _plain(path: Path, error: Exception) -> str:

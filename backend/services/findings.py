@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import ValidationError
 from sqlalchemy import func, select, update
 
 from backend.db.session import Database
@@ -101,7 +100,7 @@ class Findings:
         for path in sorted(folder.glob("*.json")):
             try:
                 record = FindingRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
-            except (OSError, ValueError, ValidationError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 log.warning("skipped the featured finding %s: %s", path.name, str(error).splitlines()[0])
                 continue
             kept.append(record.slug)

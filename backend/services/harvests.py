@@ -114,8 +114,8 @@ class Harvests:
                 store = HarvestStore(found.path)
                 if store.info.artifact_hash != entry.hash or store.info.components != len(entry.ordinals):
                     raise ArtifactError(f"The harvest “{found.path.name}” is not of “{entry.slug}” as it is.")
-            except ArtifactError as error:
-                log.warning("%s", error)
+            except Exception as error:  # whatever a file from elsewhere makes a parser raise
+                log.warning("skipped the harvest %s: %s", found.path, error)
                 self._broken[found.path] = found.stamp
                 return None
             while len(self._open) >= MOST_OPEN:

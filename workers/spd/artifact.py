@@ -30,13 +30,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from workers.spd.config import DatasetText, DecomposeConfig, Source
 
 FORMAT = 1
 OLD = ".old"
 MANIFEST = "manifest.json"
+MOST_JSON = 2**29
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 REDO = "Make it again with `unweave decompose`, or open it with the version of Unweave that made it."
 T = TypeVar("T")
@@ -55,7 +56,7 @@ def is_full(error: BaseException) -> bool:
 
 
 class Stored(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelCard(Stored):
@@ -270,8 +271,13 @@ class Artifact:
     @cached_property
     def curves(self) -> list[dict[str, float | int]]:
         """The logged steps, oldest first; each has `step` and the figures logged then."""
-        text = (self.path / "metrics.jsonl").read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
+        lines = _readable(self.path, "metrics.jsonl").splitlines()
+        try:
+            return CURVES.validate_python([parse_json(line) for line in lines if line.strip()])
+        except ValidationError as error:
+            raise _does_not_fit(self.path.name, "metrics.jsonl", error) from None
+        except ValueError as error:
+            raise ArtifactError(f"{self.path.name}/metrics.jsonl cannot be read: {error}.") from None
 
     @property
     def name(self) -> str:
@@ -286,10 +292,34 @@ class Artifact:
 
     def _json(self, name: str) -> Any:
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise ArtifactError(f"{self.path.name}/{name} cannot be read: {reason}.") from None
+            return parse_json(_readable(self.path, name))
+        except ValueError as error:
+            raise ArtifactError(f"{self.path.name}/{name} cannot be read: {error}.") from None
+
+
+CURVES = TypeAdapter(list[dict[str, FiniteFloat | int]])
+
+
+def parse_json(text: str | bytes) -> Any:
+    """JSON from anywhere. Raises ValueError where it is not valid, holds NaN or infinity, or is nested too deeply."""
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is not a number that JSON has")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _readable(folder: Path, name: str) -> str:
+    try:
+        if (folder / name).stat().st_size > MOST_JSON:
+            raise ArtifactError(f"{folder.name}/{name} is too large to be read.")
+        return (folder / name).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ArtifactError(f"{folder.name}/{name} cannot be read: {reason}.") from None
 
 
 def _does_not_fit(folder: str, file: str, error: ValidationError) -> ArtifactError:
@@ -317,11 +347,13 @@ def read_artifact(path: Path, *, verify: bool = True) -> Artifact:
     With `verify`, the hash of every listed file is compared, so a damaged or foreign file is found here.
     """
     try:
+        if (path / MANIFEST).stat().st_size > MOST_JSON:
+            raise ArtifactError(f"“{path.name}” has a {MANIFEST} that is too large to be read.")
         raw = (path / MANIFEST).read_bytes()
     except OSError:
         raise ArtifactError(f"“{path.name}” is not a decomposition: it has no readable {MANIFEST}.") from None
     try:
-        data = json.loads(raw)
+        data = parse_json(raw)
     except ValueError:
         raise ArtifactError(f"“{path.name}” has a {MANIFEST} that is not valid JSON.") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
@@ -337,7 +369,7 @@ def read_artifact(path: Path, *, verify: bool = True) -> Artifact:
         raise _does_not_fit(path.name, MANIFEST, error) from None
     for name, digest in manifest.files.items():
         file = path / name
-        if not file.resolve().is_relative_to(path.resolve()):
+        if "\0" in name or not file.resolve().is_relative_to(path.resolve()):
             raise ArtifactError(f"“{path.name}” names a file outside its folder: {name}.")
         if not file.is_file():
             raise ArtifactError(f"“{path.name}” lacks the file {name} that its manifest names.")

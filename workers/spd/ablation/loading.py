@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from workers.spd.artifact import Artifact, ArtifactError
 from workers.spd.method.ci import CIFunctions
@@ -24,27 +27,42 @@ def load_decomposition(artifact: Artifact, target: Target) -> Decomposition:
             f"{target.card.model.name} here ({target.card.weights_hash[:12]}); its ablations would mean nothing."
         )
     config = manifest.config
-    stored = load_file(artifact.path / "components.safetensors")
     sites = [site.name for site in manifest.sites]
-    target.attach(sites)
     try:
+        stored = load_file(artifact.path / "components.safetensors")
+        target.attach(sites)
+        for site in manifest.sites:
+            d_out, d_in = target.weight(site.name).shape
+            if (d_in, d_out) != (site.d_in, site.d_out):
+                raise ArtifactError(
+                    f"“{artifact.name}” has {site.name} as {site.d_in} × {site.d_out}; it is {d_in} × {d_out}."
+                )
         components = Components(
             {site: stored[f"{site}.V"].float() for site in sites},
             {site: stored[f"{site}.U"].float() for site in sites},
             {site: stored[f"{site}.index"].tolist() for site in sites},
         )
         shapes = {site: (V.shape[0], V.shape[1]) for site, V in components.V.items()}
+        functions = load_file(artifact.path / "ci.safetensors")
+        with torch.device("meta"):  # shapes alone: a config may ask for more memory than there is
+            wanted = CIFunctions(shapes, config.ci, torch.Generator().manual_seed(0)).state_dict()
+        if odd := [n for n in wanted.keys() | functions.keys() if _shape(wanted, n) != _shape(functions, n)]:
+            raise ArtifactError(
+                f"“{artifact.name}” is not whole: {min(odd)[:80]} of ci.safetensors does not fit the config."
+            )
         ci = CIFunctions(shapes, config.ci, torch.Generator().manual_seed(0))
-        ci.load_state_dict(
-            {name: t.float() for name, t in load_file(artifact.path / "ci.safetensors").items()}
-        )
-    except (KeyError, RuntimeError) as error:
+        ci.load_state_dict({name: tensor.float() for name, tensor in functions.items()})
+    except (KeyError, RuntimeError, AttributeError, TypeError, OSError, SafetensorError) as error:
         raise ArtifactError(f"“{artifact.name}” is not whole: {error}.") from None
     components.to(target.device).requires_grad_(False)
     ci.to(target.device).requires_grad_(False)
     return Decomposition(
         target, components, ci, first_unmasked=config.reconstruction.first_position == "unmasked"
     )
+
+
+def _shape(tensors: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
+    return tuple(tensors[name].shape) if name in tensors else None
 
 
 def artifact_target(

@@ -11,7 +11,6 @@ Imports no torch.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import threading
@@ -25,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, ValidationError
 
-from workers.spd.artifact import ArtifactError, Stored, sha256
+from workers.spd.artifact import ArtifactError, Stored, parse_json, sha256
 from workers.spd.statistics.config import HarvestConfig
 
 FORMAT = 1
@@ -131,7 +130,7 @@ def _array(column: np.ndarray | Ragged, first: int, last: int) -> pa.Array:
 def read_info(folder: Path) -> HarvestInfo:
     """What a harvest folder holds. Raises ArtifactError with a plain sentence where it is not one."""
     try:
-        data = json.loads((folder / INFO).read_text(encoding="utf-8"))
+        data = parse_json((folder / INFO).read_text(encoding="utf-8"))
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise ArtifactError(f"The harvest “{folder.name}” has another format than {FORMAT}.")
         return HarvestInfo.model_validate(data)
@@ -151,6 +150,22 @@ class HarvestStore:
             self._reader = pa.ipc.open_file(self._file)
         except (OSError, pa.ArrowException) as error:
             raise ArtifactError(f"The harvest “{folder.name}” cannot be read: {error}.") from None
+
+    def check(self) -> None:
+        """Read every batch as if it came from a stranger. Raises ArtifactError where one is damaged or missing."""
+        rows = 0
+        try:
+            with self._lock:
+                for number in range(self._reader.num_record_batches):
+                    batch = self._reader.get_batch(number)
+                    batch.validate(full=True)
+                    rows += batch.num_rows
+        except (OSError, pa.ArrowException) as error:
+            raise ArtifactError(f"The harvest “{self.folder.name}” cannot be read: {error}.") from None
+        if rows != self.info.components:
+            raise ArtifactError(
+                f"The harvest “{self.folder.name}” has {rows:,} components where {self.info.components:,} belong."
+            )
 
     def row(self, ordinal: int) -> dict[str, Any]:
         """All that is stored of one component, by its place in the artefact's order. Reads one batch."""
