@@ -16,7 +16,7 @@ from tests.jobs.conftest import ROOT, url_of
 from workers.jobs.queue import JobQueue
 from workers.trainer import share_the_machine
 from workers.trainer.slots import claim
-from workers.trainer.supervisor import Supervisor
+from workers.trainer.supervisor import Supervisor, worker_command
 
 SERVER = """
 import sys, time
@@ -51,6 +51,14 @@ def test_two_workers_of_one_home_have_names_of_their_own_and_a_freed_name_is_tak
     assert third.executor_id == first.executor_id
     second.release()
     third.release()
+
+
+def test_a_worker_imports_nothing_from_the_folder_it_is_started_in(tmp_path: Path) -> None:
+    for name in ("argparse", "glob", "workers"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the current folder was run')")
+    started = subprocess.run([*worker_command(), "--help"], cwd=tmp_path, capture_output=True, text=True)
+    assert (started.returncode, started.stderr) == (0, "")
+    assert "--supervised" in started.stdout
 
 
 @pytest.mark.slow

@@ -21,6 +21,12 @@ LOG_BYTES = 5_000_000
 log = logging.getLogger("unweave.worker")
 
 
+def worker_command() -> list[str]:
+    """How a worker is started. -P keeps the current folder off the import path, where `-m` alone puts it first: a
+    `glob.py` there would run in place of Python's."""
+    return [sys.executable, "-P", "-m", "workers.trainer"]
+
+
 class Supervisor:
     """A worker as a child process. Also a context manager.
 
@@ -111,13 +117,10 @@ class Supervisor:
         fresh = not path.exists() or path.stat().st_size > LOG_BYTES
         with path.open("wb" if fresh else "ab") as output:
             return subprocess.Popen(
-                [
-                    sys.executable, "-m", "workers.trainer",
-                    "--home", str(self.home), "--device", self.device, "--supervised",
-                ],
+                [*worker_command(), "--home", str(self.home), "--device", self.device, "--supervised"],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, DATABASE_VARIABLE: self._database_url},
+                env={**os.environ, DATABASE_VARIABLE: self._database_url, "PYTHONSAFEPATH": "1"},
                 start_new_session=True,
-            )  # fmt: skip
+            )

@@ -183,7 +183,7 @@ def _download(source: PackageSource, work: Path, report: Report, go_on: Callable
     what = f"{source.package} {source.version}"
     with tempfile.TemporaryDirectory(dir=work) as scratch:
         command = [
-            sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--only-binary=:all:",
+            sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--only-binary=:all:",
             "--disable-pip-version-check", "--progress-bar=off", "--dest", str(work),
             f"{source.package}=={source.version}",
         ]  # fmt: skip
