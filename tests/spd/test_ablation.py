@@ -4,9 +4,11 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
 from tests.spd import tiny
 from workers.spd.ablation.engine import AblationEngine, Condition, Edit
+from workers.spd.ablation.selfcheck import EditError
 from workers.spd.artifact import Artifact, ArtifactError
 from workers.spd.run.decompose import decompose
 
@@ -133,3 +135,22 @@ def test_an_engine_refuses_weights_the_artefact_was_not_made_from(artifact):
     other = tiny.target_of(tiny.llama_model(seed=9))
     with pytest.raises(ArtifactError, match="was made from other weights"):
         AblationEngine(artifact, other)
+
+
+# --- the check at load --------------------------------------------------------------------------------------------
+
+
+def test_an_engine_refuses_a_site_whose_masks_are_not_an_edit_of_its_weight():
+    """A scale that nobody measured: everything on is still the target exactly, so only an edit shows it."""
+
+    class Scaled(nn.Embedding):
+        def forward(self, input):
+            return super().forward(input) * 4.0
+
+    model = tiny.llama_model()
+    model.model.embed_tokens.__class__ = Scaled
+    decomposition = tiny.decomposition_of(tiny.target_of(model), ("model.embed_tokens",))
+    AblationEngine.over(decomposition)
+    model.model.embed_tokens._unweave_scale = 1.0
+    with pytest.raises(EditError, match=r"“model\.embed_tokens” is not what the model computes"):
+        AblationEngine.over(decomposition)

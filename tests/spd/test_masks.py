@@ -9,7 +9,16 @@ from transformers.pytorch_utils import Conv1D
 
 from tests.spd import tiny
 from workers.spd.method.mask_sources import site_mask
-from workers.spd.targets.masks import SiteMask, attach, inner_activation, masked, recorded, site_weight
+from workers.spd.targets.masks import (
+    SiteMask,
+    attach,
+    inner_activation,
+    masked,
+    of_shape,
+    recorded,
+    scale_of,
+    site_weight,
+)
 
 C, D_IN, D_OUT = 5, 6, 4
 
@@ -246,3 +255,74 @@ def test_a_plan_ends_with_its_block_even_after_an_error():
     with pytest.raises(RuntimeError), masked(plan):
         raise RuntimeError
     assert torch.equal(target.logits(tiny.tokens()), before)
+
+
+# --- modules that are not plain -----------------------------------------------------------------------------------
+
+
+class Scaled(nn.Embedding):
+    def forward(self, input):
+        return super().forward(input) * 3.5
+
+
+class ScaledLinear(nn.Linear):
+    def forward(self, input):
+        return (input @ self.weight.T) * -2.0 + self.bias
+
+
+class Normed(nn.Embedding):
+    def forward(self, input):
+        return nn.functional.normalize(super().forward(input), dim=-1)
+
+
+class Clipped(nn.Linear):
+    def forward(self, input):
+        return super().forward(input).clamp(-0.5, 0.5)
+
+
+class Spelled(nn.Linear):
+    def forward(self, input):
+        return input @ self.weight.T + self.bias
+
+
+@pytest.mark.parametrize(
+    ("module", "scale"), [(Scaled(D_IN, D_OUT), 3.5), (ScaledLinear(D_IN, D_OUT), -2.0), (Spelled(D_IN, D_OUT), 1.0)]
+)  # fmt: skip
+def test_a_module_that_scales_what_it_computes_is_masked_by_that_scale(module, scale):
+    model = nn.Sequential(module)
+    attach(model, ["0"])
+    assert scale_of(module) == pytest.approx(scale, rel=1e-6)
+    V, U, delta = torch.randn(D_IN, C), torch.randn(C, D_OUT), torch.rand(2, 3, 1)
+    m, x = torch.rand(2, 3, C), torch.randn(2, 3, D_IN)
+    if isinstance(module, nn.Embedding):
+        x = torch.randint(0, D_IN, (2, 3))
+    vectors = x if x.is_floating_point() else nn.functional.one_hot(x, D_IN).float()
+    remainder = site_weight(module) - (V @ U).T
+    expected = scale * (((vectors @ V) * m) @ U + delta * (vectors @ remainder.T))
+    if getattr(module, "bias", None) is not None:
+        expected = expected + module.bias
+    with masked({"0": site_mask(V, U, m, delta)}):
+        torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "module", [Normed(D_IN, D_OUT), Clipped(D_IN, D_OUT), nn.Embedding(6, 4, max_norm=1.0)]
+)
+def test_a_module_that_computes_something_else_is_refused(module):
+    with pytest.raises(TypeError, match=r"something else than its weight|changes its rows"):
+        attach(nn.Sequential(module), ["0"])
+
+
+def test_a_flattened_input_has_a_row_a_prompt_and_a_position():
+    """OPT's first MLP matrix reads [batch · seq, d_in]; masks and recordings are [batch, seq, …] all the same."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(D_IN, D_OUT))
+    attach(model, ["0"])
+    x, m, delta = torch.randn(2, 3, D_IN), torch.rand(2, 3, C), torch.rand(2, 3, 1)
+    V, U = torch.randn(D_IN, C), torch.randn(C, D_OUT)
+    with masked({"0": site_mask(V, U, m, delta)}), recorded() as read:
+        expected = model(x)
+        with of_shape(torch.zeros(2, 3)):
+            found = model(x.flatten(0, 1))
+    torch.testing.assert_close(found, expected.flatten(0, 1))
+    torch.testing.assert_close(read["0"], x)

@@ -83,6 +83,16 @@ def test_a_module_the_model_never_runs_is_refused():
         check_sites(target, ["model.spare"])
 
 
+def test_a_module_that_runs_twice_is_refused():
+    model = tiny.llama_model()
+    model.model.layers[1].mlp.down_proj = model.model.layers[0].mlp.down_proj
+    site = "model.layers.0.mlp.down_proj"
+    target = tiny.target_of(model)
+    target.attach([site])
+    with pytest.raises(TargetError, match="runs it 2 times in a pass"):
+        check_sites(target, [site])
+
+
 def test_tied_weights_are_said_and_untied_ones_are_not():
     gpt2, llama = tiny.tiny_target("gpt2"), tiny.tiny_target("llama")
     assert tied_notes(gpt2, ["transformer.wte", C_ATTN]) == [

@@ -35,7 +35,7 @@ from workers.spd.ablation.outputs import (
     shifts,
 )
 from workers.spd.ablation.passes import CleanPass, Passes, Touch
-from workers.spd.ablation.selfcheck import self_check
+from workers.spd.ablation.selfcheck import check_edits, self_check
 from workers.spd.artifact import Artifact
 from workers.spd.lru import LRU
 from workers.spd.method.decomposition import Decomposition
@@ -121,6 +121,7 @@ class AblationEngine:
         self._answers: LRU[Hashable, AblationResult] = LRU(ANSWER_BYTES)
         self._outputs: LRU[Hashable, Output] = LRU(OUTPUT_BYTES)
         self.circuits: LRU[Hashable, Any] = LRU(CIRCUIT_BYTES)
+        check_edits(decomposition, self.passes.probe)
         self._probe_check = self.self_check(self.passes.clean(self.passes.probe, inputs=False))
 
     @classmethod

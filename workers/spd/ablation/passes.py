@@ -25,7 +25,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from workers.spd.targets import onednn
-from workers.spd.targets.masks import SiteMask, masked, recorded
+from workers.spd.targets.masks import SiteMask, masked, of_shape, recorded
 from workers.spd.targets.target import Target
 
 KeysValues = tuple[Tensor, Tensor]  # each [1, heads, seq, d_head]
@@ -246,9 +246,10 @@ class Passes:
             return self.target.logits(tokens, keep)
         assert self._transformer is not None
         kept: Any = 0 if keep is None else keep
-        return self._transformer(
-            input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=kept
-        ).logits
+        with of_shape(tokens):
+            return self._transformer(
+                input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=kept
+            ).logits
 
     # --- the probe --------------------------------------------------------------------------------------------
 

@@ -1,7 +1,9 @@
-"""Everything on, through the components: the proof beside every answer that the masked model is the model (SPEC 2)."""
+"""The proof beside every answer that the masked model is the model (SPEC 2): everything on, through the components;
+and, once at load, a component of every site taken out by its mask against one taken out of the weight itself."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from workers.spd.ablation.outputs import Rows, kl_rows
 from workers.spd.ablation.passes import CleanPass, Passes
 from workers.spd.method.decomposition import Decomposition
-from workers.spd.targets.masks import SiteMask, inner_activation
+from workers.spd.targets.masks import SiteMask, inner_activation, masked, scale_of, site_weight, with_weight
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class EverythingOn(SiteMask):
     """The remainder's output x Δᵀ = x Wᵀ − (x V) U is formed, and the components are added back to it."""
 
     def applied(self, module: nn.Module, x: Tensor, output: Tensor) -> Tensor:
-        components = (inner_activation(x, self.V) @ self.U).to(output.dtype)
+        components = (inner_activation(x, self.V) @ self.U).to(output.dtype) * scale_of(module)
         return (output - components) + components
 
 
@@ -49,3 +51,54 @@ def self_check(decomposition: Decomposition, passes: Passes, clean: CleanPass, b
         there = passes.from_state(clean, state, worst)
         found = torch.cat([found, kl_rows(before.pick(worst), Rows.of(there[0]))])
     return float(found.max())
+
+
+class EditError(Exception):
+    """A site whose masks do not do what an edited weight does; the message is a plain sentence."""
+
+
+EDIT_AGREES = 1e-2  # of what the edit changes: what is wrong is wrong by a factor, rounding is far below this
+
+
+@dataclass(frozen=True)
+class _Compared(SiteMask):
+    """One component, suppressed by its mask and in a copy of the weight; the pass itself goes on unchanged."""
+
+    name: str = ""
+
+    def applied(self, module: nn.Module, x: Tensor, output: Tensor) -> Tensor:
+        ids = not x.is_floating_point()
+        weight = site_weight(module) - (self.V @ self.U).T.to(output.dtype)
+        kept_as = weight if isinstance(module, nn.Linear) else weight.T
+        edited = with_weight(module, kept_as)(x)
+        own = with_weight(module, module.weight)(x)  # type: ignore[arg-type]
+        found = super().applied(module, x, output)
+        allowed = EDIT_AGREES * (edited - own).abs().max() + 1e-5 * output.abs().max()
+        if not bool((found - edited).abs().max() <= allowed):
+            what = "token ids" if ids else "its inputs"
+            raise EditError(
+                f"Suppressing a component of “{self.name}” is not what the model computes when the component is taken "
+                f"out of its weight ({type(module).__name__} does more than multiply {what}), so no answer about this "
+                "decomposition would be right. Decompose the model again without that site."
+            )
+        return output
+
+
+@torch.no_grad()
+def check_edits(decomposition: Decomposition, token_ids: Sequence[int], seed: int = 0) -> None:
+    """One random component of every site, suppressed on a short prompt, against the same with the weight really
+    edited. Raises EditError, which names the site."""
+    generator = torch.Generator().manual_seed(seed)
+    masks: dict[str, SiteMask] = {}
+    for site in decomposition.sites:
+        V, U = decomposition.components.V[site], decomposition.components.U[site]
+        if isinstance(decomposition.target.model.get_submodule(site), nn.Embedding):
+            # A component that reads none of these tokens would compare nothing with nothing.
+            read = V[torch.tensor(list(token_ids), device=V.device)].abs().amax(0).nonzero()[:, 0]
+        else:
+            read = torch.arange(V.shape[1], device=V.device)
+        if len(read):
+            place = read[torch.randint(len(read), (1,), generator=generator)]
+            masks[site] = _Compared(V[:, place], U[place], -V.new_ones(()), name=site)
+    with masked(masks):
+        decomposition.target.logits(torch.tensor([list(token_ids)], device=decomposition.target.device))

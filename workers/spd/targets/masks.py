@@ -1,12 +1,16 @@
 """What happens at a site during one forward pass, carried by a ContextVar and never by the module.
 
-    y = m_Δ · x Wᵀ + ((x V) ⊙ (m − m_Δ)) U + b          (SPEC 1 to 3)
+    y = s · (m_Δ · x Wᵀ + ((x V) ⊙ (m − m_Δ)) U) + b          (SPEC 1 to 3)
+
+with s = 1 but for modules that scale what they look up, such as Gemma's embedding.
 
 Two threads, or two requests, that run the same model at once each see their own plan.
 """
 
 from __future__ import annotations
 
+import copy
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -32,7 +36,9 @@ class SiteMask:
 
     def applied(self, module: nn.Module, x: Tensor, output: Tensor) -> Tensor:
         """What the site gives under this mask, from what it reads and what the target gives."""
-        change = ((inner_activation(x, self.V) * self.coefficient) @ self.U).to(output.dtype)
+        change = ((inner_activation(x, self.V) * self.coefficient) @ self.U).to(output.dtype) * scale_of(
+            module
+        )
         if self.delta is None:
             return output + change
         bias = getattr(module, "bias", None)
@@ -44,6 +50,18 @@ class SiteMask:
 
 _masks: ContextVar[Mapping[str, SiteMask] | None] = ContextVar("unweave_masks", default=None)
 _inputs: ContextVar[dict[str, Tensor] | None] = ContextVar("unweave_inputs", default=None)
+_shape: ContextVar[tuple[int, int] | None] = ContextVar("unweave_shape", default=None)
+
+
+@contextmanager
+def of_shape(tokens: Tensor) -> Iterator[None]:
+    """Within this block a forward pass reads `tokens` [batch, seq], so that a site whose input a model flattens to
+    [batch · seq, d_in] (OPT) still knows its rows."""
+    token = _shape.set((tokens.shape[0], tokens.shape[1]))
+    try:
+        yield
+    finally:
+        _shape.reset(token)
 
 
 @contextmanager
@@ -81,24 +99,35 @@ def site_weight(module: nn.Module) -> Tensor:
     raise TypeError(f"{type(module).__name__} cannot be decomposed; Linear, Conv1D and Embedding can.")
 
 
+def scale_of(module: nn.Module) -> float:
+    """s of a site: what its module multiplies its product by."""
+    return getattr(module, "_unweave_scale", 1.0)
+
+
 def inner_activation(x: Tensor, V: Tensor) -> Tensor:
     """x · V: [..., d_in] × [d_in, C] → [..., C]; token ids read rows of V (an embedding's one-hot input)."""
     return x @ V if x.is_floating_point() else V[x]
 
 
 def attach(model: nn.Module, sites: list[str]) -> None:
-    """Let the named modules obey `masked` and `recorded`. Calling it again for a site changes nothing."""
+    """Let the named modules obey `masked` and `recorded`. Calling it again for a site changes nothing.
+
+    Raises TypeError for a module that cannot be decomposed.
+    """
     for name in sites:
         module = model.get_submodule(name)
-        site_weight(module)  # refuses what cannot be decomposed
         if getattr(module, "_unweave_site", None) is None:
+            module._unweave_scale = measured_scale(module)  # type: ignore[assignment]
             module._unweave_site = name  # type: ignore[assignment]
             module.register_forward_hook(_hook(name))
 
 
 def _hook(name: str):
     def apply(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-        x = args[0]
+        x, shape = args[0], _shape.get()
+        flat = False
+        if shape is not None and x.is_floating_point() and x.ndim == 2 and len(x) == shape[0] * shape[1]:
+            x, output, flat = x.unflatten(0, shape), output.unflatten(0, shape), True
         inputs = _inputs.get()
         if inputs is not None:
             inputs[name] = x
@@ -106,6 +135,60 @@ def _hook(name: str):
         mask = None if masks is None else masks.get(name)
         if mask is None:
             return None
-        return mask.applied(module, x, output)
+        masked = mask.applied(module, x, output)
+        return masked.flatten(0, 1) if flat else masked
 
     return apply
+
+
+# --- modules that are not plain -----------------------------------------------------------------------------------
+
+PLAIN = (nn.Linear.forward, Conv1D.forward, nn.Embedding.forward)
+ROWS = 64
+AGREES = 1e-5  # relative to the largest output
+
+
+def with_weight(module: nn.Module, weight: Tensor) -> nn.Module:
+    """A copy of a site's module that holds `weight` (laid out as the module keeps its own) and obeys nothing of ours.
+    All else is shared, and the module itself is left as it is: other threads may be running it."""
+    own = copy.copy(module)
+    own.__dict__.pop("forward", None)
+    own._parameters = {**module._parameters, "weight": weight}  # type: ignore[assignment]
+    own._forward_hooks, own._forward_pre_hooks = OrderedDict(), OrderedDict()
+    return own
+
+
+@torch.no_grad()
+def measured_scale(module: nn.Module) -> float:
+    """s with module(x) = s · x Wᵀ + b, measured where the module's class has a `forward` of its own. Raises TypeError
+    where no s does it, or where the module is of another kind."""
+    W = site_weight(module)
+    name = type(module).__name__
+    if getattr(module, "max_norm", None) is not None:
+        raise TypeError(f"{name} changes its rows when they are read (max_norm).")
+    if type(module).forward in PLAIN:
+        return 1.0
+    bias = getattr(module, "bias", None)
+    if isinstance(module, nn.Embedding):
+        x = torch.linspace(0, W.shape[1] - 1, min(ROWS, W.shape[1]), device=W.device).long()[None]
+        product = W.T[x]
+    else:
+        x = torch.linspace(-9, 9, 3 * W.shape[1], device=W.device).sin().add(1).to(W.dtype).reshape(1, 3, -1)
+        product = x @ W.T
+    ones = torch.ones((), dtype=W.dtype, device=W.device).expand(module.weight.shape)  # type: ignore[union-attr,arg-type]
+    try:
+        one, found = with_weight(module, ones)(x), with_weight(module, module.weight)(x)  # type: ignore[arg-type]
+        plain = torch.ones_like(product) if not x.is_floating_point() else (x @ torch.ones_like(W).T)
+        if bias is not None:
+            one, found = one - bias, found - bias
+        scale = float((one.double().sum(-1) / plain.double().sum(-1)).median())
+        off = (found - scale * product).abs().max() - AGREES * found.abs().max()
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):
+        off = torch.ones(())
+        scale = 1.0
+    if not bool(off <= 0):
+        raise TypeError(
+            f"{name} computes something else than its weight times what it reads, so a component of the weight cannot "
+            "be taken out exactly."
+        )
+    return 1.0 if abs(scale - 1) < AGREES else scale

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 
 import torch
 from jaxtyping import Float
@@ -30,8 +32,13 @@ def write_slices(site: str, U: Float[Tensor, "C d_out"]) -> list[str | None]:
 
 @torch.no_grad()
 def check_sites(target: Target, sites: Sequence[str]) -> None:
-    """Run the target once on a few tokens. Raises TargetError for a site that does not read [batch, seq, d_in]."""
-    tokens = torch.zeros(2, 3, dtype=torch.long, device=target.device)
+    """Run the target once on a few tokens. Raises TargetError for a site that does not read one row per prompt and
+    position, or that runs more than once."""
+    batch, seq = 2, min(7, target.card.model.context_length)
+    generator = torch.Generator().manual_seed(
+        0
+    )  # tokens that differ: an expert that gets all of them is still one
+    tokens = torch.randint(0, len(target.embedding()), (batch, seq), generator=generator).to(target.device)
     output = target.unembedding()
     for site in sites:
         module = target.model.get_submodule(site)
@@ -40,17 +47,26 @@ def check_sites(target: Target, sites: Sequence[str]) -> None:
                 f"“{site}” cannot be a site: it writes the logits, which are computed only where they are needed. "
                 "Leave it out of “sites”."
             )
-    with recorded() as inputs:
+    runs: Counter[str] = Counter()
+    with ExitStack() as stack, recorded() as inputs:
+        for site in sites:
+            hook = target.model.get_submodule(site).register_forward_hook(lambda *_, s=site: runs.update([s]))
+            stack.callback(hook.remove)
         target.logits(tokens)
     for site in sites:
         x = inputs.get(site)
         if x is None:
             raise TargetError(f"“{site}” cannot be a site: the model does not run it on text.")
+        if runs[site] > 1:
+            raise TargetError(
+                f"“{site}” cannot be a site: the model runs it {runs[site]} times in a pass, so there is no one thing "
+                "that it reads."
+            )
         d_in = site_weight(target.model.get_submodule(site)).shape[1]
         ids = not x.is_floating_point()
         fits = (
-            tuple(x.shape) in ((2, 3), (1, 3)) if ids else tuple(x.shape) == (2, 3, d_in)
-        )  # (1, 3): position ids
+            tuple(x.shape) in ((batch, seq), (1, seq)) if ids else tuple(x.shape) == (batch, seq, d_in)
+        )  # (1, seq): position ids
         if not fits:
             raise TargetError(
                 f"“{site}” cannot be a site: it reads a tensor of shape {list(x.shape)} where one row a prompt and one "

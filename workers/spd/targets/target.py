@@ -34,7 +34,7 @@ from workers.spd.targets.fetching import (
     no_progress_bars,
 )
 from workers.spd.targets.induction import InductionModel
-from workers.spd.targets.masks import attach, site_weight
+from workers.spd.targets.masks import attach, measured_scale, of_shape, site_weight
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -66,7 +66,7 @@ class Target:
                 raise TargetError(f"“{pattern}” matches no module of {self.card.model.name}.")
             for name in names:
                 try:
-                    site_weight(modules[name])
+                    measured_scale(modules[name])
                 except TypeError as error:
                     raise TargetError(f"“{name}” cannot be a site: {error}") from None
             found += names
@@ -91,10 +91,13 @@ class Target:
     ) -> Float[Tensor, "batch kept vocab"]:
         """Logits at the positions `keep` (all where None); the unembedding runs only there. Prompts are padded on
         the right, which a causal model does not see."""
-        if isinstance(self.model, InductionModel):
-            return self.model(tokens, keep)
-        kept: Any = 0 if keep is None else keep
-        return self.model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits
+        with of_shape(tokens):
+            if isinstance(self.model, InductionModel):
+                return self.model(tokens, keep)
+            kept: Any = 0 if keep is None else keep
+            logits = self.model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits
+        ignored = keep is not None and logits.shape[1] == tokens.shape[1] != len(keep)
+        return logits[:, keep] if ignored else logits
 
     def unembedding(self) -> Float[Tensor, "vocab d_model"]:
         """The matrix that writes logits."""
