@@ -27,7 +27,14 @@ from backend.services import container
 from backend.services.container import Services
 from backend.settings import Settings, app_version
 from backend.web import embeds, pages
-from backend.web.headers import BodyLimit, KnownHosts, SecurityHeaders, ServerTiming, allowed_hosts
+from backend.web.headers import (
+    BodyLimit,
+    HeadAsGet,
+    KnownHosts,
+    SecurityHeaders,
+    ServerTiming,
+    allowed_hosts,
+)
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     422: {"model": ErrorBody, "description": "The request cannot be done as asked"},
@@ -79,6 +86,7 @@ def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
         app.include_router(noun.router)
     embeds.install(app)
     pages.install(app)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, most=settings.max_body_bytes)
     app.add_middleware(KnownHosts, allowed=allowed_hosts(settings.host, settings.allowed_hosts))
     app.add_middleware(SecurityHeaders)

@@ -55,7 +55,10 @@ _HTTP = {
     401: ("unauthorized", "This needs a sign-in."),
     403: ("forbidden", "This is not allowed."),
     404: ("not_found", "There is nothing at this address."),
-    405: ("method_not_allowed", "This address does not take that method."),
+    405: (
+        "method_not_allowed",
+        "This address does not take that method; the header Allow names those it takes.",
+    ),
     413: ("too_large", "The request is too large."),
     415: ("unsupported_media_type", "Send the body as application/json."),
 }
@@ -115,7 +118,9 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _http(_: Request, error: HTTPException) -> JSONResponse:
         code, message = _HTTP.get(error.status_code, ("http_error", str(error.detail)))
-        return respond(ApiError(error.status_code, code, message))
+        response = respond(ApiError(error.status_code, code, message))
+        response.headers.update(error.headers or {})
+        return response
 
     @app.exception_handler(OperationalError)
     async def _database(_: Request, error: OperationalError) -> JSONResponse:

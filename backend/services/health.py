@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy.exc import SQLAlchemyError
 
 from backend.db.session import Database
+from backend.errors import ApiError
 from backend.schemas.health import DatabaseHealth, Health
 from backend.services.ablation.engines import Engines
 from backend.services.catalogue import Catalogue
@@ -31,6 +32,14 @@ class HealthService:
             workers=self.jobs.workers(),
             warnings=self.catalogue.warnings(),
         )
+
+    def check_ready(self) -> None:
+        """Raise ApiError 503 where the database cannot be used."""
+        database = self._database()
+        if not database.ok:
+            raise ApiError(
+                503, "not_ready", database.message or "The database cannot be reached.", retry_after=2
+            )
 
     def _database(self) -> DatabaseHealth:
         try:

@@ -3,6 +3,7 @@ what a page may do."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
@@ -17,6 +18,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+PROBES = ("/healthz", "/readyz")
 
 # Plotly writes style attributes and rules at run time, and saves figures through data: and blob: images.
 POLICY = "; ".join(
@@ -101,15 +104,46 @@ class SecurityHeaders:
         await self.app(scope, receive, with_headers)
 
 
+class HeadAsGet:
+    """Answers HEAD of an API address as GET without the body: the same status, headers and length (RFC 9110, 9.3.2)."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (
+            scope["type"] != "http"
+            or scope["method"] != "HEAD"
+            or not scope["path"].startswith(("/api/", "/f/"))
+        ):
+            await self.app(scope, receive, send)
+            return
+        answered = asyncio.Event()
+
+        async def bodiless(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                answered.set()
+
+        async def until_answered() -> MutableMapping[str, Any]:
+            if answered.is_set():  # ends what would stream for long
+                return {"type": "http.disconnect"}
+            return await receive()
+
+        await self.app({**scope, "method": "GET"}, until_answered, bodiless)
+
+
 class KnownHosts:
-    """Refuses a foreign Host header, so that a page elsewhere cannot reach a server on loopback by DNS rebinding."""
+    """Refuses a foreign Host header, so that a page elsewhere cannot reach a server on loopback by DNS rebinding.
+    Probes are answered under any name: a load balancer asks by address."""
 
     def __init__(self, app: App, *, allowed: Sequence[str]) -> None:
         self.app = app
         self.allowed = {name.lower() for name in allowed}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and "*" not in self.allowed:
+        if scope["type"] == "http" and "*" not in self.allowed and scope["path"] not in PROBES:
             host = next((value.decode("latin-1") for key, value in scope["headers"] if key == b"host"), "")
             if _name(host) not in self.allowed:
                 said = "This server does not answer to that host name. Set UNWEAVE_ALLOWED_HOSTS to add it."

@@ -1,16 +1,27 @@
-"""The built front-end: files as they are, every other path the page itself, so that a shared link opens."""
+"""The built front-end: files as they are, the paths of its pages the page itself, so that a shared link opens."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.responses import FileResponse, HTMLResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.routing import Match, Mount
+from starlette.types import Receive, Scope, Send
 
 from backend.errors import not_found
 
 BACKEND = Path(__file__).resolve().parents[1]
 PLACES = (BACKEND / "static", BACKEND.parent / "frontend" / "dist")
+PATHS = (
+    "/", "/d/$id", "/d/$id/workbench", "/d/$id/components", "/d/$id/c/$key", "/d/$id/circuit", "/f/$slug", "/findings",
+    "/collections/$slug", "/jobs",
+)  # fmt: skip
+"""The pages, as frontend/src/pages/router.tsx writes them. At any other path the page says that there is none, with
+status 404: a probe or a wrong link must not pass for a page."""
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 FOREVER = "public, max-age=31536000, immutable"
 
 NOT_BUILT = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Unweave</title>
@@ -28,26 +39,47 @@ def built() -> Path | None:
 
 def install(app: FastAPI, folder: Path | None = None) -> None:
     """Serve the pages for every path the API does not own. Add this last."""
+    known = re.compile("|".join(re.sub(r"\$\w+", "[^/]+", path) for path in PATHS))
+    routes = list(app.router.routes)
 
-    @app.api_route(
-        "/api/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False
-    )
-    def no_such_route(rest: str) -> Response:
-        raise not_found("not_found", f"There is no /api/{rest[:120]} here.")
+    def methods(scope: Scope) -> list[str]:
+        """Those that the address takes."""
+        asked = [{**scope, "method": method} for method in METHODS]
+        return [one["method"] for one in asked if any(r.matches(one)[0] is Match.FULL for r in routes)]
+
+    async def no_such_route(scope: Scope, receive: Receive, send: Send) -> None:
+        taken = methods({**scope, "root_path": "", "path_params": {}})
+        if taken:
+            raise HTTPException(
+                405, headers={"Allow": ", ".join([*taken, "HEAD"] if "GET" in taken else taken)}
+            )
+        raise not_found("not_found", f"There is no {scope['path'][:125]} here.")
+
+    app.router.routes.append(Mount("/api", app=no_such_route))
 
     @app.api_route("/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)
-    def page(path: str, request: Request) -> Response:
+    def page(path: str) -> Response:
         root = folder or built()
         if root is None:
             return HTMLResponse(
                 NOT_BUILT, status_code=503, headers={"Cache-Control": "no-store", "Retry-After": "5"}
             )
-        file = (root / path).resolve()
-        if path and file.is_relative_to(root.resolve()) and file.is_file():
+        file = _file(root, path)
+        if file is not None:
             cache = FOREVER if path.startswith("assets/") else "no-cache"
             return FileResponse(file, headers={"Cache-Control": cache})
         if path.startswith("assets/"):
             raise not_found(
                 "not_found", "There is no such file; the page may be from an older build. Reload it."
             )
-        return FileResponse(root / "index.html", headers={"Cache-Control": "no-cache"})
+        status = 200 if known.fullmatch("/" + path.removesuffix("/")) and "\0" not in path else 404
+        return FileResponse(root / "index.html", status_code=status, headers={"Cache-Control": "no-cache"})
+
+
+def _file(root: Path, path: str) -> Path | None:
+    """The file of the front-end at a path; None where there is none, or the path cannot be one (a NUL, too long)."""
+    try:
+        file = (root / path).resolve()
+        return file if path and file.is_relative_to(root.resolve()) and file.is_file() else None
+    except (OSError, ValueError):
+        return None

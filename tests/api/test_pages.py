@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from fastapi.testclient import TestClient
 from backend import errors
 from backend.web import pages
 from backend.web.headers import allowed_hosts
+from tests.conftest import Open
 
 
 @pytest.fixture
@@ -57,6 +59,93 @@ def test_an_unknown_api_path_is_an_error_and_not_the_page(site: TestClient) -> N
 @pytest.mark.parametrize("path", ["/../secret.txt", "/%2e%2e/secret.txt", "/assets/..%2f..%2fsecret.txt"])
 def test_nothing_outside_the_folder_is_served(site: TestClient, path: str) -> None:
     assert "secret" not in site.get(path).text
+
+
+@pytest.mark.parametrize(
+    "path", ["/metrics", "/healthz2", "/livez", "/d", "/d/tiny/c", "/nope/at/all", "/index.php", "/f"]
+)
+def test_an_address_of_no_page_shows_the_page_with_status_404(site: TestClient, path: str) -> None:
+    answer = site.get(path)
+    assert answer.status_code == 404
+    assert "<title>page" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/%00", "/d/tiny%00", "/assets/%00.js", "/%00/../x", "/" + "a" * 5_000])
+def test_a_path_that_can_be_no_file_is_not_found(site: TestClient, path: str) -> None:
+    assert site.get(path).status_code == 404
+
+
+def test_the_pages_are_those_of_the_front_end() -> None:
+    router = (Path(__file__).parents[2] / "frontend/src/pages/router.tsx").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"\bpath: '([^']*)'", router)) == sorted(pages.PATHS)
+
+
+# --- methods --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/api/findings/some-finding", "GET, HEAD"),
+        ("DELETE", "/api/decompositions/tiny", "GET, HEAD"),
+        ("PUT", "/api/findings", "GET, POST, HEAD"),
+        ("GET", "/api/decompositions/tiny/ablations", "POST"),
+        ("GET", "/api/decompositions/tiny/components/x:0/label", "PUT"),
+        ("OPTIONS", "/api/jobs", "GET, POST, HEAD"),
+        ("BREW", "/api/health", "GET, HEAD"),
+        ("POST", "/jobs", "GET, HEAD"),
+    ],
+)
+def test_a_method_that_an_address_does_not_take_is_405_and_names_those_it_takes(
+    client: TestClient, method: str, path: str, allowed: str
+) -> None:
+    answer = client.request(method, path)
+    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+    assert set(answer.headers["allow"].split(", ")) == set(allowed.split(", "))
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "BREW"])
+def test_an_address_of_nothing_is_404_for_every_method(client: TestClient, method: str) -> None:
+    assert client.request(method, "/api/nope/at/all").json()["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/api/health", "/api/findings.csv", "/api/decompositions/tiny/components.csv", "/api/decompositions/no"],
+)
+def test_head_answers_as_get_does_without_the_body(client: TestClient, path: str) -> None:
+    head, get = client.head(path), client.get(path)
+    assert head.content == b""
+    assert head.status_code == get.status_code
+    vary = ("server-timing", "date")
+    assert {k: v for k, v in head.headers.items() if k not in vary} == {
+        k: v for k, v in get.headers.items() if k not in vary
+    }
+
+
+# --- probes ---------------------------------------------------------------------------------------------------
+
+
+def test_probes_are_answered_under_any_host_name(client: TestClient) -> None:
+    for path, status in (("/healthz", "ok"), ("/readyz", "ready")):
+        answer = client.get(path, headers={"host": "10.0.0.7"})
+        assert (answer.status_code, answer.json()) == (200, {"status": status})
+
+
+def test_a_server_whose_database_is_gone_lives_and_is_not_ready(home: Path, open_app: Open) -> None:
+    client = open_app(home)
+    assert client.get("/readyz").status_code == 200
+    for file in home.glob("unweave.db*"):
+        file.unlink()
+    (home / "unweave.db").mkdir()
+    client.app.state.services.database.engine.dispose()  # type: ignore[attr-defined]
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (
+        503,
+        "not_ready",
+        "2",
+    )
+    assert client.get("/healthz").status_code == 200
 
 
 def test_without_a_build_the_page_says_how_to_make_one(

@@ -96,7 +96,7 @@ def test_a_whole_config_becomes_a_queued_job(api: TestClient) -> None:
                 },
             },
             "invalid_config",
-            "“data.dataset.path” must lie inside the home folder",
+            "“data.dataset.path” must lie inside “texts”",
         ),
         (
             {"preset": "sports-smollm2", "overrides": {"target": {"kind": "folder", "path": "/etc"}}},
