@@ -17,7 +17,7 @@ import { followSystemTheme } from './state/theme'
 const queryClient = new QueryClient({
   defaultOptions: {
     queries: {
-      // What the server has refused in words will be refused again; only a lost connection is worth another try.
+      // A request that the server refused would be refused again; only a lost connection is retried.
       retry: (failures, error) =>
         failures < 2 &&
         !(error instanceof ApiError && error.code !== 'offline' && error.code !== 'unreadable'),

@@ -36,7 +36,7 @@ def test_the_induction_circuit_is_read_pinned_and_handed_on(offline: Server, new
     page.keyboard.press("Enter")
     card = page.get_by_role("region", name="Pinned nodes").get_by_role("article")
     expect(card).to_have_count(1)
-    expect(card.get_by_role("heading", name="Fed by")).to_be_visible()
+    expect(card.get_by_role("heading", name="Inputs")).to_be_visible()
     expect(card.get_by_role("link", name="Suppress in the workbench")).to_be_visible()
     # The list sorts by any column, and the address holds all of it.
     table.get_by_role("button", name=re.compile("^Weight")).click()
@@ -71,12 +71,12 @@ def test_what_cannot_be_drawn_is_said_where_it_was_asked(offline: Server, new_ta
 def test_the_overview_shows_what_acts_where(offline: Server, new_tab: NewTab) -> None:
     page = new_tab(offline).page
     page.goto("/d/induction")
-    table = page.get_by_role("table", name="What acts where")
+    table = page.get_by_role("table", name="Active components by position")
     expect(table).to_be_visible()
     heads = table.get_by_role("columnheader").all_inner_texts()
     assert [head.split()[0] for head in heads[1:5]] == ["BOS", "s1", "m", "s2"]
     row = table.get_by_role("row").filter(has=page.get_by_role("rowheader", name="L1 attn.v"))
     expect(row.get_by_role("cell").nth(2).get_by_role("link").first).to_be_visible()
     expect(
-        page.get_by_role("application", name=re.compile("^Attention of layer 1: .*s2 looks most at m"))
+        page.get_by_role("application", name=re.compile("^Attention of layer 1: .*s2 attends most to m"))
     ).to_be_visible()

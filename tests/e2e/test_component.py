@@ -34,7 +34,7 @@ def test_a_component_is_read_named_and_tried(offline: Server, new_tab: NewTab) -
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("seen <i>here</i>")
     page.get_by_role("button", name="version 1").click()
-    page.get_by_role("button", name="Bring back").last.click()
+    page.get_by_role("button", name="Restore").last.click()
     expect(page.get_by_role("heading", level=1)).not_to_have_text("seen <i>here</i>")
     page.keyboard.press("Escape")
 

@@ -15,13 +15,13 @@ from tests.e2e.conftest import Server, settled
 
 def test_findings_are_chosen_into_a_collection_that_has_its_own_link(page: Page) -> None:
     page.goto("/findings")
-    boxes = page.get_by_role("checkbox", name=re.compile("^Choose “"))
+    boxes = page.get_by_role("checkbox", name=re.compile("^Select “"))
     expect(boxes.first).to_be_visible()
     boxes.nth(0).check()
     boxes.nth(1).check()
-    page.get_by_role("button", name="Make a collection").click()
+    page.get_by_role("button", name="Create a collection").click()
     page.get_by_label("Title").fill("Two of <b>them</b>")
-    page.get_by_role("button", name="Keep it").click()
+    page.get_by_role("button", name="Save", exact=True).click()
     expect(page).to_have_url(re.compile(r"/collections/two-of-b-them-b-\w{8}$"))
     expect(page.get_by_role("heading", level=1, name="Two of <b>them</b>")).to_be_visible()
     expect(page.get_by_role("article")).to_have_count(2)

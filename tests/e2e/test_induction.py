@@ -27,7 +27,7 @@ def test_the_overview_shows_the_table_of_the_paper_beside_ours(offline: Server, 
         assert cells[1].strip()
         assert re.search("agrees|differs|not comparable", cells[2])
     expect(page.get_by_role("heading", name="Evidence")).to_be_visible()
-    where = page.get_by_role("table", name="What acts where")
+    where = page.get_by_role("table", name="Active components by position")
     rows = where.get_by_role("row").filter(has=page.get_by_role("rowheader"))
     expect(rows).to_have_count(ROWS)  # a site that the target does without has one too
     assert "−0" not in where.inner_text().replace("-", "−")
@@ -40,12 +40,12 @@ def test_an_ablation_of_the_induction_model_shifts_its_output(offline: Server, n
     card.get_by_role("link", name="Open the workbench").click()
     live(page)
     groups = page.get_by_role("button", name=re.compile("^Put group .* into basket A$"))
-    first = page.get_by_role("list", name="What matters here").get_by_role("listitem").first
+    first = page.get_by_role("list", name="Components at the selection").get_by_role("listitem").first
     (groups if groups.count() else first.get_by_role("button", name=re.compile("to basket A"))).first.click()
     page.get_by_role("button", name="Suppress", exact=True).click()
     column = suppressed(page, 1)
     settled(page)
     kl = column.get_by_text(re.compile(r"^here .* · max ")).inner_text()
     assert number(kl.split("max")[1]) > 0.01, kl
-    check = column.get_by_text(re.compile("^Self-check: nothing removed")).inner_text()
+    check = column.get_by_text(re.compile("^Self-check: nothing suppressed")).inner_text()
     assert number(check.split("KL")[1]) < 1e-6

@@ -116,7 +116,7 @@ def test_a_job_that_failed_goes_on_when_resumed_and_leaves_nothing_when_discarde
     thrown = start(page, "thrown", STEPS, SMALL)
     gone = stand_in_the_way(offline, "thrown").parent
     expect(thrown.get_by_text("failed", exact=True)).to_be_visible(timeout=90_000)
-    thrown.get_by_role("button", name="Throw away the checkpoint of thrown").click()
+    thrown.get_by_role("button", name="Discard the checkpoint of thrown").click()
     expect(thrown.get_by_role("button", name="Resume thrown")).to_have_count(0)
     expect(thrown.get_by_text("failed", exact=True)).to_be_visible()
     assert not gone.exists()
@@ -126,7 +126,7 @@ def test_a_job_that_failed_goes_on_when_resumed_and_leaves_nothing_when_discarde
     again = kept.filter(has_text=re.compile("running|done"))
     expect(again.get_by_text("running", exact=True)).to_be_visible(timeout=60_000)
     expect(page.get_by_role("button", name="Resume kept")).to_have_count(0)
-    expect(kept.filter(has_text="failed").get_by_text("a later job goes on with its work")).to_be_visible()
+    expect(kept.filter(has_text="failed").get_by_text("A later job has resumed it")).to_be_visible()
 
     # From here on it is followed by its events alone: the list, asked for again and again, is not answered any more.
     page.route(re.compile("/api/jobs$"), lambda route: None)
@@ -154,7 +154,7 @@ def test_a_harvest_says_what_it_reads_and_leads_to_the_components(offline: Serve
     expect(card.get_by_text("Harvest of")).to_be_visible()
     expect(card.get_by_text(re.compile("statistics over few-sequences"))).to_be_visible()
     expect(card.get_by_text("done", exact=True)).to_be_visible(timeout=180_000)
-    expect(card.get_by_text("on the page of every component")).to_be_visible()
+    expect(card.get_by_text("on every component’s page")).to_be_visible()
     expect(card.get_by_text(re.compile("step 0 of 0"))).to_have_count(0)
     card.get_by_role("link", name="Open its components").click()
     expect(page).to_have_url(re.compile("/d/induction/components"))

@@ -116,7 +116,7 @@ def test_the_workbench_is_restored_by_back_forward_and_reload(offline: Server, n
     page.goto("/d/induction/workbench")
     live(page)
     plain = page.url
-    first = page.get_by_role("list", name="What matters here").get_by_role("listitem").first
+    first = page.get_by_role("list", name="Components at the selection").get_by_role("listitem").first
     first.get_by_role("button", name=re.compile("to basket A")).click()
     basket = page.get_by_role("list", name="Basket A").get_by_role("listitem")
     expect(basket).to_have_count(1)

@@ -66,16 +66,16 @@ def test_suppressing_woods_takes_golf_and_leaves_basketball(page: Page) -> None:
     assert max(numbers) > 0.5
 
     # What proves that the numbers are the model's own, and from what they come.
-    checks = page.get_by_text(re.compile(r"^Self-check: nothing removed, KL"))
+    checks = page.get_by_text(re.compile(r"^Self-check: nothing suppressed, KL"))
     assert checks.count() == 2
     for said in checks.all_inner_texts():
         assert number(said.split("KL")[1]) < 1e-6
-    strip = page.get_by_role("region", name="Where these numbers come from")
+    strip = page.get_by_role("region", name="Provenance")
     expect(strip).to_contain_text("SmolLM2-135M-Instruct")
     expect(strip).to_contain_text(re.compile(r"weights [0-9a-f]{8}"))
     expect(strip).to_contain_text("computed live")
     strip.get_by_role("button", name=re.compile("weights")).click()
-    provenance = page.get_by_role("dialog", name="Provenance in full")
+    provenance = page.get_by_role("dialog", name="Full provenance")
     for name in ("artefact", "weights", "dtype, device", "torch"):
         expect(provenance.get_by_text(name, exact=True)).to_be_visible()
     page.keyboard.press("Escape")
@@ -107,11 +107,11 @@ def test_a_cell_of_the_heatmap_leads_to_the_components_behind_it(page: Page) -> 
     page.goto(WORKBENCH)
     live(page)
     page.get_by_role("button", name="Prompt 1, position 2 ␣Woods", exact=False).click()
-    matters = page.get_by_role("region", name="What matters at ␣Woods")
+    matters = page.get_by_role("region", name="Components at ␣Woods")
     expect(matters).to_be_visible()
     page.get_by_role("button", name="L0, the whole layer").click()
-    expect(page.get_by_role("region", name="What matters at ␣Woods, L0")).to_be_visible()
-    rows = page.get_by_role("list", name="What matters here").get_by_role("listitem")
+    expect(page.get_by_role("region", name="Components at ␣Woods, L0")).to_be_visible()
+    rows = page.get_by_role("list", name="Components at the selection").get_by_role("listitem")
     component = rows.filter(has=page.get_by_role("link", name=re.compile("^L0 mlp"))).first
     component.get_by_role("button", name=re.compile("to basket A")).click()
     expect(page.get_by_role("list", name="Basket A").get_by_role("listitem")).to_have_count(1)
@@ -150,14 +150,14 @@ def test_a_finding_is_shared_and_opens_the_same_in_another_browser(
         assert before_after(other, prompt, "␣golf" if prompt == 1 else "␣basketball") == numbers[prompt - 1]
         assert figures(shift_table(other, prompt).inner_text()) <= figures(shown[prompt - 1])
     expect(other.get_by_text("group ␣Woods").first).to_be_visible()
-    other.get_by_text("The components, one by one").click()
+    other.get_by_text("List of components").click()
     components = other.get_by_text(re.compile(r"strength 1, all positions"))
     assert components.count() == number(
         other.get_by_text(re.compile(r"^\d+ components? suppressed")).inner_text()
     )
     for name in ("artefact", "weights", "torch"):
         expect(other.get_by_text(name, exact=True).first).to_be_visible()
-    expect(other.get_by_role("region", name="Where these numbers come from")).to_contain_text("as recorded")
+    expect(other.get_by_role("region", name="Provenance")).to_contain_text("as recorded")
 
     other.get_by_role("button", name="Re-run").click()
     expect(other.get_by_text("The same numbers.")).to_be_visible(timeout=60_000)

@@ -17,17 +17,17 @@ def test_stored_results_are_there_and_the_page_says_what_is_missing(offline: Ser
     missing = page.get_by_role("alert").filter(has_text="SmolLM2-135M-Instruct")
     expect(missing).to_contain_text("could not be loaded", timeout=60_000)
     expect(missing).to_contain_text("could not be fetched")
-    expect(missing).to_contain_text("can be looked at meanwhile")
+    expect(missing).to_contain_text("are available in the meantime")
     assert "Traceback" not in missing.inner_text()
 
     # The importances stored with the run, for its own prompts.
     table = page.get_by_role("table", name="Causal importance, Prompt 1, by site and token")
     expect(table.get_by_role("cell").first).to_be_attached()
     assert max(number(text) for text in table.get_by_role("cell").all_inner_texts()) > 0.5
-    expect(page.get_by_role("region", name="Where these numbers come from")).to_contain_text(
+    expect(page.get_by_role("region", name="Provenance")).to_contain_text(
         "stored with the run"
     )
-    expect(page.get_by_text("Live ablation comes when the weights are ready.")).to_be_visible()
+    expect(page.get_by_text("Live ablation starts once the weights are ready.")).to_be_visible()
     expect(page.get_by_role("button", name="Suppress", exact=True)).to_be_disabled()
     expect(page.get_by_role("button", name="Share")).to_be_disabled()
 
@@ -49,7 +49,7 @@ def test_text_is_tokenised_without_weights_and_unknown_prompts_say_what_they_wai
     box.press("Enter")
     expect(page.get_by_role("button", name="Edit prompt 3")).to_be_visible()
     expect(page.get_by_text(re.compile("weights", re.IGNORECASE)).first).to_be_visible()
-    expect(page.get_by_role("region", name="Where these numbers come from")).to_contain_text(
+    expect(page.get_by_role("region", name="Provenance")).to_contain_text(
         "1 of 3 prompts without importances"
     )
 

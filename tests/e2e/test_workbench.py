@@ -111,7 +111,7 @@ def test_a_strength_that_is_none_says_so_and_changes_nothing(bench: Page, keys: 
     expect(bench.get_by_role("alert")).to_have_count(0)
     bench.get_by_role("button", name=re.compile("^Positions of")).click()
     places = bench.get_by_role("dialog", name=re.compile("^Positions of"))
-    places.get_by_role("radio", name="from one on").click()
+    places.get_by_role("radio", name="from one onwards").click()
     expect(bench).to_have_url(re.compile(r"(@|%40)1-"))
     bench.keyboard.press("Escape")
     bench.get_by_role("switch", name="Remainder: what no component explains").click()
@@ -187,7 +187,7 @@ def test_masks_attention_and_continuations_come_when_they_are_opened(bench: Page
     assert names == ["plain suppression", "CI as masks", "rounded", "stochastic", "adversarial"]
     box = bench.get_by_role("textbox", name="samples")
     box.fill("NaN")
-    expect(bench.get_by_text("A whole number from 1 to 64; 16 is kept.")).to_be_visible()
+    expect(bench.get_by_text("A whole number from 1 to 64; still 16.")).to_be_visible()
     box.fill("4")
     box.press("Enter")
     expect(bench).to_have_url(re.compile("ns=4"))
@@ -197,12 +197,12 @@ def test_masks_attention_and_continuations_come_when_they_are_opened(bench: Page
     expect(map_).to_be_visible()
     map_.focus()
     bench.keyboard.press("ArrowUp")
-    expect(bench.get_by_text("looks at", exact=False).first).to_be_visible()
+    expect(bench.get_by_text("attends to", exact=False).first).to_be_visible()
 
     bench.get_by_role("tab", name="Continue").click()
-    written = bench.get_by_role("list", name="Tokens, untouched").get_by_role("listitem")
+    written = bench.get_by_role("list", name="Tokens, original").get_by_role("listitem")
     expect(written).to_have_count(10)
-    expect(bench.get_by_role("list", name="Tokens, as applied").get_by_role("listitem")).to_have_count(10)
+    expect(bench.get_by_role("list", name="Tokens, ablated").get_by_role("listitem")).to_have_count(10)
     bench.go_back()
     expect(bench).to_have_url(re.compile("lab=attention"))
 

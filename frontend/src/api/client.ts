@@ -29,7 +29,7 @@ export async function unwrap<T>(call: Promise<Answer<T>>): Promise<T> {
     answer = await call
   } catch (cause) {
     if (cause instanceof DOMException && cause.name === 'AbortError') throw cause
-    throw new ApiError('offline', 'The server does not answer. Check that it still runs, then try again.', 0)
+    throw new ApiError('offline', 'The server does not respond. Check that it is running, then try again.', 0)
   }
   if (answer.data !== undefined && answer.response.ok) return answer.data
   throw readError(answer.error, answer.response.status)
@@ -42,14 +42,14 @@ export function readError(body: unknown, status: number): ApiError {
   }
   return new ApiError(
     'unreadable',
-    `The server answered with status ${status} and no explanation. Try again; if it stays, look at its log.`,
+    `The server answered with status ${status} and no explanation. Try again; if it persists, see the server’s log.`,
     status,
   )
 }
 
 /** The sentence to show for anything thrown. */
 export function sentenceOf(error: unknown): string {
-  return error instanceof Error ? error.message : 'Something went wrong, and nothing says what.'
+  return error instanceof Error ? error.message : 'Something went wrong, without a message.'
 }
 
 /** A request body. The generated types call a field with a default required; the server fills it in when it is left out. */

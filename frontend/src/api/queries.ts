@@ -1,4 +1,4 @@
-/** Every read of the API as query options. A key names all that an answer depends on, so an old answer never meets a new question. */
+/** Every read of the API as query options. A query key holds everything the response depends on, so a stale response is never shown for a new request. */
 import { infiniteQueryOptions, keepPreviousData, queryOptions } from '@tanstack/react-query'
 import { client, unwrap, withDefaults } from './client'
 import type {
@@ -26,24 +26,24 @@ export interface ComponentFilter {
   alive?: boolean
 }
 
-export const COMPONENTS_A_PAGE = 200
+export const COMPONENTS_PER_PAGE = 200
 
-const ON_THE_WAY: TargetStatus['state'][] = ['fetching', 'converting', 'loading']
-const arriving = (target: TargetStatus) => ON_THE_WAY.includes(target.state)
+const LOADING_STATES: TargetStatus['state'][] = ['fetching', 'converting', 'loading']
+const isLoading = (target: TargetStatus) => LOADING_STATES.includes(target.state)
 
 export const queries = {
   health: () =>
     queryOptions({
       queryKey: ['health'],
       queryFn: ({ signal }) => unwrap(client.GET('/api/health', { signal })),
-      refetchInterval: ({ state }) => (state.data?.engine.some(arriving) ? 1000 : 15_000),
+      refetchInterval: ({ state }) => (state.data?.engine.some(isLoading) ? 1000 : 15_000),
     }),
 
   decompositions: () =>
     queryOptions({
       queryKey: ['decompositions'],
       queryFn: ({ signal }) => unwrap(client.GET('/api/decompositions', { signal })),
-      refetchInterval: ({ state }) => (state.data?.items.some((d) => arriving(d.target)) ? 1500 : false),
+      refetchInterval: ({ state }) => (state.data?.items.some((d) => isLoading(d.target)) ? 1500 : false),
     }),
 
   decomposition: (id: string) =>
@@ -51,7 +51,7 @@ export const queries = {
       queryKey: ['decomposition', id],
       queryFn: ({ signal }) =>
         unwrap(client.GET('/api/decompositions/{id}', { params: { path: { id } }, signal })),
-      refetchInterval: ({ state }) => (state.data && arriving(state.data.target) ? 1000 : false),
+      refetchInterval: ({ state }) => (state.data && isLoading(state.data.target) ? 1000 : false),
     }),
 
   groups: (id: string) =>
@@ -62,7 +62,7 @@ export const queries = {
       staleTime: Number.POSITIVE_INFINITY,
     }),
 
-  /** Labels of the components that are alive, all pages of them: what lists beside a prompt are named by. */
+  /** Labels of all components that are alive, for the lists beside a prompt. */
   labels: (id: string) =>
     queryOptions({
       queryKey: ['labels', id],
@@ -83,7 +83,7 @@ export const queries = {
       staleTime: Number.POSITIVE_INFINITY,
     }),
 
-  /** One page of the list, by its place: pages in view are asked for, whichever they are. */
+  /** One page of the list, by its offset; the pages in view are requested. */
   components: (id: string, filter: ComponentFilter, page: number) =>
     queryOptions({
       queryKey: ['components', id, filter, page],
@@ -92,7 +92,7 @@ export const queries = {
           client.GET('/api/decompositions/{id}/components', {
             params: {
               path: { id },
-              query: { ...filter, limit: COMPONENTS_A_PAGE, offset: page * COMPONENTS_A_PAGE },
+              query: { ...filter, limit: COMPONENTS_PER_PAGE, offset: page * COMPONENTS_PER_PAGE },
             },
             signal,
           }),
@@ -100,7 +100,7 @@ export const queries = {
       staleTime: 30_000,
     }),
 
-  /** A component's page; `view` is the list that its neighbours are of. */
+  /** A component's page; `view` is the list that determines its neighbours. */
   component: (id: string, key: string, view: ComponentFilter & { harvest?: string }) =>
     queryOptions({
       queryKey: ['component', id, key, view],

@@ -1,7 +1,7 @@
-/** NDJSON: one JSON value a line, read as it comes. */
+/** NDJSON: one JSON value per line, parsed as it arrives. */
 import { ApiError } from './client'
 
-/** The values of a body, line by line. Raises ApiError where the connection breaks or a line is no JSON. */
+/** The values of a body, line by line. Raises ApiError where the connection breaks or a line is not JSON. */
 export async function* ndjson<T>(body: ReadableStream<Uint8Array>): AsyncGenerator<T> {
   const reader = body.getReader()
   const decoder = new TextDecoder()
@@ -19,11 +19,11 @@ export async function* ndjson<T>(body: ReadableStream<Uint8Array>): AsyncGenerat
     if (cause instanceof DOMException && cause.name === 'AbortError') throw cause
     throw new ApiError(
       'cut_off',
-      'The connection broke before the end. What is shown is right; run it again for the rest.',
+      'The connection broke before the end. The rows shown are valid; run it again for the rest.',
       0,
     )
   } finally {
-    // Leaving early tells the server to stop.
+    // Cancelling stops the computation on the server.
     void reader.cancel().catch(() => undefined)
   }
 }

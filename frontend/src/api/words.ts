@@ -1,4 +1,4 @@
-/** How values of the wire read on screen: the same words and the same rounding on every page. */
+/** How values of the API are displayed: the same words and the same rounding on every page. */
 
 const MINUS = '−'
 const SHORT: Record<string, string> = {
@@ -44,7 +44,7 @@ export function shortKey(key: string): string {
   return `${shortSite(site)}:${index}`
 }
 
-/** A piece of text with what cannot be seen made visible: ␣ for a space, ↵ for a newline, ⇥ for a tab. */
+/** A piece of text with its whitespace made visible: ␣ for a space, ↵ for a newline, ⇥ for a tab. */
 export function visible(piece: string): string {
   if (piece === '') return '∅'
   return piece.replaceAll(' ', '␣').replaceAll('\n', '↵').replaceAll('\t', '⇥').replaceAll('\r', '␍')
@@ -111,7 +111,7 @@ export function magnitude(n: number): string {
   return count(n)
 }
 
-/** A place in the ranking: exact while it says something, rounded far down (`3.7k`). */
+/** A rank: exact below 1000, rounded above (`3.7k`). */
 export function rank(n: number): string {
   return n < 1000 ? String(n) : `${Number((n / 1000).toPrecision(2))}k`
 }

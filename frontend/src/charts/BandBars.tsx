@@ -1,6 +1,6 @@
 import { nats } from '@/api/words'
 
-/** A bar a position from 0 to `max`, with a whisker from low to high where there is a band. */
+/** One bar per position from 0 to `max`, with a whisker from low to high where there is a band. */
 export function BandBars(props: {
   label: string
   values: number[]

@@ -15,7 +15,7 @@ export function PairBars({ before, after, max }: { before: number; after: number
   )
 }
 
-/** KL at every position over the tokens themselves; a token is a button that chooses the position. */
+/** KL at every position above the tokens; each token is a button that selects its position. */
 export function KLStrip(props: {
   tokens: string[]
   kl: number[]
@@ -28,7 +28,7 @@ export function KLStrip(props: {
   const box = useRef<HTMLFieldSetElement>(null)
   const { chosen } = props
   const length = props.tokens.length
-  // In a long prompt the chosen token is brought into view.
+  // In a long prompt the selected token is scrolled into view.
   useEffect(() => {
     const strip = box.current
     const token = length > 0 ? strip?.querySelectorAll<HTMLElement>('button')[chosen] : null

@@ -1,6 +1,6 @@
 /**
- * Tokens × sites: the heatmap of causal importance, one block a prompt, all on the same rows. Cells are drawn on a
- * canvas (a grid of 210 × 64 has to appear within 100 ms); heads are real buttons, and a table behind says the same.
+ * Tokens × sites: the heatmap of causal importance, one block per prompt, all on the same rows. Cells are drawn on a
+ * canvas (a grid of 210 × 64 has to appear within 100 ms); heads are real buttons, and a hidden table has the same values.
  */
 import { type RefObject, useDeferredValue, useLayoutEffect, useMemo, useRef, useState } from 'react'
 import type { Token } from '@/api/types'
@@ -9,11 +9,11 @@ import { GridBody } from './GridBody'
 import { GridTable } from './GridTable'
 import { type Block, type CIGridProps, type Place, ROW, rowName } from './grid'
 
-/** What row heads, gaps and a scroll bar take. */
+/** The width of row heads, gaps and a scroll bar. */
 const HEADS = 178
 
 /**
- * Widths of a block's columns: as wide as their tokens while that fits, else slim and equal, filling the room there is.
+ * Widths of a block's columns: as wide as their tokens where that fits, else narrow and equal, filling the available width.
  */
 function columnWidths(blocks: Block[], room: number): number[][] {
   const columns = blocks.reduce((sum, block) => sum + block.tokens.length, 0)
@@ -152,7 +152,7 @@ function useWidth(ref: RefObject<HTMLElement | null>): number {
   return width
 }
 
-/** The place looked at, in words: what hovering shows, focusing and selecting show too. */
+/** The hovered, focused or selected place in words. */
 function Readout({
   rows,
   blocks,

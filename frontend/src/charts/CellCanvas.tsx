@@ -5,7 +5,7 @@ import { level, usePalette } from './palette'
 interface Props {
   values: Float32Array
   rows: number
-  /** Where each column begins, and last where they all end. */
+  /** The left edge of each column, and the right edge of the last. */
   lefts: number[]
   height: number
   show: 'max' | 'count'
@@ -15,7 +15,7 @@ interface Props {
 
 const FONT = '500 10.5px "JetBrains Mono Variable", ui-monospace, monospace'
 
-/** All cells of one block. Each drawing leaves a `unweave:ci-grid` measure for whoever times the page. */
+/** All cells of one block. Each drawing records a `unweave:ci-grid` performance measure. */
 export function CellCanvas({ values, rows, lefts, height, show, scale, top }: Props) {
   const columns = lefts.length - 1
   const total = lefts[columns] ?? 0
@@ -36,7 +36,7 @@ export function CellCanvas({ values, rows, lefts, height, show, scale, top }: Pr
     const narrow = (lefts[1] ?? 0) < 30
     const gap = narrow ? 1 : 2
     const round = !narrow && rows * columns < 4000
-    // Cells of one colour are filled together: changing the colour is what costs.
+    // Cells of one colour are filled together, because changing the colour is slow.
     const byLevel = new Map<number, number[]>()
     for (let i = 0; i < rows * columns; i += 1) {
       const at = level(values[i] ?? 0, scale, top)

@@ -1,6 +1,6 @@
 /**
- * The circuit drawn: tokens from left to right, sites from the bottom up. An edge is as wide as its effect; what it does
- * to the output is its colour. Nodes are buttons; the list beside says the same in words.
+ * The circuit as a graph: tokens from left to right, sites from the bottom up. The width of an edge is the size of its
+ * effect, its colour the sign. Nodes are buttons; the table has the same content in words.
  */
 import {
   type KeyboardEvent,
@@ -68,14 +68,14 @@ export function CircuitFigure(props: {
   }
   const drag = useDrag()
   const goal = layout.places.get(OUT)?.x ?? 0
-  // The output is where one begins to read: it comes into view.
+  // The output, where reading starts, is scrolled into view.
   useEffect(() => {
     const scroll = frame.current
     if (scroll && goal > scroll.clientWidth - 60) scroll.scrollLeft = goal - scroll.clientWidth / 2
   }, [goal])
   const outWidth = Math.max(60, Math.min(220, props.output.length * 7 + 18))
   const ordered = useMemo(() => [...edges].reverse(), [edges])
-  const told = order.find((node) => node.id === (over ?? focus))
+  const active = order.find((node) => node.id === (over ?? focus))
   return (
     <div>
       <section
@@ -86,14 +86,14 @@ export function CircuitFigure(props: {
         ref={frame}
         {...drag}
       >
-        {/* biome-ignore lint/a11y/useSemanticElements: a fieldset cannot stand in an SVG */}
+        {/* biome-ignore lint/a11y/useSemanticElements: SVG has no fieldset */}
         <svg
           ref={props.drawing}
           width={layout.width * zoom}
           height={layout.height * zoom}
           viewBox={`0 0 ${layout.width} ${layout.height}`}
           role="group"
-          aria-label={`${edges.length} edges between ${nodes.length} nodes. Arrow keys move from node to node, Enter pins one; the list below says the same.`}
+          aria-label={`${edges.length} edges between ${nodes.length} nodes. Arrow keys move from node to node, Enter pins one; the table below has the same content.`}
         >
           {layout.rows.map((row) => (
             <g key={row.site}>
@@ -147,16 +147,16 @@ export function CircuitFigure(props: {
             if (!place) return null
             const out = node.id === OUT
             const at = out ? -1 : level(node.ci, 'linear')
-            const said = out
+            const description = out
               ? `The output, ${props.output}`
               : `${shortKey(node.key)}${called(props.name(node.key))} at position ${node.position}, ${visible(tokens[node.position]?.piece ?? '')}: CI ${node.ci.toFixed(2)}, effect ${signed(node.effect, 2)}`
             return (
-              // biome-ignore lint/a11y/useSemanticElements: a button of HTML cannot stand in an SVG
+              // biome-ignore lint/a11y/useSemanticElements: SVG has no button
               <g
                 key={node.id}
                 data-node={node.id}
                 role="button"
-                aria-label={said}
+                aria-label={description}
                 aria-pressed={out ? undefined : pins.includes(node.id)}
                 aria-disabled={out || undefined}
                 tabIndex={node.id === stop ? 0 : -1}
@@ -191,18 +191,18 @@ export function CircuitFigure(props: {
                     </text>
                   </>
                 )}
-                <title>{said}</title>
+                <title>{description}</title>
               </g>
             )
           })}
         </svg>
       </section>
       <p className="circuit-readout" aria-hidden="true">
-        {told
-          ? told.id === OUT
-            ? `output ${props.output}, ${signed(told.effect, 2)}`
-            : `${shortKey(told.key)}${called(props.name(told.key))} · ${visible(tokens[told.position]?.piece ?? '')} ${told.position} · CI ${told.ci.toFixed(2)} · effect ${signed(told.effect, 2)}`
-          : 'Point at a node, or reach it with the keyboard, to follow its paths; click or Enter pins it.'}
+        {active
+          ? active.id === OUT
+            ? `output ${props.output}, ${signed(active.effect, 2)}`
+            : `${shortKey(active.key)}${called(props.name(active.key))} · ${visible(tokens[active.position]?.piece ?? '')} ${active.position} · CI ${active.ci.toFixed(2)} · effect ${signed(active.effect, 2)}`
+          : 'Hover or focus a node to follow its paths; click or press Enter to pin it.'}
       </p>
     </div>
   )
@@ -215,7 +215,7 @@ const short = (text: string, width: number) => {
   return text.length > most ? `${text.slice(0, most - 1)}…` : text
 }
 
-/** Black or white, whichever can be read on a colour of the scale. */
+/** Black or white, whichever is readable on a colour of the scale. */
 function inkOf(colour: string | undefined): string {
   const [r = 0, g = 0, b = 0] = (colour ?? '').match(/\d+/g)?.map(Number) ?? []
   return r * 0.299 + g * 0.587 + b * 0.114 > 140 ? '#000000' : '#ffffff'

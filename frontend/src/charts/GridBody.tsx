@@ -1,4 +1,4 @@
-/** One block of the heatmap: cells on a canvas, and what pointer and keys do on them. */
+/** One block of the heatmap: cells on a canvas, with pointer and keyboard control. */
 import { type KeyboardEvent, type MouseEvent, useMemo } from 'react'
 import { CellCanvas } from './CellCanvas'
 import { type Block, type CIGridProps, type Place, ROW } from './grid'
@@ -93,7 +93,7 @@ export function GridBody({ block, index, widths, rows, selected, hover, ...props
   )
 }
 
-/** Where each column begins, and last where they all end. */
+/** The left edge of each column, and the right edge of the last. */
 function leftEdges(widths: number[]): number[] {
   const edges = [0]
   for (const width of widths) edges.push((edges.at(-1) ?? 0) + width)

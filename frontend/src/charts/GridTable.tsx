@@ -2,10 +2,10 @@ import { memo } from 'react'
 import { figure, visible } from '@/api/words'
 import { type Block, type Row, rowName } from './grid'
 
-/** Above this many cells the table lists only rows with something in them, and says so. */
+/** Above this many cells the table lists only rows that are not empty, and the caption mentions it. */
 const FULL = 4000
 
-/** The heatmap as a table, for screen readers: drawn after the picture, and out of sight. */
+/** The heatmap as a table for screen readers, visually hidden. */
 export const GridTable = memo(function GridTable({
   rows,
   block,
@@ -21,15 +21,15 @@ export const GridTable = memo(function GridTable({
   const used = rows
     .map((row, r) => ({ row, r }))
     .filter(({ r }) => whole || block.tokens.some((_, c) => at(r, c) > 0))
-  const kept = whole ? used : used.slice(0, Math.floor(FULL / Math.max(1, columns)))
+  const listed = whole ? used : used.slice(0, Math.floor(FULL / Math.max(1, columns)))
   return (
     <div className="hidden-visually">
       <table>
         <caption>
           {show === 'max' ? 'Causal importance' : 'Components above the threshold'}, {block.name}, by site and
           token.
-          {kept.length < rows.length &&
-            ` ${kept.length} of ${rows.length} rows are listed; fold layers to hear all.`}
+          {listed.length < rows.length &&
+            ` ${listed.length} of ${rows.length} rows are listed; fold layers to hear all.`}
         </caption>
         <thead>
           <tr>
@@ -42,7 +42,7 @@ export const GridTable = memo(function GridTable({
           </tr>
         </thead>
         <tbody>
-          {kept.map(({ row, r }) => (
+          {listed.map(({ row, r }) => (
             <tr key={row.id}>
               <th scope="row">
                 {row.kind === 'site' && row.layer !== null ? `L${row.layer} ${rowName(row)}` : rowName(row)}

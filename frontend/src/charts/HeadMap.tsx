@@ -1,6 +1,6 @@
 /**
- * One attention pattern: a row a query, a column a key. Cells on a canvas; a table behind says the same in words. Marked
- * positions are named at the edges, and what they look at is said while nothing is pointed at.
+ * One attention pattern: one row per query, one column per key. Cells on a canvas, with a hidden table of the same values.
+ * Marked positions are named at the edges, and the key they attend to most is shown while nothing is hovered.
  */
 import { type KeyboardEvent, type MouseEvent, useLayoutEffect, useRef, useState } from 'react'
 import { probability, signed, visible } from '@/api/words'
@@ -18,14 +18,14 @@ export interface HeadProps {
   /** A difference is drawn in two colours around 0. */
   difference: boolean
   label: string
-  /** Its side in pixels, where there is room for that. */
+  /** Its maximal side in pixels. */
   size: number
   marks?: Mark[]
-  /** Small pictures have no axes, no reading and no keys. */
+  /** Small maps have no axes, no readout and no keyboard control. */
   plain?: boolean
 }
 
-/** How dark a value is drawn: by its root, so that a weight of 1 in 64 can still be told from none. */
+/** The shade of a value: its square root, so that a weight of 1 in 64 is visibly different from 0. */
 export const shade = (value: number) => Math.sqrt(Math.min(1, Math.abs(value)))
 
 export function HeadMap(props: HeadProps) {
@@ -76,7 +76,7 @@ export function HeadMap(props: HeadProps) {
     setAt({ q, k: Math.min(q, Math.max(0, here.k + (move[1] ?? 0))) })
   }
   const token = (i: number) => visible(tokens[i] ?? '')
-  const say = (value: number) => (difference ? signed(value, 3) : probability(value))
+  const format = (value: number) => (difference ? signed(value, 3) : probability(value))
   const value = at && at.k <= at.q ? values[at.q]?.[at.k] : undefined
   const words = lookMost(values, marks)
   const percent = (place: number) => `${(100 * place) / n}%`
@@ -115,20 +115,20 @@ export function HeadMap(props: HeadProps) {
       <p className="small soft head-readout" aria-live="polite">
         {at && value !== undefined ? (
           <>
-            <b className="mono">{token(at.q)}</b> ({at.q}) looks at <b className="mono">{token(at.k)}</b> (
-            {at.k}): <span className="num">{say(value)}</span>
+            <b className="mono">{token(at.q)}</b> ({at.q}) attends to <b className="mono">{token(at.k)}</b> (
+            {at.k}): <span className="num">{format(value)}</span>
           </>
         ) : (
-          words || 'Rows look, columns are looked at. Point at a cell, or use the arrow keys.'
+          words || 'Rows are queries, columns are keys. Hover a cell, or use the arrow keys.'
         )}
       </p>
       <div className="hidden-visually">
         <table>
-          <caption>{props.label}: for each token, the three it looks at most.</caption>
+          <caption>{props.label}: for each token, the three it attends to most.</caption>
           <thead>
             <tr>
               <th scope="col">Token</th>
-              <th scope="col">looks at</th>
+              <th scope="col">attends to</th>
             </tr>
           </thead>
           <tbody>
@@ -139,7 +139,7 @@ export function HeadMap(props: HeadProps) {
                 </th>
                 <td>
                   {most(row)
-                    .map((k) => `${k} ${token(k)} ${say(row[k] ?? 0)}`)
+                    .map((k) => `${k} ${token(k)} ${format(row[k] ?? 0)}`)
                     .join('; ')}
                 </td>
               </tr>
@@ -151,19 +151,19 @@ export function HeadMap(props: HeadProps) {
   )
 }
 
-/** What each marked position looks at most, by name where that is marked too. */
+/** The key each marked position attends to most, by name where that is marked too. */
 function lookMost(values: number[][], marks: Mark[]): string {
   return marks
     .flatMap(({ name, position }) => {
       const row = values[position]
       const [key = 0] = row ? most(row) : []
       const to = marks.find((mark) => mark.position === key)?.name ?? `position ${key}`
-      return row ? [`${name} looks most at ${to}, ${(row[key] ?? 0).toFixed(2)}`] : []
+      return row ? [`${name} attends most to ${to}, ${(row[key] ?? 0).toFixed(2)}`] : []
     })
     .join('; ')
 }
 
-/** Marks in order; those whose names would lie on each other stand as one. */
+/** Marks in order; those whose names would overlap are merged. */
 function together(marks: Mark[], n: number): Mark[] {
   const list: Mark[] = []
   for (const mark of [...marks].sort((a, b) => a.position - b.position)) {
@@ -183,7 +183,7 @@ function most(row: number[]): number[] {
     .map(({ k }) => k)
 }
 
-/** What the shades mean. */
+/** The legend of the shades. */
 export function HeadLegend({ difference }: { difference: boolean }) {
   return (
     <span className="legend">

@@ -1,17 +1,17 @@
-/** Bars over equal bins, drawn as SVG: counts on a logarithmic scale, so that what is rare is still seen. */
+/** Bars over equal bins, drawn as SVG: counts on a logarithmic scale, so that rare values remain visible. */
 import { count } from '@/api/words'
 
 export interface HistogramProps {
-  /** What is counted, for those who cannot see it. */
+  /** What is counted, for screen readers. */
   label: string
   low: number
   high: number
   counts: number[]
-  /** A part of each count, drawn in the accent before the whole. */
+  /** A part of each count, drawn in the accent colour in front of the whole. */
   part?: number[]
-  /** What a count and its part are called in the table. */
+  /** The names of a count and its part in the table. */
   names?: [string, string]
-  /** Words for a number on the axis. */
+  /** The format of a number on the axis. */
   axis?: (value: number) => string
 }
 
@@ -20,7 +20,7 @@ const HEIGHT = 120
 const FOOT = 18
 const LEFT = 34
 
-/** 0 for none, then by powers of ten: one is already seen. */
+/** 0 for none, then logarithmic, with 1 already visible. */
 export const logHeight = (n: number, top: number): number =>
   n <= 0 ? 0 : (Math.log10(n) + 0.35) / (Math.log10(Math.max(top, 1)) + 0.35)
 

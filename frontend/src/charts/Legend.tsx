@@ -1,6 +1,6 @@
 import { LOG_FLOOR, usePalette } from './palette'
 
-/** What the colours mean: the scale with its ends, beside every heatmap. */
+/** The legend of a heatmap: the colour scale with its ends. */
 export function Legend(props: {
   show: 'max' | 'count'
   scale: 'linear' | 'log'

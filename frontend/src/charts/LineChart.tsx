@@ -1,4 +1,4 @@
-/** A line through measured points, with both axes told; small enough to need no library. */
+/** A line through measured points, with both axes labelled. */
 import type { Ref } from 'react'
 import { figure } from '@/api/words'
 
@@ -10,7 +10,7 @@ export function LineChart(props: {
   xLabel: string
   yLabel: string
   points: { x: number; y: number }[]
-  /** The least top of the y axis, so that noise does not look like a cliff. */
+  /** The smallest top of the y axis, so that noise is not magnified. */
   least?: number
   format?: (y: number) => string
   ref?: Ref<SVGSVGElement>

@@ -1,13 +1,13 @@
 import { useEffect, useRef, useState } from 'react'
 import { useThemeName } from './palette'
 
-/** A figure made of the colours of the theme that is on. */
+/** A figure in the colours of the current theme. */
 export type FigureOf = (colour: (name: string) => string) => {
   data: Record<string, unknown>[]
   layout: Record<string, unknown>
 }
 
-/** A Plotly figure, loaded when it comes near the screen. `label` is what it shows, in words. */
+/** A Plotly figure, loaded when it comes near the viewport. `label` describes it in words. */
 export function Plot({ figure, label, height }: { figure: FigureOf; label: string; height: number }) {
   const ref = useRef<HTMLDivElement>(null)
   const theme = useThemeName()
@@ -50,7 +50,7 @@ export function Plot({ figure, label, height }: { figure: FigureOf; label: strin
   )
 }
 
-/** The layout every figure of ours shares. */
+/** The layout that all figures share. */
 export function baseLayout(colour: (name: string) => string): Record<string, unknown> {
   const axis = {
     gridcolor: colour('line'),

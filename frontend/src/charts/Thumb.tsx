@@ -2,7 +2,7 @@ import type { Thumbnail } from '@/api/types'
 import { visible } from '@/api/words'
 import { level, usePalette } from './palette'
 
-/** A small picture of a decomposition: rows are layers or sites, columns the tokens of one prompt. */
+/** A thumbnail of a decomposition: rows are layers or sites, columns the tokens of one prompt. */
 export function Thumb({ thumbnail }: { thumbnail: Thumbnail }) {
   const { ramp } = usePalette()
   const columns = thumbnail.tokens.length

@@ -3,9 +3,9 @@ import { figure, signed, unit, visible } from '@/api/words'
 import { level, usePalette } from './palette'
 
 /**
- * Running text with each token on the colour of its CI and underlined by the size of its inner activation: to one
- * side's colour where positive, the other's where negative. `at` is the token it is about. The numbers of a token are in
- * its title and, for what fires, in its text.
+ * Running text with each token on the colour of its CI and underlined by the size of its inner activation: in one
+ * colour where positive, in another where negative. `at` is the sampled token. The numbers of a token are in its title
+ * and, where it fires, in its text.
  */
 export function TokenContext(props: {
   tokens: Token[]
@@ -54,7 +54,7 @@ export function TokenContext(props: {
   )
 }
 
-/** What shade and underline mean. */
+/** The legend of shade and underline. */
 export function ContextLegend({ most }: { most: number }) {
   const { gradient } = usePalette()
   return (

@@ -2,7 +2,7 @@ import type { Token } from '@/api/types'
 import { signed, unit, visible } from '@/api/words'
 import { level, usePalette } from './palette'
 
-/** A text with each token on the colour of its CI; the numbers are in the text for those who cannot see colours. */
+/** A text with each token on the colour of its CI; the numbers are in the text for screen readers. */
 export function TokenShade({
   tokens,
   ci,

@@ -1,4 +1,4 @@
-/** One bar a token, as SVG text: the KL strip and whatever else is told position by position. */
+/** One bar per token as SVG text, for the KL strip and other values by position. */
 import { nats, visible } from '@/api/words'
 import { escaped } from './export'
 

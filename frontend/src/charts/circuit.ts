@@ -1,4 +1,4 @@
-/** A circuit as the graph and the list read it: nodes by name, edges between them, and where they are drawn. */
+/** The circuit for graph and table: nodes by name, the edges between them, and the layout. */
 import type { Circuit } from '@/api/types'
 import { shortSite } from '@/api/words'
 
@@ -22,7 +22,7 @@ export interface Node {
   row: number
   key: string
   site: string
-  /** Where its site stands in model order; the output stands last. */
+  /** The index of its site in model order; the output is last. */
   depth: number
   position: number
   ci: number
@@ -95,7 +95,7 @@ export function buildGraph(circuit: Circuit): Graph {
 /** Every node and edge on a path through this node, up and down the edges drawn. */
 export function pathsThrough(edges: Edge[], start: string): { nodes: Set<string>; edges: Set<string> } {
   const nodes = new Set([start])
-  const found = new Set<string>()
+  const onPath = new Set<string>()
   for (const up of [true, false]) {
     const seen = new Set([start])
     const queue = [start]
@@ -103,7 +103,7 @@ export function pathsThrough(edges: Edge[], start: string): { nodes: Set<string>
       for (const edge of edges) {
         const [here, next] = up ? [edge.target.id, edge.source.id] : [edge.source.id, edge.target.id]
         if (here !== at) continue
-        found.add(edge.id)
+        onPath.add(edge.id)
         nodes.add(next)
         if (!seen.has(next)) {
           seen.add(next)
@@ -112,13 +112,13 @@ export function pathsThrough(edges: Edge[], start: string): { nodes: Set<string>
       }
     }
   }
-  return { nodes, edges: found }
+  return { nodes, edges: onPath }
 }
 
 export interface Layout {
   width: number
   height: number
-  /** `folded`: how many tokens without a node this column stands for; 0 where it is one token. */
+  /** `folded`: the number of tokens without a node in this column; 0 for a single token. */
   columns: { position: number; x: number; width: number; folded: number }[]
   rows: { site: string; name: string; y: number }[]
   places: Map<string, { x: number; y: number }>
@@ -135,7 +135,7 @@ const EDGE = 30
 const SHIFT = 13
 const FOLD_FROM = 3
 
-/** Tokens from left to right, sites from the bottom up; what holds no node takes little room. */
+/** Tokens from left to right, sites from the bottom up; columns without nodes are narrow. */
 export function layOut(nodes: Node[], length: number, room = 0): Layout {
   const used = [...new Map(nodes.map((node) => [node.depth, node.site])).entries()].sort(([a], [b]) => a - b)
   const height = TOP + used.length * ROW + FOOT
@@ -173,7 +173,7 @@ export function layOut(nodes: Node[], length: number, room = 0): Layout {
     x += width
     position = last
   }
-  // A short prompt takes the room there is.
+  // A short prompt fills the available width.
   const stretch = Math.min(2.2, Math.max(1, (room - HEAD - EDGE) / Math.max(1, x - HEAD)))
   for (const column of columns) {
     column.x = HEAD + (column.x - HEAD) * stretch
@@ -187,7 +187,7 @@ export function layOut(nodes: Node[], length: number, room = 0): Layout {
     cell.forEach((node, i) => {
       const column = at.get(node.position)
       const middle = (column?.x ?? 0) + (column?.width ?? 0) / 2
-      // Every other site stands a little aside, so that an edge to the next is seen.
+      // Every other site is shifted a little, so that an edge to the next is visible.
       const aside = node.id === OUT ? 0 : ((order.get(node.site) ?? 0) % 2 === 0 ? -1 : 1) * SHIFT
       places.set(node.id, {
         x: middle + aside + (i - (cell.length - 1) / 2) * STEP,

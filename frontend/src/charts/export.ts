@@ -1,7 +1,7 @@
 /** Figures as SVG text, for `ExportMenu`: an element that is drawn already, or a Plotly figure drawn anew. */
 import type { FigureOf } from './Plot'
 
-/** What of the style sheet an SVG needs to look the same outside of the page. */
+/** The style properties an SVG needs to look the same outside the page. */
 const KEPT = [
   'fill',
   'fill-opacity',
@@ -26,7 +26,7 @@ const KEPT = [
   'vector-effect',
 ]
 
-/** An SVG element of the page as text: the styles it has here become attributes, the colours those of the theme. */
+/** An SVG element of the page as text: its computed styles become attributes, with the colours of the theme. */
 export function svgOfElement(element: SVGSVGElement): string {
   const copy = element.cloneNode(true) as SVGSVGElement
   const originals = [element, ...element.querySelectorAll('*')]
@@ -51,7 +51,7 @@ export function svgOfElement(element: SVGSVGElement): string {
   return new XMLSerializer().serializeToString(copy)
 }
 
-/** A Plotly figure as SVG text, in the colours of the theme that is on. Loads Plotly where it is not there yet. */
+/** A Plotly figure as SVG text, in the colours of the theme that is on. Loads Plotly if needed. */
 export async function svgOfPlot(figure: FigureOf, width = 720, height = 360): Promise<string> {
   const { drawnSvg } = await import('./plotly')
   const style = getComputedStyle(document.documentElement)

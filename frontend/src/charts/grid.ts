@@ -1,4 +1,4 @@
-/** The words of the heatmap: rows, blocks and places. */
+/** The types of the heatmap: rows, blocks and places. */
 import type { Token } from '@/api/types'
 import { siteTail } from '@/api/words'
 
@@ -36,7 +36,7 @@ export interface CIGridProps {
   onFold: (layer: number) => void
   /** Whether blocks are headed by their names. */
   named?: boolean
-  /** What to do here, said while nothing is chosen. */
+  /** A hint, shown while nothing is selected. */
   hint: string
 }
 

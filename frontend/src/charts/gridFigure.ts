@@ -13,14 +13,14 @@ interface GridFigure {
   show: 'max' | 'count'
   scale: 'linear' | 'log'
   top: number
-  /** CI below which cells are left blank; it is told in the legend. */
+  /** CI below which cells are left blank; named in the legend. */
   threshold: number
 }
 
 const nameOf = (row: Row) =>
   row.kind === 'site' && row.layer !== null ? `L${row.layer} ${rowName(row)}` : rowName(row)
 
-/** Rows are sites or folded layers, columns the tokens of each prompt, beside each other; the legend stands below. */
+/** Rows are sites or folded layers, columns the tokens of each prompt, beside each other; the legend is below. */
 export function gridSvg({ rows, blocks, show, scale, top, threshold }: GridFigure): string {
   const style = getComputedStyle(document.documentElement)
   const colour = (name: string) => style.getPropertyValue(`--${name}`).trim()
@@ -53,11 +53,11 @@ export function gridSvg({ rows, blocks, show, scale, top, threshold }: GridFigur
       const width = widths[b]?.[c] ?? 20
       const middle = x + width / 2
       const name = visible(token.piece)
-      const said = name.length > 24 ? `${name.slice(0, 23)}…` : name
+      const label = name.length > 24 ? `${name.slice(0, 23)}…` : name
       if (wide) {
         text(middle, heads - 19, String(c), 'text-anchor="middle" opacity="0.75"')
-        text(middle, heads - 6, said, 'text-anchor="middle"')
-      } else text(middle + 3.5, heads - 6, said, `transform="rotate(-90 ${middle + 3.5} ${heads - 6})"`)
+        text(middle, heads - 6, label, 'text-anchor="middle"')
+      } else text(middle + 3.5, heads - 6, label, `transform="rotate(-90 ${middle + 3.5} ${heads - 6})"`)
       rows.forEach((_, r) => {
         const value = block.values[r * block.tokens.length + c] ?? 0
         const at = level(value, scale, top)

@@ -12,7 +12,7 @@ describe.each([
   const { ramp } = makePalette(stops)
   const lightness = ramp.map((colour) => luminance(rgb(colour)))
 
-  it('changes its lightness in one direction only, so that it can be read without colours', () => {
+  it('changes its lightness in one direction only, so that it is readable without colours', () => {
     const steps = lightness.slice(1).map((value, i) => (value - (lightness[i] ?? 0)) * direction)
     expect(Math.min(...steps)).toBeGreaterThan(-1e-3)
   })

@@ -1,4 +1,4 @@
-/** The sequential scale of causal importance, read from the style sheet so that there is one of it. */
+/** The sequential scale of causal importance, read from the style sheet, its only definition. */
 import { useMemo, useSyncExternalStore } from 'react'
 
 export interface Palette {
@@ -52,7 +52,7 @@ function subscribe(changed: () => void) {
 
 export const themeName = () => document.documentElement.dataset.theme ?? 'light'
 
-/** The palette of the theme that is on, and its name. */
+/** The palette of the current theme. */
 export function usePalette(): Palette {
   const theme = useSyncExternalStore(subscribe, themeName)
   return useMemo(() => {

@@ -31,8 +31,8 @@ function CircuitOf({ decomposition }: { decomposition: Decomposition }) {
   const navigate = useNavigate({ from: '/d/$id/circuit' })
   useTitle(`${decomposition.title}, circuit`)
   const first = decomposition.prompts[0]
-  const usual: PromptSpec | null = first ? { text: first.text, bos: first.bos } : null
-  const spec = (search.p === undefined ? usual : decodePrompt(search.p)) ?? usual
+  const fallback: PromptSpec | null = first ? { text: first.text, bos: first.bos } : null
+  const spec = (search.p === undefined ? fallback : decodePrompt(search.p)) ?? fallback
   const threshold = search.t ?? decomposition.provenance.threshold
   const ready = decomposition.target.state === 'ready'
   const query = useQuery({
@@ -48,16 +48,16 @@ function CircuitOf({ decomposition }: { decomposition: Decomposition }) {
   const circuit = query.error ? undefined : query.data
   const go = (change: Partial<CircuitSearch>) =>
     void navigate({ search: { ...search, ...change }, resetScroll: false })
-  const said = circuit && decomposition.prompts.length > 0
+  const summarised = circuit && decomposition.prompts.length > 0
   return (
     <div className="page">
       <div className="page-head">
         <div>
           <h1>Circuit of a prompt</h1>
           <p className="lead">
-            Which components in use on this prompt feed which, and the output. An edge is what one adds to
-            another’s activation with norms and attention held as they are; its effect is what that is worth
-            at the output, to first order.
+            How the components in use on this prompt feed one another and the output. An edge is what one
+            component adds to another’s activation, with norms and attention patterns held fixed; its effect
+            is the change of the output that follows, to first order.
           </p>
         </div>
       </div>
@@ -82,7 +82,7 @@ function CircuitOf({ decomposition }: { decomposition: Decomposition }) {
       />
       <ErrorNotice error={query.error} onRetry={() => query.refetch()} />
       <p className="circuit-sentence">
-        {said && (
+        {summarised && (
           <>
             <b className="mono">{visible(circuit.output.token.piece)}</b>
             {circuit.output.against && (
@@ -93,10 +93,10 @@ function CircuitOf({ decomposition }: { decomposition: Decomposition }) {
             )}{' '}
             has {circuit.output.against ? 'a difference of logits' : 'a logit'} of{' '}
             <b className="num">{signed(circuit.output.value, 2)}</b> at position {circuit.output.position}:{' '}
-            <b className="num">{signed(circuit.output.inputs.here[0] ?? 0, 2)}</b> straight from components
-            here, <b className="num">{signed(circuit.output.inputs.attended[0] ?? 0, 2)}</b> from components
-            through one attention, <b className="num">{signed(rest(circuit.output.inputs), 2)}</b> from what
-            no edge shows.
+            <b className="num">{signed(circuit.output.inputs.here[0] ?? 0, 2)}</b> directly from components at
+            this position, <b className="num">{signed(circuit.output.inputs.attended[0] ?? 0, 2)}</b> from
+            components through one attention layer,{' '}
+            <b className="num">{signed(rest(circuit.output.inputs), 2)}</b> from everything else.
           </>
         )}{' '}
         <Recomputing on={busy} what="Computing the circuit" />

@@ -28,7 +28,7 @@ export function ComponentPage() {
   const search = useSearch({ from: '/d/$id/c/$key' })
   const query = useQuery({
     ...queries.component(id, key, { ...componentFilter(search), harvest: search.harvest }),
-    // Another label or another list leaves this component's page as it stands until the new one is there.
+    // While a new label or list loads, the page of this component stays.
     placeholderData: (old, asked) => (asked?.queryKey[2] === key ? keepPreviousData(old) : undefined),
   })
   useTitle(query.data?.label || shortKey(key))
@@ -45,7 +45,7 @@ export function ComponentPage() {
 function Component({ id, c, search }: { id: string; c: ComponentDetail; search: ComponentSearch }) {
   const navigate = useNavigate({ from: '/d/$id/c/$key' })
   const bos = useQuery(queries.decomposition(id)).data?.prompts[0]?.bos ?? false
-  // The list goes along to the next component, the quantile and the text that is tried too.
+  // The next component opens with the same list, quantile and text to try.
   const go = (key: string | null | undefined) =>
     key && void navigate({ to: '/d/$id/c/$key', params: { id, key }, search })
   const set = (patch: Partial<ComponentSearch>, replace = true) =>
@@ -104,7 +104,7 @@ function Component({ id, c, search }: { id: string; c: ComponentDetail; search: 
       {h && <HarvestLine id={id} harvest={h.harvest} onChoose={(harvest) => set({ harvest })} />}
       {!h && (
         <Notice>
-          There are no statistics over a corpus yet; what stands here is from the run’s own prompts. Start a
+          There are no statistics over a corpus yet; the figures below are from the run’s own prompts. Start a
           harvest on the{' '}
           <Link to="/d/$id/components" params={{ id }}>
             components’ page
@@ -137,16 +137,16 @@ function Component({ id, c, search }: { id: string; c: ComponentDetail; search: 
               of={id}
               name="tokens"
               title="Tokens it fires on"
-              aside="of the position itself"
+              aside="the token at the position"
               none="It fires on no token"
               rows={h.inputs}
             />
             <TokenTable
               of={id}
               name="predictions"
-              title="What the model predicts there"
-              aside="its most likely next token"
-              none="It fires nowhere"
+              title="Predicted tokens"
+              aside="most likely next token where it fires"
+              none="It never fires"
               rows={h.outputs}
             />
             <Panel title="Causal importance" aside="positions with CI above 0, logarithmic">
@@ -170,7 +170,7 @@ function Component({ id, c, search }: { id: string; c: ComponentDetail; search: 
                   high={h.activation_histogram.high}
                   counts={h.activation_histogram.counts}
                   part={h.activation_histogram.firing}
-                  names={['positions', 'of them firing']}
+                  names={['positions', 'firing positions']}
                   axis={figure}
                 />
                 <p className="small faint">
@@ -209,7 +209,7 @@ function Stats({ c }: { c: ComponentDetail }) {
       h ? 'of the corpus: where it fires' : 'of positions above the threshold',
     ],
     ['mean CI', figure(h?.mean_ci ?? c.mean_ci), h ? 'over the corpus' : 'over all positions harvested'],
-    ['max CI', figure(h?.max_ci ?? c.max_ci), 'the most it ever matters'],
+    ['max CI', figure(h?.max_ci ?? c.max_ci), 'the largest at any position'],
     [
       'effect',
       typeof h?.effect_mean === 'number'
@@ -271,7 +271,7 @@ function Tokens({ title, words, tokens }: { title: string; words: string; tokens
   )
 }
 
-/** Dead is a word about the run's own prompts; the figures of the page are of another text, where it may well fire. */
+/** “Dead” refers to the run's own prompts; the figures on the page are from other text, where it may fire. */
 function deadWords(harvest: ComponentDetail['harvest']): string {
   const own =
     'Dead: on the prompts this run was trained on, its causal importance never passes the threshold.'

@@ -25,8 +25,8 @@ export function ComponentsPage() {
         <div>
           <h1>Components</h1>
           <p className="lead">
-            Every rank-1 piece that was kept of {query.data.title}: what it is called, how often it matters,
-            and how much.
+            Every rank-1 component of {query.data.title}: its label, how often it is causally important, and
+            how much.
           </p>
         </div>
         <NewHarvest id={id} text={query.data.source.kind !== 'induction'} />

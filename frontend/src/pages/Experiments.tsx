@@ -1,4 +1,4 @@
-/** Experiments on what stands on the workbench: each is asked for when its tab is open, and costs nothing before. */
+/** Experiments on the prompts and baskets of the workbench. Each is requested when its tab is opened. */
 import { Tabs } from 'radix-ui'
 import { lazy, Suspense } from 'react'
 import type { Lab } from '@/state/lab'
@@ -25,7 +25,7 @@ const TABS: { value: Lab; label: string }[] = [
 ]
 
 export function Experiments({ bench }: { bench: Workbench }) {
-  // Kept here, not in its tab: rows stay and go on coming while another tab is looked at.
+  // Lives here and not in its tab, so that a running sweep continues while another tab is open.
   const sweep = useSweep(bench.id)
   const open = bench.search.lab
   return (
@@ -65,11 +65,11 @@ export function Experiments({ bench }: { bench: Workbench }) {
         </div>
         {!open && (
           <p className="pad small soft">
-            Sweep every component by itself, try other masks, look at attention, or let the model write on.
+            Suppress every component alone, try other masks, inspect attention, or continue the text.
           </p>
         )}
         {open && open !== 'sweep' && !bench.ready && (
-          <p className="pad small soft">This comes when the weights are ready.</p>
+          <p className="pad small soft">Available once the weights are ready.</p>
         )}
         {TABS.map((tab) => (
           <Tabs.Content key={tab.value} value={tab.value}>

@@ -7,7 +7,7 @@ import type { Finding, Group, Replay } from '@/api/types'
 import { day, plural, probabilityChange } from '@/api/words'
 import { FindingResult } from '@/panels/finding/FindingResult'
 import { ProvenanceList, ProvenanceStrip } from '@/panels/provenance/ProvenanceStrip'
-import { encodeEntry, packBasket, usualRemainder } from '@/state/basket'
+import { encodeEntry, packBasket, remainderParam } from '@/state/basket'
 import { useTitle } from '@/state/hooks'
 import { encodePrompt, type PromptSpec } from '@/state/prompts'
 import { TOP_K, type WorkbenchSearch, withoutDefaults } from '@/state/workbench'
@@ -56,7 +56,7 @@ function FindingView({ finding }: { finding: Finding }) {
     a: packBasket(components, finding.groups, allGroups).map(encodeEntry),
     cond: components.length > 0 ? 'a' : 'none',
     mode: request?.mode,
-    rem: components.length > 0 ? usualRemainder(request?.mode, request?.remainder) : undefined,
+    rem: components.length > 0 ? remainderParam(request?.mode, request?.remainder) : undefined,
     at: finding.results.map(({ result }, i) =>
       finding.focus[i] === result.tokens.length - 1 ? -1 : (finding.focus[i] ?? -1),
     ),
@@ -104,7 +104,7 @@ function FindingView({ finding }: { finding: Finding }) {
       <ErrorNotice error={replay.error} onRetry={() => replay.mutate()} />
       <p className="soft">
         {components.length === 0
-          ? 'Nothing was removed.'
+          ? 'Nothing was suppressed.'
           : `${plural(components.length, 'component')} ${request?.mode === 'keep_only' ? 'kept, all others off' : 'suppressed'}`}
         {finding.groups.length > 0 && (
           <>
@@ -140,9 +140,9 @@ function FindingView({ finding }: { finding: Finding }) {
           </div>
         </Panel>
       )}
-      <Panel title="What was suppressed" aside={plural(components.length, 'component')}>
+      <Panel title="Suppressed components" aside={plural(components.length, 'component')}>
         <details className="more">
-          <summary>The components, one by one</summary>
+          <summary>List of components</summary>
           <ul className="component-list">
             {components.map((component) => (
               <li key={component.key}>
@@ -175,7 +175,7 @@ function FindingView({ finding }: { finding: Finding }) {
   )
 }
 
-/** The finding as a frame for another site: the lines to paste, and how it looks there. */
+/** The finding as a frame for another site: its code, and a preview. */
 function Embed({ slug, title }: { slug: string; title: string }) {
   const [open, setOpen] = useState(false)
   const address = `${window.location.origin}/f/${slug}/embed`
@@ -188,16 +188,16 @@ function Embed({ slug, title }: { slug: string; title: string }) {
         open={open}
         onOpenChange={setOpen}
         title="Embed this finding"
-        description="Paste these lines into a page. The frame shows the recorded numbers, without scripts, wherever this server can be reached."
+        description="Paste this code into a page. The frame shows the recorded numbers, without scripts, wherever this server can be reached."
       >
         {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reachable by keyboard */}
         <pre className="config embed-lines" tabIndex={0}>
           {lines}
         </pre>
         <p className="row">
-          <CopyButton text={lines}>Copy the lines</CopyButton>
+          <CopyButton text={lines}>Copy code</CopyButton>
           <a className="btn quiet" href={`/f/${slug}/embed`} target="_blank" rel="noopener">
-            See it alone
+            Open the frame alone
           </a>
         </p>
       </Dialog>

@@ -35,7 +35,7 @@ export function FindingsPage() {
         <div>
           <h1>Findings</h1>
           <p className="lead">
-            What people saw, kept with its prompts, components and numbers. Each can be computed again.
+            Saved observations with their prompts, components and numbers. Each can be recomputed.
           </p>
         </div>
         <span className="row">

@@ -18,8 +18,8 @@ export function GalleryPage() {
       <div className="hero">
         <h1>Take a transformer’s weights apart, and see what each part does.</h1>
         <p className="lead">
-          Unweave shows Stochastic Parameter Decompositions: every weight matrix cut into rank-1 pieces, which
-          of them a prompt needs, and what the model says without them.
+          Unweave shows Stochastic Parameter Decompositions: every weight matrix as a sum of rank-1
+          components, which of them a prompt needs, and what the model predicts without them.
         </p>
       </div>
       <ErrorNotice error={list.error} onRetry={() => list.refetch()} />

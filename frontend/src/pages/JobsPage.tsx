@@ -20,14 +20,14 @@ export function JobsPage() {
         <div>
           <h1>Jobs</h1>
           <p className="lead">
-            Train a decomposition of your own. Jobs go on in the background, and survive reloads and crashes.
+            Train a decomposition of your own. Jobs run in the background and survive reloads and crashes.
           </p>
         </div>
         {health.data && (
           <span className={`badge ${alive.length > 0 ? 'good' : 'weak'}`}>
             {alive.length > 0
               ? `${plural(alive.length, 'worker')}, ${alive.map((worker) => worker.state).join(', ')}`
-              : 'no worker runs: jobs wait'}
+              : 'no worker is running: jobs wait'}
           </span>
         )}
       </div>

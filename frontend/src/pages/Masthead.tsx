@@ -79,7 +79,7 @@ export function Masthead(props: {
   )
 }
 
-/** The prompt looked at in the workbench or in a circuit, so that the circuit opens with it. */
+/** The current prompt of the workbench or of a circuit, so that the circuit opens with it. */
 function promptOf(path: string, search: object): string | undefined {
   const { p, n } = search as { p?: string | string[]; n?: number }
   if (!/^\/d\/[^/]+\/(workbench|circuit)$/.test(path) || p === undefined) return undefined
@@ -95,7 +95,7 @@ function Mark() {
   )
 }
 
-/** Which decomposition is looked at, and the others. */
+/** The current decomposition, and a menu of the others. */
 function Picker({ id }: { id: string }) {
   const list = useQuery(queries.decompositions())
   return (

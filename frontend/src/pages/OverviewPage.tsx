@@ -28,13 +28,13 @@ function Overview({ d }: { d: Decomposition }) {
   useTitle(d.title)
   const facts: [string, string][] = [
     ['model', `${d.model.name}, ${d.model.architecture}, ${magnitude(d.model.parameters)} parameters`],
-    ['cut apart', `${count(d.sites)} weight matrices`],
+    ['decomposed', `${count(d.sites)} weight matrices`],
     ['subcomponents alive', `${count(d.alive)} of ${count(d.components)}`],
     [
       'trained',
       `${day(d.created_at)}${d.training_seconds === null ? '' : `, in ${duration(d.training_seconds)}`}`,
     ],
-    ['reconstruction counts', d.reconstruction_positions],
+    ['reconstruction measured on', d.reconstruction_positions],
   ]
   return (
     <div className="page">

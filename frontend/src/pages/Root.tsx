@@ -11,14 +11,14 @@ import { Icon } from '@/ui/Icon'
 import { Dialog } from '@/ui/surfaces'
 import { Masthead } from './Masthead'
 
-/** What every page stands in: the head, the skip link, the keys that work everywhere. */
+/** The frame of every page: header, skip link, and the keys that work everywhere. */
 export function Root() {
   const [help, setHelp] = useState(false)
   const [theme, setTheme] = useTheme()
   const router = useRouter()
   const { id: own, slug } = useParams({ strict: false })
   const isFinding = useMatchRoute()({ to: '/f/$slug' }) !== false
-  // A finding's page keeps the tabs of its decomposition.
+  // A finding's page shows the tabs of its decomposition.
   const finding = useQuery({ ...queries.finding(slug ?? ''), enabled: isFinding && slug !== undefined })
   const id = own ?? (isFinding ? finding.data?.decomposition : undefined)
   const lastG = useRef(0)
@@ -60,7 +60,7 @@ export function Root() {
             Take the tour
           </Link>{' '}
           <span className="soft">
-            two minutes: what a subcomponent is, what causal importance says, what suppression does
+            two minutes: what a subcomponent is, what causal importance means, what suppression does
           </span>
         </p>
         {SHORTCUTS.map((section) => (
@@ -88,8 +88,8 @@ export function Root() {
 export function NotFound() {
   return (
     <div className="page center">
-      <h1>There is no such page</h1>
-      <p className="soft">The address may be mistyped, or what it named has been removed.</p>
+      <h1>Page not found</h1>
+      <p className="soft">The address may be mistyped, or the page has been removed.</p>
       <p>
         <Link to="/">Go to the gallery</Link>
       </p>
@@ -100,7 +100,7 @@ export function NotFound() {
 export function Broken({ error, reset }: { error: unknown; reset: () => void }) {
   return (
     <div className="page center" role="alert">
-      <h1>This page could not be drawn</h1>
+      <h1>This page could not be displayed</h1>
       <p className="soft">{sentenceOf(error)}</p>
       <p className="row center">
         <Button kind="primary" onClick={reset}>
@@ -114,12 +114,12 @@ export function Broken({ error, reset }: { error: unknown; reset: () => void }) 
   )
 }
 
-/** A whole page that could not be loaded: what happened, and the way out. */
+/** A page that could not be loaded: the error, and links to other pages. */
 export function LoadFailed({ error, retry }: { error: unknown; retry: () => void }) {
   const unknown = error instanceof ApiError && error.status === 404
   return (
     <div className="page center" role="alert">
-      <h1>{unknown ? 'Nothing here' : 'This could not be loaded'}</h1>
+      <h1>{unknown ? 'Not found' : 'This could not be loaded'}</h1>
       <p className="soft">{sentenceOf(error)}</p>
       <p className="row center">
         {!unknown && (
@@ -131,7 +131,7 @@ export function LoadFailed({ error, retry }: { error: unknown; retry: () => void
           Go to the gallery
         </Link>
         <Link className="btn" to="/findings">
-          Look through the findings
+          Browse the findings
         </Link>
       </p>
     </div>

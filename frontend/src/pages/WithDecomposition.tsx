@@ -5,7 +5,7 @@ import type { Decomposition } from '@/api/types'
 import { Skeleton } from '@/ui/surfaces'
 import { LoadFailed } from './Root'
 
-/** A page about one decomposition: what it shows once that is there, and what stands in its place until then. */
+/** A page about one decomposition, with a placeholder until it has loaded. */
 export function WithDecomposition(props: {
   id: string
   heights: [number, number]

@@ -73,7 +73,7 @@ function Bench({ decomposition }: { decomposition: Decomposition }) {
   )
 }
 
-/** What is missing from the screen, in words; null when nothing is. */
+/** What could not be computed, in words; null when nothing is missing. */
 function cutOff(there: boolean[]): string | null {
   const missing = there.filter((one) => !one).length
   return missing === 0 ? null : `${missing} of ${there.length} prompts without importances`

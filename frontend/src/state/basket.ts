@@ -1,4 +1,4 @@
-/** What is to be suppressed: components and named groups, each with a strength and, where wished, positions. */
+/** The baskets: components and named groups, each with a strength and, optionally, positions. */
 import type { Group, Suppression } from '@/api/types'
 
 export interface BasketEntry {
@@ -9,7 +9,7 @@ export interface BasketEntry {
   strength: number
   /** Positions it is suppressed at; null means all. */
   positions: number[] | null
-  /** Not before this position; goes with `positions: null`. */
+  /** The first position it acts at; only with `positions: null`. */
   start?: number | null
 }
 
@@ -18,7 +18,7 @@ const GROUP = '~'
 
 export const MAX_ENTRIES = 512
 
-/** The strength a person typed, or null where it is none: a number from 0 to 1, `50 %` too. */
+/** The strength in a text, or null if it is not one: a number from 0 to 1, or `50 %`. */
 export function readStrength(text: string): number | null {
   const match = /^\s*(\d*[.,]?\d+|\d+[.,])\s*(%?)\s*$/.exec(text)
   if (!match) return null
@@ -26,8 +26,8 @@ export function readStrength(text: string): number | null {
   return value >= 0 && value <= 1 ? Number(value.toFixed(3)) : null
 }
 
-/** `~Woods`, `model.layers.0.mlp.down_proj:3`, where they are not the usual with `;0.5` for a strength and `@2,3` for
- * positions or `@4-` for those from 4 on. */
+/** `~Woods`, `model.layers.0.mlp.down_proj:3`, followed, where they differ from the default, by `;0.5` for the strength and `@2,3`
+ * for positions, or `@4-` for those from 4 onwards. */
 export function encodeEntry(entry: BasketEntry): string {
   const name =
     entry.kind === 'group' ? `${GROUP}${entry.name.replace(/[%;@]/g, encodeURIComponent)}` : entry.name
@@ -63,13 +63,13 @@ export function decodeEntry(code: string): BasketEntry | null {
   return { kind: 'component', name: head, strength, positions, ...(start ? { start } : {}) }
 }
 
-/** A remainder as the address holds it: left out where it is the mode's usual one. */
-export function usualRemainder(
+/** The remainder in the address: left out where it is the default of the mode. */
+export function remainderParam(
   mode: 'suppress' | 'keep_only' | undefined,
   remainder: 'on' | 'off' | null | undefined,
 ): 'on' | 'off' | undefined {
-  const usual = mode === 'keep_only' ? 'off' : 'on'
-  return remainder && remainder !== usual ? remainder : undefined
+  const byDefault = mode === 'keep_only' ? 'off' : 'on'
+  return remainder && remainder !== byDefault ? remainder : undefined
 }
 
 export const sameThing = (a: BasketEntry, b: Pick<BasketEntry, 'kind' | 'name'>) =>
@@ -82,25 +82,25 @@ export function toggleEntry(basket: BasketEntry[], what: Pick<BasketEntry, 'kind
 
 export interface Expansion {
   components: Suppression[]
-  /** Groups the decomposition does not know: named, not dropped in silence. */
+  /** Groups the decomposition does not have: reported, not dropped silently. */
   unknown: string[]
 }
 
 /**
- * The suppressions a basket stands for on a prompt of `length` tokens. A component's own entry goes before its groups';
- * of two groups the one with the larger strength holds. Entries whose positions all lie past the prompt's end do nothing.
+ * The suppressions of a basket on a prompt of `length` tokens. A component's own entry takes precedence over its
+ * groups'; of two groups the larger strength applies. Entries whose positions are all past the prompt's end do nothing.
  */
 export function expandBasket(basket: BasketEntry[], groups: Map<string, Group>, length: number): Expansion {
   const unknown: string[] = []
-  const found = new Map<string, Suppression>()
+  const merged = new Map<string, Suppression>()
   const put = (keys: string[], entry: BasketEntry, overrides: boolean) => {
     const positions = entry.positions?.filter((position) => position < length) ?? null
     const start = entry.start ?? null
     if (positions?.length === 0 || (start !== null && start >= length)) return
     for (const key of keys) {
-      const old = found.get(key)
+      const old = merged.get(key)
       if (overrides || !old || entry.strength > old.strength) {
-        found.set(key, {
+        merged.set(key, {
           key,
           strength: entry.strength,
           positions,
@@ -115,12 +115,12 @@ export function expandBasket(basket: BasketEntry[], groups: Map<string, Group>, 
     else unknown.push(entry.name)
   }
   for (const entry of basket.filter((one) => one.kind === 'component')) put([entry.name], entry, true)
-  return { components: [...found.values()].sort((a, b) => (a.key < b.key ? -1 : 1)), unknown }
+  return { components: [...merged.values()].sort((a, b) => (a.key < b.key ? -1 : 1)), unknown }
 }
 
 /**
  * A and B together, as the server joins them: what is in either; where both hold a component at a position, the larger
- * strength counts there, so that one component may stand in the list once for each strength.
+ * strength applies there, so that a component may be listed once per strength.
  */
 export function joinSuppressions(a: Suppression[], b: Suppression[], length: number): Suppression[] {
   const inB = new Map(b.map((one) => [one.key, one]))
@@ -146,7 +146,7 @@ function atEachPlace(a: Suppression, b: Suppression, length: number): Suppressio
   return [...places].map(([strength, positions]) => ({ key: a.key, strength, positions }))
 }
 
-/** Which components a basket holds, groups opened. */
+/** The components of a basket, with groups expanded. */
 export function basketKeys(basket: BasketEntry[], groups: Map<string, Group>): Set<string> {
   return new Set(
     basket.flatMap((entry) =>
@@ -155,7 +155,7 @@ export function basketKeys(basket: BasketEntry[], groups: Map<string, Group>): S
   )
 }
 
-/** A basket for recorded suppressions: the groups that are wholly and plainly in it by name, the rest one by one. */
+/** A basket for recorded suppressions: groups that are included whole at full strength by name, the rest as single components. */
 export function packBasket(components: Suppression[], names: string[], groups: Group[]): BasketEntry[] {
   const plain = new Set(
     components.filter((c) => c.strength === 1 && !c.positions && !c.start).map((c) => c.key),

@@ -25,13 +25,13 @@ describe('the address of a circuit', () => {
     })
   })
 
-  it('says what it could not use, and leaves it out', () => {
+  it('reports what is invalid, and leaves it out', () => {
     const { search, problems } = read('?p=~1.x&t=7&e=0&pin=nobody&sort=age')
     expect(problems).toHaveLength(5)
     expect(Object.values(search).every((value) => value === undefined)).toBe(true)
   })
 
-  it('leaves the usual values out', () => {
+  it('leaves defaults out', () => {
     expect(read('?at=-1&e=60').search).toMatchObject({ at: undefined, e: undefined })
   })
 })

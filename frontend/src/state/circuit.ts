@@ -2,8 +2,8 @@
  * The circuit's address. Defaults are left out of it.
  *
  *   p      the prompt                              t     CI from which a component is a node
- *   at     the position explained, −1 the last     e     how many edges are drawn
- *   tok, vs  the token explained, and the one it is set against
+ *   at     the position explained, −1 the last     e     the number of edges drawn
+ *   tok, vs  the token explained, and the one it is compared with
  *   pin    a pinned node, `<key>@<position>` (repeated)   sel   the pinned node whose card is open
  *   mlp    `hide`: no edges inside an MLP          sort, dir   order of the list
  */
@@ -50,7 +50,7 @@ export function readCircuit(raw: Record<string, unknown>): { search: CircuitSear
     )
   const pins = read.all('pin').filter((code) => node('pin', code))
   if (pins.length > MOST_PINS)
-    read.problems.push(`Only the first ${MOST_PINS} of ${pins.length} pinned nodes are kept.`)
+    read.problems.push(`Only the first ${MOST_PINS} of ${pins.length} pinned nodes are shown.`)
   const chosen = read.text('sel')
   const edges = read.number('e', { min: 1, max: MOST_EDGES, whole: true })
   const at = read.number('at', { min: -1, max: 100_000, whole: true })

@@ -40,18 +40,18 @@ const rows = (measure: 'probability' | 'logit' | 'difference' | 'kl', watched: S
   compareRows([comparison], asked, { measure, contrast: [1, 2], watched })
 
 describe('conditions side by side', () => {
-  it('hold the measure, its change from none, the KL and the interaction', () => {
+  it('have the measure, its change from none, the KL and the interaction', () => {
     const [row] = rows('probability')
     expect(row?.cells.a).toEqual({ value: 0.04, change: 0.04 - 0.4, kl: 2 })
     expect(row?.interaction).toBeCloseTo(0.01 - 0.04 - 0.2 + 0.4)
   })
-  it('measure a logit difference of two tokens, a row a prompt', () => {
-    const found = rows('difference', new Set([1, 2]))
-    expect(found).toHaveLength(1)
-    expect(found[0]?.cells.none?.value).toBeCloseTo(Math.log(0.4 / 0.5))
-    expect(found[0]?.cells.ab?.value).toBeCloseTo(Math.log(0.01 / 0.1))
+  it('measure a logit difference of two tokens, one row per prompt', () => {
+    const difference = rows('difference', new Set([1, 2]))
+    expect(difference).toHaveLength(1)
+    expect(difference[0]?.cells.none?.value).toBeCloseTo(Math.log(0.4 / 0.5))
+    expect(difference[0]?.cells.ab?.value).toBeCloseTo(Math.log(0.01 / 0.1))
   })
-  it('give watched tokens rows of their own where that is asked', () => {
+  it('give watched tokens rows of their own on request', () => {
     expect(rows('logit', new Set([1, 2])).map((row) => row.token)).toEqual([' golf', ' ball'])
     expect(rows('kl', new Set([1, 2])).map((row) => row.cells.b?.value)).toEqual([0.1])
   })
@@ -60,7 +60,7 @@ describe('conditions side by side', () => {
     expect(sortRows(both, 'a', 'asc').map((row) => row.token)).toEqual([' golf', ' ball'])
     expect(sortRows(both, 'ab', 'asc').map((row) => row.token)).toEqual([' ball', ' golf'])
   })
-  it('say in words what falls, what stays, and what the two do together', () => {
+  it('describe what falls, what stays, and the interaction', () => {
     const both = rows('probability', new Set([1, 2]))
     expect(describeCondition(both, 'a', 1)).toBe('␣golf falls from 40.0 % to 4.0 %')
     const stays = both.map((row) => ({ ...row, own: row.tokenId === 2, prompt: 1 }))
@@ -70,7 +70,7 @@ describe('conditions side by side', () => {
       'Together they do more than the sum of each: −0.69 logits on ␣golf.',
     )
   })
-  it('hold only the conditions that were asked for', () => {
+  it('hold only the requested conditions', () => {
     const less = { ...comparison, conditions: comparison.conditions.slice(0, 2) }
     const [row] = compareRows([less], asked, { measure: 'logit', contrast: null, watched: null })
     expect(Object.keys(row?.cells ?? {})).toEqual(['none', 'a'])

@@ -1,17 +1,17 @@
-/** Conditions side by side: what a table of them holds, and what it says in a sentence. */
+/** The comparison of conditions: the rows of its table, and its sentences. */
 import type { ConditionResult, OutputShift, PromptComparison } from '@/api/types'
 import { nats, probability, signed, visible } from '@/api/words'
 import type { CompareSort, Condition, Measure } from './workbench'
 
 type Name = ConditionResult['condition']
 export const WIRE: Record<Condition, Name> = { none: 'none', a: 'A', b: 'B', ab: 'A+B' }
-/** Moves smaller than this say nothing about selectivity: a tenth of a probability, as everywhere. */
+/** Smaller changes than a tenth of a probability count as no change, as everywhere. */
 const STAYS = 0.1
-/** Interactions below this many logits are called adding up. */
+/** Below this many logits of interaction, A and B are described as adding up. */
 const ADDS_UP = 0.1
 
 export interface Cell {
-  /** The measure itself; null where the comparison does not hold it. */
+  /** The measure itself; null where the comparison does not include it. */
   value: number | null
   /** Its change from `none`. */
   change: number | null
@@ -24,7 +24,7 @@ export interface CompareRow {
   prompt: number
   token: string
   tokenId: number
-  /** The token the prompt is about, not one that is merely watched. */
+  /** Whether this is the answer of the prompt and not only a watched token. */
   own: boolean
   cells: Partial<Record<Condition, Cell>>
   interaction: number | null
@@ -33,7 +33,7 @@ export interface CompareRow {
 export interface Asked {
   /** Index on the page. */
   prompt: number
-  /** The token this prompt is about. */
+  /** The answer of this prompt. */
   tokenId: number
 }
 
@@ -82,11 +82,11 @@ export function compareRows(
   return comparisons.flatMap((comparison, i) => {
     const about = asked[i]
     if (!about) return []
-    const found = new Map(comparison.conditions.map((result) => [result.condition, result]))
-    const none = found.get('none')
+    const results = new Map(comparison.conditions.map((result) => [result.condition, result]))
+    const none = results.get('none')
     if (!none) return []
     const watched = none.positions[0]?.watched ?? []
-    // KL and a logit difference are the prompt's, not a token's: a row a prompt says all.
+    // KL and a logit difference belong to the prompt, not to a token: one row per prompt.
     const ofPrompt = options.measure === 'kl' || options.measure === 'difference'
     const more = ofPrompt || !options.watched ? [] : [...options.watched].filter((id) => id !== about.tokenId)
     return [about.tokenId, ...more].flatMap((id): CompareRow[] => {
@@ -95,7 +95,7 @@ export function compareRows(
       const cells: CompareRow['cells'] = {}
       let start: number | null = null
       for (const condition of ['none', 'a', 'b', 'ab'] as const) {
-        const result = found.get(WIRE[condition])
+        const result = results.get(WIRE[condition])
         const place = result?.positions[0]
         if (!result || !place) continue
         const value = measureOf(outputs(result), id, options.measure, options.contrast, place.kl)
@@ -144,9 +144,9 @@ export function sortRows(rows: CompareRow[], by: CompareSort, dir: 'asc' | 'desc
   })
 }
 
-/** One condition in words: which prompts' answers it takes, and which it leaves. Of rows measured in probability. */
+/** One condition in words: the change of each prompt's answer. For rows measured in probability. */
 export function describeCondition(rows: CompareRow[], condition: 'a' | 'b' | 'ab', prompts: number): string {
-  const said = rows
+  const phrases = rows
     .filter((row) => row.own && row.cells[condition])
     .map((row) => {
       const [p, q] = [row.cells.none?.value ?? 0, row.cells[condition]?.value ?? 0]
@@ -156,10 +156,10 @@ export function describeCondition(rows: CompareRow[], condition: 'a' | 'b' | 'ab
       if (q > p * (1 + STAYS)) return `${name} rises from ${probability(p)} to ${probability(q)}`
       return `${name} stays at ${probability(q)}`
     })
-  return said.join('; ')
+  return phrases.join('; ')
 }
 
-/** What A and B do together beyond the sum of what each does, by the logit. */
+/** The largest interaction of A and B in logits, in words. */
 export function describeInteraction(rows: CompareRow[], prompts: number): string | null {
   const own = rows.filter((row) => row.own && row.interaction !== null)
   const most = own.sort((x, y) => Math.abs(y.interaction ?? 0) - Math.abs(x.interaction ?? 0))[0]
@@ -171,7 +171,7 @@ export function describeInteraction(rows: CompareRow[], prompts: number): string
   return `Together they do ${more} than the sum of each: ${signed(size, 2)} logits on ${visible(most.token)}${where}.`
 }
 
-/** A cell's value as it is read. */
+/** The text of a cell. */
 export function measured(value: number | null, measure: Measure): string {
   if (value === null) return '–'
   if (measure === 'probability') return probability(value)

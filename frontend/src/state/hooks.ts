@@ -1,6 +1,6 @@
 import { useEffect, useState } from 'react'
 
-/** A value that follows `value` once it has been still for `wait` milliseconds. */
+/** `value`, once it has not changed for `wait` milliseconds. */
 export function useDebounced<T>(value: T, wait: number): T {
   const [settled, setSettled] = useState(value)
   useEffect(() => {
@@ -10,7 +10,7 @@ export function useDebounced<T>(value: T, wait: number): T {
   return settled
 }
 
-/** True once `busy` has lasted `wait` milliseconds: what is quick does not flicker. */
+/** True once `busy` has lasted `wait` milliseconds, so that fast operations do not flicker. */
 export function useSlow(busy: boolean, wait = 120): boolean {
   const [slow, setSlow] = useState(false)
   useEffect(() => {

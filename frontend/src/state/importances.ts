@@ -1,4 +1,4 @@
-/** Sparse causal importances, turned once into what the grid and the lists read from. */
+/** Sparse causal importances, indexed once for the grid and the lists. */
 import type { Group, Importances } from '@/api/types'
 import { layerOf } from '@/api/words'
 
@@ -40,9 +40,9 @@ export function indexImportances(answer: Importances): CIIndex {
   return { length, sites: answer.sites, traces, bySite }
 }
 
-/** A row of the grid: a site, or a folded layer standing for all of its sites. */
+/** A row of the grid: a site, or a folded layer for all of its sites. */
 export interface GridRow {
-  /** What the address calls it: a site's path, or `L3`. */
+  /** Its name in the address: a site's path, or `L3`. */
   id: string
   sites: string[]
   kind: 'layer' | 'site'
@@ -50,7 +50,7 @@ export interface GridRow {
   open: boolean
 }
 
-/** Rows for the sites in model order. A layer in `open` shows its sites; the others stand as one row. */
+/** Rows for the sites in model order. A layer in `open` shows its sites; the others are one row. */
 export function gridRows(sites: string[], open: (layer: number) => boolean): GridRow[] {
   const rows: GridRow[] = []
   let last: number | null | undefined
@@ -100,21 +100,21 @@ export interface Match {
   position: number
 }
 
-/** The components that matter in a selection, the most important first. No sites or no position means all. */
+/** The components above the threshold in a selection, the largest CI first. No sites or no position means all. */
 export function matchSelection(
   index: CIIndex,
   sites: string[] | null,
   position: number | null,
   threshold: number,
 ): Match[] {
-  const found: Match[] = []
+  const matches: Match[] = []
   const traces = sites ? sites.flatMap((site) => index.bySite.get(site) ?? []) : [...index.traces.values()]
   for (const trace of traces) {
     const at = position ?? argmax(trace.ci)
     const ci = trace.ci[at] ?? 0
-    if (ci >= threshold && ci > 0) found.push({ trace, ci, position: at })
+    if (ci >= threshold && ci > 0) matches.push({ trace, ci, position: at })
   }
-  return found.sort(
+  return matches.sort(
     (a, b) =>
       b.ci - a.ci ||
       Math.abs(b.trace.activation[b.position] ?? 0) - Math.abs(a.trace.activation[a.position] ?? 0),
@@ -138,7 +138,7 @@ export function argmax(values: ArrayLike<number>): number {
   return best
 }
 
-/** The sites a row of the grid stands for: its own, or those of a whole layer. */
+/** The sites of a row of the grid: its own, or those of a whole layer. */
 export function sitesOfRow(sites: string[], row: string): string[] {
   const layer = /^L(\d+)$/.exec(row)
   return layer

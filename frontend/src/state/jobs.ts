@@ -1,17 +1,17 @@
-/** Running jobs as the server tells of them: events instead of asking again and again. */
+/** Running jobs, followed by server-sent events instead of polling. */
 import { useQueryClient } from '@tanstack/react-query'
 import { useEffect } from 'react'
 import { queries } from '@/api/queries'
 import type { Job } from '@/api/types'
 
-/** A browser keeps few connections to one server open, so only the first running jobs are followed live. */
+/** A browser allows few connections to one server, so only the first running jobs are followed live. */
 const FOLLOWED = 3
 
 export const isActive = (job: Job) => job.state === 'running' || job.state === 'queued'
 
 /**
- * Follow the running jobs of a list. Each event holds the whole job and replaces what is known of it; the browser
- * connects again by itself after a break, and the list asks for the rest.
+ * Follow the running jobs of a list. Each event holds the whole job and replaces the cached one; the browser
+ * reconnects by itself, and the other jobs are polled with the list.
  */
 export function useJobEvents(jobs: Job[]): string[] {
   const queryClient = useQueryClient()

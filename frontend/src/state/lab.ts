@@ -1,4 +1,4 @@
-/** The experiments' part of the address: which one is open, and what it is asked. */
+/** The experiments' part of the address: which one is open, and its settings. */
 import type { SearchReader } from './search'
 
 export const LABS = ['sweep', 'masks', 'attention', 'continue'] as const

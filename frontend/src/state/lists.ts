@@ -1,4 +1,4 @@
-/** The addresses of the lists: what is searched, sorted and filtered. */
+/** The addresses of the lists: search, order and filters. */
 import type { ComponentFilter } from '@/api/queries'
 import type { ComponentSort } from '@/api/types'
 import { noteProblems } from './problems'
@@ -61,17 +61,17 @@ export function validateComponent(raw: Record<string, unknown>): ComponentSearch
   return search
 }
 
-export const usualSort: ComponentSort = 'max_ci'
-export const usualOrder = (sort: ComponentSort) => (sort === 'key' || sort === 'label' ? 'asc' : 'desc')
+export const defaultSort: ComponentSort = 'max_ci'
+export const defaultOrder = (sort: ComponentSort) => (sort === 'key' || sort === 'label' ? 'asc' : 'desc')
 
-/** What an address asks the server for. */
+/** The request of an address. */
 export function componentFilter(search: ComponentsSearch): ComponentFilter {
-  const sort = search.sort ?? usualSort
+  const sort = search.sort ?? defaultSort
   return {
     q: search.q,
     site: search.site,
     sort,
-    order: search.order ?? usualOrder(sort),
+    order: search.order ?? defaultOrder(sort),
     alive: search.alive === 'all' ? undefined : search.alive !== 'dead',
   }
 }

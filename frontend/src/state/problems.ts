@@ -1,27 +1,27 @@
 /**
- * What was wrong with an address, by page. The router puts a wrong address right before anything is drawn, so the
- * sentences about it are kept here, until the reader has dismissed them.
+ * Messages about invalid addresses, by page. The router corrects an address before anything is rendered, so its messages
+ * are stored here until they are dismissed.
  */
 import { useSyncExternalStore } from 'react'
 
-const kept = new Map<string, string[]>()
+const messages = new Map<string, string[]>()
 const listeners = new Set<() => void>()
 const NONE: string[] = []
 
-function tell() {
+function notify() {
   for (const listener of listeners) listener()
 }
 
 export function noteProblems(page: string, problems: string[]) {
-  if (problems.length === 0 || kept.get(page)?.join() === problems.join()) return
-  kept.set(page, problems)
-  // Addresses are also read while a page is being drawn; whoever listens is told after that.
-  queueMicrotask(tell)
+  if (problems.length === 0 || messages.get(page)?.join() === problems.join()) return
+  messages.set(page, problems)
+  // Addresses are also read during rendering; listeners are notified afterwards.
+  queueMicrotask(notify)
 }
 
 export function forgetProblems(page: string) {
-  kept.delete(page)
-  tell()
+  messages.delete(page)
+  notify()
 }
 
 function subscribe(listener: () => void) {
@@ -30,4 +30,4 @@ function subscribe(listener: () => void) {
 }
 
 export const useProblems = (page: string): string[] =>
-  useSyncExternalStore(subscribe, () => kept.get(page) ?? NONE)
+  useSyncExternalStore(subscribe, () => messages.get(page) ?? NONE)

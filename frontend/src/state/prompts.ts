@@ -11,7 +11,7 @@ const BOS = '^'
 const IDS = '~'
 const ESCAPE = '\\'
 
-/** `^` first says BOS, `~1.2.3` is token ids, and a backslash saves a text that starts with one of these signs. */
+/** `^` in front means BOS, `~1.2.3` is token ids, and a backslash escapes a text that starts with one of these signs. */
 export function encodePrompt(prompt: PromptSpec): string {
   const flag = prompt.bos ? BOS : ''
   if (prompt.ids) return `${flag}${IDS}${prompt.ids.join('.')}`
@@ -20,7 +20,7 @@ export function encodePrompt(prompt: PromptSpec): string {
   return `${flag}${special ? ESCAPE : ''}${prompt.text}`
 }
 
-/** The prompt a string stands for, or null where its token ids are none. */
+/** The prompt of a string, or null where its token ids are invalid. */
 export function decodePrompt(code: string): PromptSpec | null {
   const bos = code.startsWith(BOS)
   const rest = bos ? code.slice(1) : code
@@ -35,14 +35,14 @@ export function promptBody(prompt: PromptSpec): PromptBody {
   return prompt.ids ? { token_ids: prompt.ids, bos: prompt.bos } : { text: prompt.text, bos: prompt.bos }
 }
 
-/** The text of a prompt, read off its tokens where it was given as ids (a BOS in front left out). */
+/** The text of a prompt, joined from its tokens where it was given as ids (a BOS in front left out). */
 export function promptText(prompt: PromptSpec, tokens: Token[]): string {
   if (!prompt.ids) return prompt.text
   const own = prompt.bos ? tokens.slice(1) : tokens
   return own.map((token) => token.piece).join('')
 }
 
-/** A position counted from the end when negative; kept inside the prompt. */
+/** A position, counted from the end when negative, clamped to the prompt. */
 export function resolvePosition(at: number, length: number): number {
   if (length === 0) return 0
   const position = at < 0 ? length + at : at

@@ -1,4 +1,4 @@
-/** The address bar as state: flat strings in, typed values out, and a sentence for every value that makes no sense. */
+/** The address bar as state: flat strings in, typed values out, and a message for every invalid value. */
 
 export type RawSearch = Record<string, string[]>
 
@@ -25,7 +25,7 @@ export function stringifySearch(search: Record<string, unknown>): string {
   return text === '' ? '' : `?${text}`
 }
 
-/** Reads one address, collecting the sentences about what it could not use. */
+/** Reads one address, collecting messages about invalid values. */
 export class SearchReader {
   readonly problems: string[] = []
 
@@ -62,12 +62,12 @@ export class SearchReader {
   choice<T extends string>(name: string, choices: readonly T[]): T | undefined {
     const value = this.all(name)[0]
     if (value === undefined) return undefined
-    const found = choices.find((choice) => choice === value)
-    if (!found)
+    const match = choices.find((choice) => choice === value)
+    if (!match)
       this.problems.push(
-        `“${name}=${clip(value)}” is not one of ${choices.join(', ')}; the usual one is shown.`,
+        `“${name}=${clip(value)}” is not one of ${choices.join(', ')}; the default is shown.`,
       )
-    return found
+    return match
   }
 
   private oneNumber(name: string, value: string, rule: { min: number; max: number; whole?: boolean }) {
@@ -76,7 +76,7 @@ export class SearchReader {
     if (fits && (!rule.whole || Number.isInteger(number))) return number
     const kind = rule.whole ? 'a whole number' : 'a number'
     this.problems.push(
-      `“${name}=${clip(value)}” is not ${kind} from ${rule.min} to ${rule.max}; the usual one is shown.`,
+      `“${name}=${clip(value)}” is not ${kind} from ${rule.min} to ${rule.max}; the default is shown.`,
     )
     return undefined
   }

@@ -1,4 +1,4 @@
-/** What an ablation did, in one sentence, and the rows of the table that proves it. */
+/** The result of an ablation in one sentence, and the rows of its table. */
 import type { Ablation, OutputShift, PositionShift } from '@/api/types'
 
 export interface Sentence {
@@ -6,14 +6,14 @@ export interface Sentence {
   verb: 'falls' | 'rises' | 'stays' | 'is'
   before: number
   after: number
-  /** The token that is first now, where it was not before. */
+  /** The token that is now the most likely, if it was not before. */
   first: { token: string; probability: number } | null
 }
 
-/** A change within 10 % of itself is called staying, as in the run's own checks of selectivity. */
+/** A relative change within 10 % counts as staying, as in the run's own tests of selectivity. */
 const STAYS = 0.1
 
-/** The sentence for one position. `answer` is the token the prompt is about; else the most probable one before. */
+/** The sentence for one position. It is about `answer`, or else the most probable token before. */
 export function describeShift(
   shift: PositionShift,
   answer: string | null,
@@ -34,7 +34,7 @@ export function describeShift(
   }
 }
 
-/** The token a prompt is about: its answer where the run names one, else the most probable token before. */
+/** The subject of a prompt: its answer where the run has one, else the most probable token before. */
 export function subjectOf(shift: PositionShift, answer: string | null): OutputShift | null {
   const rows = shiftRows(shift)
   const before = rows.find((row) => row.baseline.rank === 1) ?? rows[0]
@@ -63,7 +63,7 @@ export function shiftAt(ablation: Ablation, position: number): PositionShift | n
 }
 
 /**
- * Interaction of A and B on one token, in logits: what both do together beyond the sum of what each does alone.
+ * Interaction of A and B on one token, in logits: the effect of both together minus the sum of each alone.
  * Null where a token is not in all three answers.
  */
 export function interaction(

@@ -1,7 +1,7 @@
 import type { Ablation } from '@/api/types'
 import { shiftRows } from './shift'
 
-/** Output shifts as rows for a file: every prompt, every position that was reported, every token told of there. */
+/** Output shifts as rows for a file: every prompt, every reported position, every token reported there. */
 export function shiftTable(results: { prompt: string; ablation: Ablation }[]) {
   const sides = ['baseline', 'ablated'] as const
   return {

@@ -1,4 +1,4 @@
-/** Keys that act on the page, and never while someone types. */
+/** Keyboard shortcuts, inactive while someone types. */
 import { useEffect, useRef } from 'react'
 
 export interface Shortcut {
@@ -6,7 +6,7 @@ export interface Shortcut {
   what: string
 }
 
-/** What the help sheet lists. A page's own keys are bound where they act. */
+/** The keys listed in the help. A page binds its own keys. */
 export const SHORTCUTS: { where: string; keys: Shortcut[] }[] = [
   {
     where: 'Everywhere',
@@ -22,10 +22,10 @@ export const SHORTCUTS: { where: string; keys: Shortcut[] }[] = [
   {
     where: 'Workbench',
     keys: [
-      { keys: 'j k', what: 'next and previous in “What matters here”' },
+      { keys: 'j k', what: 'next and previous in the list of components' },
       { keys: 'a b', what: 'put it into basket A or B' },
       { keys: 's', what: 'suppress basket A' },
-      { keys: 'r', what: 'restore: show the model untouched' },
+      { keys: 'r', what: 'restore: show the original model' },
       { keys: '← → ↑ ↓', what: 'move the selection in the grid, when it has the focus' },
       { keys: 'Esc', what: 'clear the selection' },
     ],
@@ -45,7 +45,7 @@ export const typing = (target: EventTarget | null) =>
     /^(TEXTAREA|SELECT)$/.test(target.tagName) ||
     (target instanceof HTMLInputElement && target.type !== 'range'))
 
-/** Binds single keys while mounted. A handler that returns false leaves the key to the browser. */
+/** Binds single keys while mounted. A handler that returns false passes the key on to the browser. */
 export function useShortcuts(handlers: Record<string, (event: KeyboardEvent) => unknown>, active = true) {
   const latest = useRef(handlers)
   latest.current = handlers
@@ -63,7 +63,7 @@ export function useShortcuts(handlers: Record<string, (event: KeyboardEvent) => 
   }, [active])
 }
 
-/** `/` puts the cursor where the page is searched or where a prompt is typed. */
+/** `/` focuses the search or prompt box. */
 export function focusSearch() {
   const box = document.querySelector<HTMLElement>('[data-search]')
   box?.focus()

@@ -24,12 +24,12 @@ describe('a prompt in the address', () => {
     { ids: [1, 49151, 7], bos: true },
     { text: '', bos: false },
   ]
-  it.each(prompts)('comes back as it went in: %j', (prompt) => {
+  it.each(prompts)('is decoded as it was encoded: %j', (prompt) => {
     const url = stringifySearch({ p: [encodePrompt(prompt)] })
     expect(decodePrompt(parseSearch(url).p?.[0] ?? '')).toEqual(prompt)
   })
 
-  it('token ids that are none are no prompt', () => {
+  it('invalid token ids are not a prompt', () => {
     expect(decodePrompt('~1.x')).toBeNull()
     expect(decodePrompt('~')).toBeNull()
   })
@@ -47,12 +47,12 @@ describe('a basket in the address', () => {
     { kind: 'group', name: '50%;@x', strength: 0.25, positions: [0, 3] },
     { kind: 'component', name: 'model.layers.0.mlp.down_proj:3', strength: 0.5, positions: [2] },
   ]
-  it.each(entries)('comes back as it went in: %j', (entry) =>
+  it.each(entries)('is decoded as it was encoded: %j', (entry) =>
     expect(decodeEntry(encodeEntry(entry))).toEqual(entry),
   )
 
   it.each(['model.layers.0.mlp.down_proj', 'x:3;7', 'x:3;NaN', 'x:3;', 'x:3@a', '~', '~%', ''])(
-    '“%s” is no entry',
+    '“%s” is not an entry',
     (code) => expect(decodeEntry(code)).toBeNull(),
   )
 })
@@ -79,7 +79,7 @@ describe('what a basket suppresses', () => {
     ])
   })
 
-  it('a component’s own entry goes before its groups’', () => {
+  it('a component’s own entry takes precedence over its groups’', () => {
     const own: BasketEntry = { kind: 'component', name: 's:1', strength: 0, positions: null }
     expect(expandBasket([own, group('Woods')], byName, 7).components[0]).toEqual({
       key: 's:1',
@@ -93,7 +93,7 @@ describe('what a basket suppresses', () => {
     expect(expandBasket([group('Woods', 1, [9])], byName, 7).components).toEqual([])
   })
 
-  it('an unknown group is named, not dropped in silence', () => {
+  it('an unknown group is reported, not dropped silently', () => {
     expect(expandBasket([group('Nobody')], byName, 7).unknown).toEqual(['Nobody'])
   })
 
@@ -125,7 +125,7 @@ describe('the workbench’s address', () => {
     expect(withoutDefaults({ n: 1, show: 'max', cond: 'none', at: [-1, -1], a: [], k: 10 })).toEqual({})
   })
 
-  it('keeps what is right', () => {
+  it('keeps valid values', () => {
     expect(read('?a=~Woods&cond=a&at=-1&at=3&t=0.2').search).toEqual({
       a: ['~Woods'],
       cond: 'a',
@@ -138,11 +138,11 @@ describe('the workbench’s address', () => {
     ['?t=2', /“t=2” is not a number from 0 to 1/],
     ['?cond=x', /not one of none, a, b, ab/],
     ['?a=nonsense', /not a component or a group/],
-    ['?a=x:1;9', /strengths lie from 0 to 1/],
+    ['?a=x:1;9', /strengths are from 0 to 1/],
     ['?p=~x', /not a prompt/],
     ['?n=1.5', /whole number/],
     ['?open=first', /should be all, none, or layers/],
-  ])('%s is answered with a sentence and the usual value', (text, sentence) => {
+  ])('%s gets a message and the default value', (text, sentence) => {
     const { search, problems } = read(text)
     expect(problems.join()).toMatch(sentence)
     expect(stringifySearch({ ...search })).toBe('')
@@ -203,7 +203,7 @@ const at = (...top: OutputShift[]): PositionShift => ({ position: 6, kl: 1, top,
 describe('the sentence above the table', () => {
   const golf = shift(' golf', 1, [0.325, 1], [0.007, 24])
   const football = shift(' football', 2, [0.03, 9], [0.14, 1])
-  it('names the answer, what happened to it, and who is first now', () => {
+  it('names the answer, its change, and the token that is now the most likely', () => {
     expect(describeShift(at(golf, football), ' golf', true)).toEqual({
       token: ' golf',
       verb: 'falls',
@@ -215,10 +215,10 @@ describe('the sentence above the table', () => {
   it('within a tenth of itself a probability stays', () => {
     expect(describeShift(at(shift(' basketball', 3, [0.754, 1], [0.74, 1])), null, true)?.verb).toBe('stays')
   })
-  it('claims nothing while nothing is removed', () => {
+  it('claims nothing while nothing is suppressed', () => {
     expect(describeShift(at(golf), ' golf', false)?.verb).toBe('is')
   })
-  it('the interaction is what both do beyond the sum of each', () => {
+  it('the interaction is the effect of both minus the sum of each', () => {
     const move = (d: number) => shift('x', 1, [1, 1], [Math.exp(d), 1])
     expect(interaction(move(-5), move(-2), move(-1))).toBeCloseTo(-2)
     expect(interaction(move(-5), undefined, move(-1))).toBeNull()

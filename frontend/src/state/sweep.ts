@@ -1,4 +1,4 @@
-/** Sweeps: what a row says, and the order of the rows. */
+/** Sweeps: the rows of the table, and their order. */
 import type { SweepItem } from '@/api/types'
 import type { Rank } from './lab'
 
@@ -31,13 +31,13 @@ export function sweepRow(item: SweepItem, before: number | null): SweepRow {
   }
 }
 
-/** What moves most first, whichever way it moves. */
+/** The largest absolute change first. */
 export function rankRows(rows: SweepRow[], by: Rank): SweepRow[] {
   const size = (row: SweepRow) => Math.abs(row[by] ?? 0)
   return [...rows].sort((a, b) => size(b) - size(a) || a.number - b.number)
 }
 
-/** Seconds left, told once there is something to go by. */
+/** Seconds left; null before there is enough to estimate from. */
 export function timeLeft(done: number, total: number, elapsedMs: number): number | null {
   if (done === 0 || elapsedMs < 700) return null
   return ((total - done) / done) * (elapsedMs / 1000)

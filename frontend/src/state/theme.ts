@@ -22,7 +22,7 @@ function setTheme(theme: Theme) {
   try {
     localStorage.setItem(KEY, theme)
   } catch {
-    // A browser that refuses storage keeps the choice for this page only.
+    // Without storage the choice lasts for this page only.
   }
 }
 

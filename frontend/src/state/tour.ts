@@ -1,4 +1,4 @@
-/** The tour: whether this reader has seen or dismissed it, and what its example is made of. */
+/** The tour: whether this reader has seen or dismissed it, and its example. */
 import { useSyncExternalStore } from 'react'
 import type { Token } from '@/api/types'
 
@@ -22,7 +22,7 @@ export function rememberTour() {
   try {
     localStorage.setItem(KEY, 'seen')
   } catch {
-    // A browser that refuses storage remembers for this page only.
+    // Without storage it is remembered for this page only.
   }
   for (const listener of listeners) listener()
 }
@@ -35,14 +35,14 @@ function subscribe(listener: () => void) {
 export const useTourSeen = (): boolean => useSyncExternalStore(subscribe, read)
 
 export interface TourExample {
-  /** The token that stands twice, and where it stands first. */
+  /** The token that occurs twice, and its first position. */
   trigger: string
   first: number
   /** The token after it, which the model has to repeat. */
   answer: string
 }
 
-/** The example in an induction prompt: its last token stands earlier too, and the token after that is the answer. */
+/** The example in an induction prompt: its last token occurs earlier too, and the token after that is the answer. */
 export function tourExample(tokens: Token[]): TourExample | null {
   const last = tokens.at(-1)
   const first = last ? tokens.findIndex((token) => token.id === last.id) : -1

@@ -1,10 +1,10 @@
-/** What lets a panel of the workbench be left as it is: nothing that it shows has changed. */
+/** The condition under which a panel of the workbench need not render again. */
 import type { Workbench } from './useWorkbench'
 
 /**
- * For `memo`: true while `parts` of the workbench are the same things. A click changes the answers and not the
- * importances, and drawing the heatmap and its lists anew would cost more than the model's own pass. `parts` names
- * everything the panel reads; `set` and what is built on it never change what they do.
+ * For `memo`: true while `parts` of the workbench are identical. A click changes the outputs and not the importances,
+ * and rendering the heatmap and its lists again would cost more than the model's own pass. `parts` lists everything the
+ * panel reads; `set` and the functions built on it are stable.
  */
 export const unchanged =
   (parts: (bench: Workbench) => unknown[]) =>
@@ -13,7 +13,7 @@ export const unchanged =
     return old.length === next.length && old.every((part, i) => Object.is(part, next[i]))
   }
 
-/** What a prompt shows of its importances. */
+/** The parts of a prompt that depend on its importances. */
 export const importanceParts = (bench: Workbench): unknown[] =>
   bench.prompts.flatMap(({ name, index, importances }) => [
     name,

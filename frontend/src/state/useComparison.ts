@@ -16,22 +16,22 @@ export interface TokenRef {
   name: string
 }
 
-/** The token a prompt is about, as far as its output is known. */
+/** The subject of a prompt, once its output is known. */
 export function subjectOfPrompt(prompt: PromptView): OutputShift | null {
   const shift = prompt.shown.data && shiftAt(prompt.shown.data, prompt.position)
   return shift ? subjectOf(shift, prompt.answer) : null
 }
 
-/** The two tokens whose logits are compared: those of the address, else what the first two prompts are about. */
+/** The two tokens of the logit difference: those of the address, else the subjects of the first two prompts. */
 export function contrastOf(bench: Workbench): [TokenRef, TokenRef] | null {
   const chosen = bench.search.d
   if (chosen?.[0] && chosen[1]) return [one(chosen[0]), one(chosen[1])]
-  const found = new Map<number, string>()
+  const subjects = new Map<number, string>()
   for (const prompt of bench.prompts) {
     const subject = subjectOfPrompt(prompt)
-    if (subject) found.set(subject.token_id, subject.token)
+    if (subject) subjects.set(subject.token_id, subject.token)
   }
-  const [first, second] = [...found].map(([ref, name]): TokenRef => ({ ref, name }))
+  const [first, second] = [...subjects].map(([ref, name]): TokenRef => ({ ref, name }))
   return first && second ? [first, second] : null
 }
 
@@ -41,15 +41,15 @@ export interface Compared {
   answer: Live<Comparison>
   /** In the order of the answer's prompts. */
   asked: Asked[]
-  /** Prompts of the page that have no place in it, because they have no output. */
+  /** Prompts of the page that are left out because they have no output. */
   missing: number[]
   wanted: boolean
   contrast: [TokenRef, TokenRef] | null
 }
 
 /**
- * Asked once every prompt shows its own output, which goes first, and what Suppress would show is there; a prompt that
- * has none is left out. The same request from two places on a page is one.
+ * Requested once every prompt shows its own output and the prefetch for Suppress is done; a prompt without output is left
+ * out. Two uses on a page share one request.
  */
 export function useComparison(bench: Workbench): Compared {
   const { baskets, prompts } = bench

@@ -1,4 +1,4 @@
-/** A running sweep. Its rows stay when it is cancelled or fails; leaving the page ends it, on the server too. */
+/** A running sweep. Its rows stay when it is cancelled or fails; leaving the page stops it, on the server too. */
 import { useCallback, useEffect, useRef, useState } from 'react'
 import { ApiError, client, unwrap } from '@/api/client'
 import { ndjson } from '@/api/stream'
@@ -6,14 +6,14 @@ import type { Provenance, SweepFrame, SweepRequest } from '@/api/types'
 import type { SweepKind } from './lab'
 import { type SweepRow, sweepRow } from './sweep'
 
-/** What was asked, in the words a reader needs beside the rows. */
+/** The settings of the sweep, for display beside its rows. */
 export interface SweepAsked {
   kind: SweepKind
   prompt: string
   place: string
   token: string | null
   contrast: [string, string] | null
-  /** Tells this question from another. */
+  /** Identifies the settings. */
   key: string
 }
 
@@ -36,7 +36,7 @@ export interface Sweep {
   cancel: () => void
 }
 
-/** Rows are drawn this often, however fast they come. */
+/** Rows are rendered at this interval, however fast they arrive. */
 const DRAW_MS = 120
 
 export function useSweep(id: string): Sweep {

@@ -1,4 +1,4 @@
-/** Single tokens by typing: what the text is as tokens, and which tokens in sight begin or hold it. */
+/** Input of a single token: the tokens of the text, and the tokens on screen that contain it. */
 import { type keepPreviousData, useQueries } from '@tanstack/react-query'
 import { useState } from 'react'
 import { queries } from '@/api/queries'
@@ -7,7 +7,7 @@ import { useDebounced } from './hooks'
 
 export interface TokenOffer {
   token: string
-  /** Why it is offered: `as typed`, `with its leading space`, `32.5 %`. */
+  /** Why it is suggested: `as typed`, `with its leading space`, `32.5 %`. */
   note: string
 }
 
@@ -15,7 +15,7 @@ export interface TokenInputState {
   text: string
   setText: (text: string) => void
   offers: TokenOffer[]
-  /** Why nothing fits, in words. */
+  /** Why nothing matches, as a message. */
   problem: string | null
   busy: boolean
 }

@@ -1,4 +1,4 @@
-/** The workbench: its address, and every answer that the address asks for. */
+/** The workbench: its address, and every response the address needs. */
 import { useMutation, useQueries, useQuery, useQueryClient } from '@tanstack/react-query'
 import { useNavigate, useSearch } from '@tanstack/react-router'
 import { useCallback, useEffect, useMemo } from 'react'
@@ -28,7 +28,7 @@ import {
   withoutDefaults,
 } from './workbench'
 
-/** An answer with what is happening to it: `stale` while a newer one is on its way. */
+/** A response with its state: `stale` while a newer one is loading. */
 export interface Live<T> {
   data: T | undefined
   stale: boolean
@@ -45,7 +45,7 @@ export interface PromptView {
   tokenized: Live<TokenizeAnswer>
   importances: Live<Importances>
   index: CIIndex | null
-  /** The token this prompt is about, where the run says so. */
+  /** The answer of this prompt, where the run has one. */
   answer: string | null
   /** Whether it is one of the run's own prompts. */
   own: boolean
@@ -70,7 +70,7 @@ export const live = <T>(query: QueryLike<T>): Live<T> => ({
   retry: () => void query.refetch(),
 })
 
-/** The two prompts that are the story: the first of the run's own, one a fact. */
+/** The two prompts of the story: the first of the run's own, one per fact. */
 export function storyPrompts(decomposition: Decomposition): PromptSpec[] {
   const seen = new Set<string>()
   const first = decomposition.prompts.filter((prompt) => {
@@ -83,7 +83,7 @@ export function storyPrompts(decomposition: Decomposition): PromptSpec[] {
   return chosen.map((prompt) => ({ text: prompt.text, bos: prompt.bos }))
 }
 
-/** Longer prompts are asked for the position looked at alone: all of them would be megabytes. */
+/** For longer prompts only the selected position is requested: all of them would be megabytes. */
 const LONG = 96
 
 export type Patch = Partial<WorkbenchSearch>
@@ -147,7 +147,7 @@ export function useWorkbench(decomposition: Decomposition) {
       Suppression[]
     >
   })
-  // Groups must be known before a basket of groups can be applied: half a basket would be another question.
+  // Groups must have loaded before a basket of groups can be applied: half a basket would be a different request.
   const waiting = !groupsQuery.isSuccess && [...basketA, ...basketB].some((entry) => entry.kind === 'group')
   const ask = (i: number, which: Condition) => {
     const components = suppressions[i]?.[which] ?? []
@@ -164,8 +164,8 @@ export function useWorkbench(decomposition: Decomposition) {
     return { ...queries.ablation(id, body), enabled: ready && !waiting && !!askable[i] }
   }
   const shown = useQueries({ queries: specs.map((_, i) => ask(i, condition)) })
-  // What Suppress would show is asked for while the basket is still being looked at. The table of conditions asks for
-  // the same passes and waits for these, so it costs no pass more; another basket drops it.
+  // Prefetches the result of Suppress while the basket is being edited. The comparison of conditions needs the same passes
+  // and waits for these, so this costs no extra pass; another basket cancels it.
   const next = condition !== 'none' ? null : basketA.length > 0 ? 'a' : basketB.length > 0 ? 'b' : null
   const answered = shown.every((query) => !query.isFetching)
   const ahead = useQueries({
@@ -231,10 +231,10 @@ export function useWorkbench(decomposition: Decomposition) {
     remainder,
     /** Whether the baskets' groups are known, so that a basket can be applied. */
     known: !waiting,
-    /** Whether what Suppress would show is on its way. */
+    /** Whether the result of Suppress is being prefetched. */
     ahead,
     watch,
-    /** Tokens in the tables now: what a box for a token offers first. */
+    /** Tokens in the tables: the first suggestions of a token input. */
     offers,
     threshold: search.t ?? decomposition.provenance.threshold,
     setPrompts,
@@ -248,14 +248,14 @@ export type Workbench = ReturnType<typeof useWorkbench>
 const fetchingAny = (queries: { isFetching: boolean }[]) => queries.some((query) => query.isFetching)
 
 function offersOf(prompts: PromptView[]): TokenOffer[] {
-  const found = new Map<string, number>()
+  const probabilities = new Map<string, number>()
   for (const { shown, position } of prompts)
     for (const row of (shown.data && shiftAt(shown.data, position)?.top) ?? [])
-      found.set(row.token, Math.max(found.get(row.token) ?? 0, row.baseline.probability))
-  return [...found].map(([token, p]) => ({ token, note: probability(p) }))
+      probabilities.set(row.token, Math.max(probabilities.get(row.token) ?? 0, row.baseline.probability))
+  return [...probabilities].map(([token, p]) => ({ token, note: probability(p) }))
 }
 
-/** One index an answer: made once, kept while the answer is the same. */
+/** One index per response, built once and cached with it. */
 const INDICES = new WeakMap<Importances, CIIndex>()
 function useIndices(answers: (Importances | undefined)[]): (CIIndex | null)[] {
   return answers.map((answer) => {
@@ -268,7 +268,7 @@ function useIndices(answers: (Importances | undefined)[]): (CIIndex | null)[] {
   })
 }
 
-/** Asks the server for the weights where it has none yet; again, by hand, where that failed. */
+/** Requests the weights if the server has none yet; after a failure, only on demand. */
 export function useTarget(decomposition: Decomposition) {
   const queryClient = useQueryClient()
   const { id } = decomposition

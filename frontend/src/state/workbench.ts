@@ -1,11 +1,11 @@
 /**
- * The workbench's address: everything a colleague must see. Defaults are left out of it.
+ * The workbench's address: everything that is shared with it. Defaults are left out of it.
  *
  *   p     a prompt (repeated)                  row, col  the selected site or layer, the selected position
- *   n     the prompt looked at, from 1         show, scale, t, open   how the grid is drawn
+ *   n     the selected prompt, from 1         show, scale, t, open   how the grid is drawn
  *   a, b  an entry of basket A or B (repeated) mode, cond   suppress or keep only; which condition is shown
- *   at    output position, one a prompt, −1 the last     w, k, sort, dir   watched tokens, top k, table order
- *   rem   what no component explains, on or off          d     two tokens whose logits are compared (d=first&d=second)
+ *   at    output position per prompt, −1 the last     w, k, sort, dir   watched tokens, top k, table order
+ *   rem   the remainder, on or off          d     two tokens whose logits are compared (d=first&d=second)
  *   m, cs, cd, all   the table of conditions: its measure, order, and whether watched tokens have rows too
  *   lab   the experiment that is open, with its own settings: see lab.ts     tour   the step of the tour
  */
@@ -67,8 +67,8 @@ const DEFAULTS: Partial<WorkbenchSearch> = {
 }
 
 /**
- * Every name is in the answer, empty or not: the router lays it over the raw address, where whatever it does not name
- * would shine through.
+ * Every name is in the result, empty or not: the router merges it over the raw address, so a missing name would let the
+ * raw value through.
  */
 export function readWorkbench(raw: Record<string, unknown>): { search: WorkbenchSearch; problems: string[] } {
   const read = new SearchReader(raw)
@@ -119,14 +119,14 @@ export function validateWorkbench(raw: Record<string, unknown>): WorkbenchSearch
   return search
 }
 
-/** The search with every value that is the usual one left empty, so that it stays out of the address. */
+/** The search with every default left empty, so that it stays out of the address. */
 export function withoutDefaults(search: WorkbenchSearch): WorkbenchSearch {
-  const usual = (name: string, value: unknown) =>
+  const isDefault = (name: string, value: unknown) =>
     value === DEFAULTS[name as keyof WorkbenchSearch] ||
     ((name === 'a' || name === 'b') && Array.isArray(value) && value.length === 0) ||
     (name === 'at' && Array.isArray(value) && value.every((position) => position === -1))
   return Object.fromEntries(
-    Object.entries(search).map(([name, value]) => [name, usual(name, value) ? undefined : value]),
+    Object.entries(search).map(([name, value]) => [name, isDefault(name, value) ? undefined : value]),
   )
 }
 
@@ -136,13 +136,13 @@ function readBasket(read: SearchReader, name: 'a' | 'b'): string[] | undefined {
     const entry = decodeEntry(code)
     if (!entry) {
       read.problems.push(
-        `“${name}=${clip(code)}” is not a component or a group; a component looks like “model.layers.0.mlp.down_proj:3”, strengths lie from 0 to 1. It was left out.`,
+        `“${name}=${clip(code)}” is not a component or a group; a component looks like “model.layers.0.mlp.down_proj:3”, strengths are from 0 to 1. It was left out.`,
       )
     }
     return entry !== null
   })
   if (good.length > MAX_ENTRIES)
-    read.problems.push(`Only the first ${MAX_ENTRIES} entries of basket ${name.toUpperCase()} are kept.`)
+    read.problems.push(`Only the first ${MAX_ENTRIES} entries of basket ${name.toUpperCase()} are used.`)
   return good.length > 0 ? good.slice(0, MAX_ENTRIES) : undefined
 }
 
@@ -151,7 +151,7 @@ function readOpen(read: SearchReader): string | undefined {
   if (value === undefined || value === 'all' || value === 'none' || /^\d{1,4}(,\d{1,4})*$/.test(value))
     return value
   read.problems.push(
-    `“open=${clip(value)}” should be all, none, or layers like 0,3; the usual layers are open.`,
+    `“open=${clip(value)}” should be all, none, or layers like 0,3; the default layers are open.`,
   )
   return undefined
 }
@@ -160,7 +160,7 @@ function readWatched(read: SearchReader): string[] | undefined {
   const tokens = read.all('w')
   if (tokens.length > 32)
     read.problems.push(`Only the first 32 of ${tokens.length} watched tokens are shown.`)
-  // One empty `w` says: watch nothing, not even what the run suggests.
+  // One empty `w` means: watch nothing, not even the run's answers.
   return tokens.length > 0 ? tokens.slice(0, 32) : undefined
 }
 
@@ -180,7 +180,7 @@ export const readPrompts = (search: WorkbenchSearch): PromptSpec[] | null =>
 export const readEntries = (codes: string[] | undefined): BasketEntry[] =>
   (codes ?? []).map((code) => decodeEntry(code)).filter((entry) => entry !== null)
 
-/** Which layers stand open: as the address says, else all where the grid is short. */
+/** Which layers are open: those of the address, else all if the grid is short. */
 export function layerOpener(open: string | undefined, siteCount: number): (layer: number) => boolean {
   if (open === 'all' || (open === undefined && siteCount <= 24)) return () => true
   if (open === 'none' || open === undefined) return () => false

@@ -1,7 +1,7 @@
 const BASKETS = ['a', 'b'] as const
 type Basket = (typeof BASKETS)[number]
 
-/** Puts something into basket A or B, or takes it out. `own`: an entry of its own; `within`: in it through a group. */
+/** Adds something to basket A or B, or removes it. `own`: an entry of its own; `within`: in the basket through a group. */
 export function BasketButtons(props: {
   what: string
   own: (basket: Basket) => boolean

@@ -10,37 +10,37 @@ import { Notice } from './surfaces'
 interface Other {
   label: string
   ending: string
-  /** The text of the file, or the address of a file that the server makes. */
+  /** The text of the file. */
   make: () => string | Promise<string>
 }
 
 /**
- * Everything a table or a figure can be saved as: CSV and JSON of `table`, PNG and SVG of `figure`. Both are made only
- * when asked for. `figure` answers an SVG with a width and a height: see `charts/export.ts`.
+ * A menu to save a table as CSV or JSON and a figure as PNG or SVG. Both are built on demand. `figure` returns an SVG
+ * with a width and a height: see `charts/export.ts`.
  */
 export function ExportMenu(props: {
-  /** Of what: the decomposition or the finding; the first part of the file's name. */
+  /** The decomposition or the finding; the first part of the file name. */
   of: string
-  /** What it is; the second part of the file's name. */
+  /** The second part of the file name. */
   name: string
-  /** The same in words: the title of the figure, and what the button is called. */
+  /** The title of the figure, and the label of the button. */
   title: string
   table?: () => TableData | Promise<TableData>
   figure?: () => string | Promise<string>
   facts?: Facts
-  /** Files the server writes, by their ending: for tables that are too long for the page. */
+  /** Files written by the server, for tables that are too long for the page. */
   links?: { label: string; href: string }[]
   more?: Other[]
 }) {
   const { of, name, title, table, figure, links = [], more = [] } = props
-  const [said, setSaid] = useState<string | null>(null)
+  const [message, setMessage] = useState<string | null>(null)
   const [error, setError] = useState<unknown>(null)
   const [busy, setBusy] = useState(false)
   useEffect(() => {
-    if (!said) return
-    const timer = setTimeout(() => setSaid(null), 4000)
+    if (!message) return
+    const timer = setTimeout(() => setMessage(null), 4000)
     return () => clearTimeout(timer)
-  }, [said])
+  }, [message])
   const facts = { ...props.facts, what: title, page: window.location.href }
   const store = async (ending: string, make: () => Promise<Blob>) => {
     const file = fileName(of, name, ending)
@@ -48,7 +48,7 @@ export function ExportMenu(props: {
     setError(null)
     try {
       save(file, await make())
-      setSaid(`Saved ${file}`)
+      setMessage(`Saved ${file}`)
     } catch (failure) {
       setError(failure)
     } finally {
@@ -98,7 +98,7 @@ export function ExportMenu(props: {
         </DropdownMenu.Portal>
       </DropdownMenu.Root>
       <span className="export-message" role="status">
-        {said}
+        {message}
       </span>
       {error !== null && (
         <span className="export-problem">

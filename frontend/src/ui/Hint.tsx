@@ -1,7 +1,7 @@
 import type { ReactNode } from 'react'
 import { Popover } from './surfaces'
 
-/** A word explained where it stands: a small button that opens a few sentences. */
+/** An explanation of a term: a small button that opens a few sentences. */
 export function Hint({ about, children }: { about: string; children: ReactNode }) {
   return (
     <Popover

@@ -1,4 +1,4 @@
-/** The one place that puts HTML on the page: notes that the server rendered and sanitised (nh3). */
+/** The only place that inserts HTML: notes rendered and sanitised by the server (nh3). */
 export function SanitisedNotes({ html }: { html: string }) {
   // biome-ignore lint/security/noDangerouslySetInnerHtml: sanitised by the server, and only here
   return <div className="prose" dangerouslySetInnerHTML={{ __html: html }} />

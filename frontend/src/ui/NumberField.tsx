@@ -1,6 +1,6 @@
 import { useEffect, useId, useState } from 'react'
 
-/** A whole number by typing: what is not one says so beside the box, and changes nothing. */
+/** A field for a whole number: invalid text gets a message beside the field and changes nothing. */
 export function NumberField(props: {
   label: string
   value: number
@@ -41,7 +41,7 @@ export function NumberField(props: {
       />
       {wrong && (
         <span id={`${id}problem`} className="number-problem" role="alert">
-          A whole number from {min} to {max}; {value} is kept.
+          A whole number from {min} to {max}; still {value}.
         </span>
       )}
     </span>

@@ -2,7 +2,7 @@ import { visible } from '@/api/words'
 
 const MARKS = /([␣↵⇥␍∅])/
 
-/** A token's text, its spaces and newlines visible. What a user typed is only ever a text node. */
+/** A token's text with its spaces and newlines visible. User input only ever becomes a text node. */
 export function Piece({ text }: { text: string }) {
   return (
     <span className="piece">

@@ -1,8 +1,8 @@
 import type { ReactNode } from 'react'
 
-/** The head of a column that can be sorted by: a button that says, to eyes and to a screen reader, which way it is. */
+/** The head of a sortable column: a button that shows the current order, also to screen readers. */
 export function SortHead(props: {
-  /** Which way the table is sorted by this column; undefined: it is sorted by another. */
+  /** The order by this column; undefined if the table is sorted by another. */
   sorted?: 'asc' | 'desc'
   onSort: () => void
   className?: string

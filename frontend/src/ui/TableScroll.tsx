@@ -1,6 +1,6 @@
 import type { ReactNode } from 'react'
 
-/** A table that may be wider than the screen: it scrolls by itself, by keyboard too. */
+/** A table that may be wider than the screen; it scrolls on its own, by keyboard too. */
 export function TableScroll({
   label,
   tall,

@@ -1,7 +1,7 @@
 import { type KeyboardEvent, useId, useState } from 'react'
 import { visible } from '@/api/words'
 
-/** A box for one token: offers below it, taken by click or by arrow keys and Enter. */
+/** A field for one token, with suggestions below it, chosen by click or by arrow keys and Enter. */
 export function TokenInput(props: {
   label: string
   placeholder?: string

@@ -1,4 +1,4 @@
-/** Controls: buttons, segments, switches, sliders, fields. Behaviour and roles are Radix's. */
+/** Controls: buttons, segments, switches, sliders, fields. Behaviour and roles come from Radix. */
 import { Slider as RSlider, Switch as RSwitch, ToggleGroup } from 'radix-ui'
 import { type ComponentProps, type ReactNode, useEffect, useId, useState } from 'react'
 
@@ -96,18 +96,18 @@ export function Field({
 }: {
   label: string
   hint?: ReactNode
-  /** What is wrong with what was typed: stands below it until it is put right. */
+  /** What is wrong with the input, shown below it until it is corrected. */
   error?: ReactNode
-  children: (id: string, said: { 'aria-describedby'?: string; 'aria-invalid'?: true }) => ReactNode
+  children: (id: string, described: { 'aria-describedby'?: string; 'aria-invalid'?: true }) => ReactNode
 }) {
   const id = useId()
-  const said = useId()
+  const errorId = useId()
   return (
     <div className="field">
       <label htmlFor={id}>{label}</label>
-      {children(id, error ? { 'aria-describedby': said, 'aria-invalid': true } : {})}
+      {children(id, error ? { 'aria-describedby': errorId, 'aria-invalid': true } : {})}
       {error && (
-        <span className="field-error" id={said} role="alert">
+        <span className="field-error" id={errorId} role="alert">
           {error}
         </span>
       )}
@@ -116,25 +116,25 @@ export function Field({
   )
 }
 
-/** Copies a text and says that it did. */
+/** Copies a text and confirms it. */
 export function CopyButton({ text, children = 'Copy' }: { text: string; children?: ReactNode }) {
-  const [said, setSaid] = useState<string | null>(null)
+  const [message, setMessage] = useState<string | null>(null)
   useEffect(() => {
-    if (!said) return
-    const timer = setTimeout(() => setSaid(null), 2500)
+    if (!message) return
+    const timer = setTimeout(() => setMessage(null), 2500)
     return () => clearTimeout(timer)
-  }, [said])
+  }, [message])
   const copy = async () => {
     try {
       await navigator.clipboard.writeText(text)
-      setSaid('Copied')
+      setMessage('Copied')
     } catch {
-      setSaid('Select the link and copy it by hand')
+      setMessage('Select the link and copy it by hand')
     }
   }
   return (
     <Button onClick={copy}>
-      <span aria-live="polite">{said ?? children}</span>
+      <span aria-live="polite">{message ?? children}</span>
     </Button>
   )
 }

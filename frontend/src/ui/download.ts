@@ -1,14 +1,14 @@
-/** Tables as files: CSV with full precision and units in its heads, and JSON that says the same. */
+/** Tables as files: CSV with full precision and units in its heads, and JSON with the same content. */
 import type { Provenance } from '@/api/types'
 
 export type Cell = string | number | boolean | null | undefined | readonly (string | number)[]
 
 export interface Column {
-  /** The name of the value, as on the wire. */
+  /** The name of the value, as in the API. */
   key: string
-  /** Nats, steps, …: stands behind the name in the head of the CSV. */
+  /** Nats, steps, …: follows the name in the head of the CSV. */
   unit?: string
-  /** Whether people typed it: then a spreadsheet is kept from reading it as a formula. */
+  /** Whether people typed it: then it is escaped, so that a spreadsheet does not run it as a formula. */
   typed?: boolean
 }
 
@@ -17,10 +17,10 @@ export interface TableData {
   rows: Record<string, Cell>[]
 }
 
-/** From what the figures come: a comment line of the CSV, a key of the JSON, the foot of a figure. */
+/** The provenance: a comment line of the CSV, a key of the JSON, the foot of a figure. */
 export type Facts = Record<string, string | number | null | undefined>
 
-/** What a provenance says in a file. */
+/** The provenance as facts of a file. */
 export function provenanceFacts(from: Provenance): Facts {
   const { decomposition, artifact_hash, weights_hash, model, dtype, device, threshold, versions } = from
   return {
@@ -45,10 +45,10 @@ function csvCell(value: Cell, typed = false): string {
   return /[",\r\n#]|^\s|\s$|^$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
 }
 
-/** The table as CSV, its first line a comment that says from what it comes. */
+/** The table as CSV; its first line is a comment with the provenance. */
 export function toCsv({ columns, rows }: TableData, facts: Facts = {}): string {
-  const said = Object.entries(facts).filter(([, value]) => value !== null && value !== undefined)
-  const comment = said.map(([name, value]) => `${name}=${String(value).replace(/[\r\n]+/g, ' ')}`).join('; ')
+  const known = Object.entries(facts).filter(([, value]) => value !== null && value !== undefined)
+  const comment = known.map(([name, value]) => `${name}=${String(value).replace(/[\r\n]+/g, ' ')}`).join('; ')
   const head = columns.map(({ key, unit }) => csvCell(unit ? `${key} [${unit}]` : key)).join(',')
   const lines = rows.map((row) => columns.map(({ key, typed }) => csvCell(row[key], typed)).join(','))
   return `${[...(comment ? [`# ${comment}`] : []), head, ...lines].join('\n')}\n`
@@ -61,7 +61,7 @@ export function toJson({ columns, rows }: TableData, facts: Facts = {}): string 
   return `${JSON.stringify({ provenance: facts, columns: heads, rows: own }, null, 1)}\n`
 }
 
-/** `induction_evidence.csv`: of what, what it is, in characters that every system takes. */
+/** `induction_evidence.csv`: what it is of and what it is, in characters that every system accepts. */
 export function fileName(of: string, name: string, ending: string): string {
   const safe = (text: string) =>
     text
@@ -71,7 +71,7 @@ export function fileName(of: string, name: string, ending: string): string {
   return `${[safe(of), safe(name)].filter(Boolean).join('_')}.${ending}`
 }
 
-/** Hand a file to the reader, as a download of that name. */
+/** Downloads a file under that name. */
 export function save(name: string, content: Blob): void {
   const address = URL.createObjectURL(content)
   const link = document.createElement('a')

@@ -1,4 +1,4 @@
-/** Figures as files: an SVG that holds all it needs (ground, title, provenance, fonts), and a PNG of it. */
+/** Figures as files: a self-contained SVG (background, title, provenance, fonts), and a PNG of it. */
 import type { Facts } from './download'
 
 const [PAD, TITLE, FOOT] = [16, 26, 22]
@@ -9,20 +9,20 @@ interface Frame {
   facts: Facts
 }
 
-/** A figure on the ground of the theme, its title above and its provenance below. `figure` has a width and a height. */
+/** A figure on the background of the theme, with its title above and its provenance below. `figure` has a width and a height. */
 export async function framed(figure: string, { title, facts }: Frame): Promise<string> {
   const parsed = new DOMParser().parseFromString(figure, 'image/svg+xml')
   const inner = parsed.documentElement
   if (inner.localName !== 'svg' || parsed.querySelector('parsererror'))
-    throw new Error('This figure could not be drawn as SVG.')
+    throw new Error('This figure could not be rendered as SVG.')
   const width = Number.parseFloat(inner.getAttribute('width') ?? '640')
   const height = Number.parseFloat(inner.getAttribute('height') ?? '320')
   inner.setAttribute('x', String(PAD))
   inner.setAttribute('y', String(PAD + TITLE))
   const style = getComputedStyle(document.documentElement)
   const colour = (name: string) => style.getPropertyValue(`--${name}`).trim()
-  const made = document.implementation.createDocument(SVG, 'svg')
-  const root = made.documentElement
+  const drawing = document.implementation.createDocument(SVG, 'svg')
+  const root = drawing.documentElement
   const source = ['decomposition', 'model', 'artifact', 'unweave']
     .filter((name) => facts[name])
     .map((name) => `${name} ${String(facts[name]).slice(0, name === 'artifact' ? 12 : 60)}`)
@@ -33,7 +33,7 @@ export async function framed(figure: string, { title, facts }: Frame): Promise<s
   root.setAttribute('height', String(full.height))
   root.setAttribute('viewBox', `0 0 ${full.width} ${full.height}`)
   const add = (name: string, attributes: Record<string, string | number>, text?: string) => {
-    const element = made.createElementNS(SVG, name)
+    const element = drawing.createElementNS(SVG, name)
     for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value))
     if (text !== undefined) element.textContent = text
     root.append(element)
@@ -44,13 +44,13 @@ export async function framed(figure: string, { title, facts }: Frame): Promise<s
   add('rect', { width: '100%', height: '100%', fill: colour('panel') })
   const words = { x: PAD, 'font-family': colour('sans') }
   add('text', { ...words, y: PAD + 12, 'font-size': 14, 'font-weight': 600, fill: colour('ink') }, title)
-  root.append(made.importNode(inner, true))
+  root.append(drawing.importNode(inner, true))
   add('text', { ...words, y: full.height - PAD + 2, 'font-size': 10.5, fill: colour('faint') }, source)
   fonts.textContent = await fontRules(root)
-  return new XMLSerializer().serializeToString(made)
+  return new XMLSerializer().serializeToString(drawing)
 }
 
-/** The page's own fonts as rules that hold their data, for the families and characters that an SVG uses. */
+/** The page's fonts as rules with embedded data, for the families and characters that an SVG uses. */
 async function fontRules(root: Element): Promise<string> {
   const text = root.textContent ?? ''
   const used = new XMLSerializer().serializeToString(root)
@@ -67,11 +67,11 @@ async function fontRules(root: Element): Promise<string> {
     .filter(({ style }) => covers(style.getPropertyValue('unicode-range'), text))
   const rules = await Promise.all(
     faces.map(async ({ style, parentStyleSheet }) => {
-      const found = /url\(["']?([^"')]+)["']?\)/.exec(style.getPropertyValue('src'))?.[1]
-      if (!found) return ''
-      const address = new URL(found, parentStyleSheet?.href ?? document.baseURI)
+      const source = /url\(["']?([^"')]+)["']?\)/.exec(style.getPropertyValue('src'))?.[1]
+      if (!source) return ''
+      const address = new URL(source, parentStyleSheet?.href ?? document.baseURI)
       const answer = await fetch(address).catch(() => null)
-      if (!answer?.ok) return '' // the system's own font stands in
+      if (!answer?.ok) return '' // the system's font is used instead
       const data = await dataUrl(await answer.blob())
       return `@font-face{font-family:${style.getPropertyValue('font-family')};font-weight:100 900;src:url(${data}) format("woff2");unicode-range:${style.getPropertyValue('unicode-range')}}`
     }),
@@ -79,7 +79,7 @@ async function fontRules(root: Element): Promise<string> {
   return rules.join('')
 }
 
-/** Whether a `unicode-range` holds a character of the text. */
+/** Whether a `unicode-range` contains a character of the text. */
 export function covers(ranges: string, text: string): boolean {
   if (!ranges) return true
   const spans = ranges.split(',').map((range) => {
@@ -116,7 +116,7 @@ export async function rasterised(svg: string, scale = 2): Promise<Blob> {
     canvas.width = Math.ceil(image.width * scale)
     canvas.height = Math.ceil(image.height * scale)
     const pen = canvas.getContext('2d')
-    if (!pen) throw new Error('This browser gives no canvas to draw the PNG on; the SVG can still be saved.')
+    if (!pen) throw new Error('This browser has no canvas for the PNG; the SVG can still be saved.')
     pen.scale(scale, scale)
     pen.drawImage(image, 0, 0)
     const png = await new Promise<Blob | null>((done) => canvas.toBlob(done, 'image/png'))

@@ -1,4 +1,4 @@
-/** Surfaces: panels, notices, dialogs, popovers, and the states in which there is nothing to show yet. */
+/** Panels, notices, dialogs, popovers, and the states with nothing to show yet. */
 import { Dialog as RDialog, Popover as RPopover } from 'radix-ui'
 import { type ReactNode, useId, useState } from 'react'
 import { sentenceOf } from '@/api/client'
@@ -51,7 +51,7 @@ export function Notice(props: {
   )
 }
 
-/** An error beside what caused it. It stays until it is dismissed, retried, or followed by another one. */
+/** An error beside its cause. It stays until it is dismissed, retried, or replaced by another. */
 export function ErrorNotice({
   error,
   onRetry,
@@ -85,7 +85,7 @@ export function ErrorNotice({
   )
 }
 
-/** What was wrong with the address: kept until dismissed, though the address itself has been put right. */
+/** What was wrong with the address: shown until dismissed, though the address itself has been corrected. */
 export function AddressProblems({ problems, onDismiss }: { problems: string[]; onDismiss: () => void }) {
   if (problems.length === 0) return null
   return (
@@ -183,7 +183,7 @@ export function Progress({ value, label }: { value: number | null; label: string
   )
 }
 
-/** Shows that numbers are being computed again; its place is kept so that nothing jumps. */
+/** Shows that numbers are being recomputed; its space is reserved so that nothing jumps. */
 export function Recomputing({ on, what = 'Recomputing' }: { on: boolean; what?: string }) {
   return (
     <span role="status" aria-live="polite">

@@ -1,4 +1,4 @@
-/** Where the heads of a layer look, before and after what is applied. The head that changes most comes first. */
+/** Attention patterns of a layer's heads, before and after the suppression. The head that changes most comes first. */
 import { useQuery } from '@tanstack/react-query'
 import { useMemo, useState } from 'react'
 import { experiments } from '@/api/experiments'
@@ -17,7 +17,7 @@ import './attention.css'
 type View = 'before' | 'after' | 'change'
 
 interface Shown extends HeadPatterns {
-  /** How much of the attention moves: half the summed change of a row, the mean over rows; 0 to 1. */
+  /** Total variation distance between the patterns before and after, the mean over queries; 0 to 1. */
   moved: number
 }
 
@@ -80,7 +80,7 @@ export function AttentionPanel({ bench }: { bench: Workbench }) {
         Prompt {bench.active + 1}.{' '}
         {applied.length === 0
           ? 'Nothing is applied: these are the model’s own patterns.'
-          : 'The head whose attention moves most comes first; “moves” is the share of its attention that goes elsewhere.'}
+          : 'The head whose attention changes most comes first; “moves” is the share of its attention that goes to other tokens.'}
       </p>
       <ErrorNotice error={answer.error} onRetry={answer.retry} />
       {!answer.data && !answer.error && bench.ready && prompt?.shown.data && (

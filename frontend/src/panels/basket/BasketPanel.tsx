@@ -1,7 +1,7 @@
-/** The baskets: what is taken out of the model, how much of it, and where. */
+/** The baskets: which components are suppressed, at what strength, and at which positions. */
 import { useState } from 'react'
 import { plural, visible } from '@/api/words'
-import { usualRemainder } from '@/state/basket'
+import { remainderParam } from '@/state/basket'
 import { useShortcuts } from '@/state/shortcuts'
 import type { Workbench } from '@/state/useWorkbench'
 import { Button, Seg, Switch } from '@/ui/controls'
@@ -46,7 +46,7 @@ export function BasketPanel({ bench }: { bench: Workbench }) {
       }
       tools={
         <Seg
-          label="What is done with the basket"
+          label="Mode of the basket"
           value={mode}
           options={[
             { value: 'suppress', label: 'suppress' },
@@ -137,11 +137,11 @@ export function BasketPanel({ bench }: { bench: Workbench }) {
         <Remainder bench={bench} />
         <p className="basket-note small" role="status">
           {!bench.ready
-            ? 'Live ablation comes when the weights are ready.'
+            ? 'Live ablation starts once the weights are ready.'
             : basket.length === 0
-              ? 'Nothing is removed: the numbers are the model’s own.'
+              ? 'Nothing is suppressed: the numbers are the original model’s.'
               : on
-                ? `${plural(many, 'component')} ${mode === 'suppress' ? 'suppressed' : 'kept, all others off'}. Numbers follow every change.`
+                ? `${plural(many, 'component')} ${mode === 'suppress' ? 'suppressed' : 'kept, all others off'}. Numbers update with every change.`
                 : `${plural(many, 'component')} chosen, not applied yet.`}
         </p>
       </div>
@@ -149,17 +149,17 @@ export function BasketPanel({ bench }: { bench: Workbench }) {
   )
 }
 
-/** What no component explains: on or off, and what that means with the mode. */
+/** The switch for the remainder, with what it means in the current mode. */
 function Remainder({ bench }: { bench: Workbench }) {
   const { mode, remainder } = bench
   const on = remainder === 'on'
-  const said =
+  const meaning =
     mode === 'suppress'
       ? on
-        ? 'The true model without the basket.'
-        : 'The other components alone, without what none explains.'
+        ? 'The original model without the basket.'
+        : 'The other components alone, without the remainder.'
       : on
-        ? 'The basket, and what no component explains.'
+        ? 'The basket and the remainder.'
         : 'The basket alone.'
   return (
     <div className="remainder small">
@@ -167,18 +167,18 @@ function Remainder({ bench }: { bench: Workbench }) {
         label="remainder on"
         name="Remainder: what no component explains"
         checked={on}
-        onChange={(next) => bench.set({ rem: usualRemainder(mode, next ? 'on' : 'off') })}
+        onChange={(next) => bench.set({ rem: remainderParam(mode, next ? 'on' : 'off') })}
       />
       <span className="faint">
-        {said}
+        {meaning}
         <Hint about="suppression">
           <p>
-            Suppressing takes strength · V U of a component out of the true weights; everything else stays. At
-            strength 1 it is gone.
+            Suppressing subtracts strength · V U of a component from the original weights; everything else
+            stays. At strength 1 the component is removed.
           </p>
           <p>
             Keep only runs the basket’s components and nothing else. The remainder is what no component
-            explains: on with suppress, off with keep only, unless you say otherwise.
+            explains: by default on with suppress, off with keep only.
           </p>
         </Hint>
       </span>

@@ -8,7 +8,7 @@ import { Icon } from '@/ui/Icon'
 import { Places } from './Places'
 import './basket.css'
 
-/** One component or group in a basket: how much of it is removed (or kept), and at which positions. */
+/** One component or group in a basket: its strength, and the positions it is suppressed (or kept) at. */
 export function Entry(props: {
   entry: BasketEntry
   group: Group | undefined
@@ -76,7 +76,7 @@ export function Entry(props: {
         <p className="entry-problem" role="alert">
           “{typed}” is not a strength: type a number from 0 to 1. It is still {Number(strength.toFixed(3))}.{' '}
           <button type="button" className="link-btn" onClick={() => setTyped(null)}>
-            Put it back
+            Reset
           </button>
         </p>
       )}

@@ -6,7 +6,7 @@ import { Icon } from '@/ui/Icon'
 import { Popover } from '@/ui/surfaces'
 import './basket.css'
 
-/** Where an entry acts: at all positions, at chosen ones, or from one on. */
+/** Where an entry acts: at all positions, at selected ones, or from one onwards. */
 export function Places(props: {
   name: string
   entry: BasketEntry
@@ -18,7 +18,7 @@ export function Places(props: {
   const chosen = entry.positions
   const start = entry.start ?? null
   const how = chosen !== null ? 'chosen' : start !== null ? 'from' : 'all'
-  const said = chosen !== null ? `at ${chosen.join(', ')}` : start !== null ? `from ${start} on` : 'all'
+  const summary = chosen !== null ? `at ${chosen.join(', ')}` : start !== null ? `from ${start}` : 'all'
   const last = Math.max(0, tokens.length - 1)
   const put = (positions: number[] | null, from: number | null) =>
     onChange({ ...entry, positions, start: from })
@@ -41,8 +41,8 @@ export function Places(props: {
     <Popover
       label={`Positions of ${props.name}`}
       trigger={
-        <Button kind="quiet" size="small" aria-label={`Positions of ${props.name}: ${said}`}>
-          {said} <Icon name="down" />
+        <Button kind="quiet" size="small" aria-label={`Positions of ${props.name}: ${summary}`}>
+          {summary} <Icon name="down" />
         </Button>
       }
     >
@@ -53,8 +53,8 @@ export function Places(props: {
           value={how}
           options={[
             { value: 'all', label: 'all positions' },
-            { value: 'chosen', label: 'chosen ones' },
-            { value: 'from', label: 'from one on' },
+            { value: 'chosen', label: 'selected' },
+            { value: 'from', label: 'from one onwards' },
           ]}
           onChange={choose}
         />
@@ -77,7 +77,7 @@ export function Places(props: {
             in longer ones.
           </p>
         )}
-        <p className="small soft">Positions count from 0, in every prompt alike.</p>
+        <p className="small soft">Positions count from 0 in every prompt.</p>
       </div>
     </Popover>
   )

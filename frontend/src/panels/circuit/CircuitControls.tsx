@@ -5,7 +5,7 @@ import type { CircuitSearch } from '@/state/circuit'
 import { Button, Field, Slider } from '@/ui/controls'
 import './circuit.css'
 
-/** What the circuit explains, and from which CI on a component is a node. */
+/** The output to explain, and the CI from which a component is a node. */
 export function CircuitControls(props: {
   circuit: Circuit | undefined
   tokens: number
@@ -26,7 +26,7 @@ export function CircuitControls(props: {
   }
   return (
     <form className="circuit-controls" onSubmit={submit}>
-      <Field label="Token explained" hint="with its leading space; empty: the likeliest">
+      <Field label="Token explained" hint="with its leading space; empty: the most likely one">
         {(id) => (
           <input
             id={id}
@@ -38,7 +38,7 @@ export function CircuitControls(props: {
           />
         )}
       </Field>
-      <Field label="Set against" hint="empty: its logit alone">
+      <Field label="Compared with" hint="empty: the logit alone">
         {(id) => (
           <input
             id={id}

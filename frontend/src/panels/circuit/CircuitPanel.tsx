@@ -18,7 +18,7 @@ import './circuit.css'
 
 const ZOOMS = [0.5, 0.65, 0.8, 1, 1.25, 1.6, 2]
 
-/** The graph, the list that says the same, and a card for every pinned node. */
+/** The graph, the same edges as a table, and a card for every pinned node. */
 export function CircuitPanel(props: {
   decomposition: Decomposition
   circuit: Circuit
@@ -75,7 +75,7 @@ export function CircuitPanel(props: {
   return (
     <div ref={frame} className={`circuit ${full ? 'full' : ''}`}>
       <Panel
-        title="What feeds what"
+        title="Graph"
         aside={
           <span role="status">
             {plural(edges.length, 'edge')} drawn of {count(circuit.edges_total)} ·{' '}
@@ -120,8 +120,8 @@ export function CircuitPanel(props: {
           <span className="legend">
             <span className="diff-key down" /> lowers the output
             <span className="diff-key up" /> raises it
-            <span className="circuit-key" aria-hidden="true" /> is part of it
-            <span className="circuit-key dashed" aria-hidden="true" /> steers it
+            <span className="circuit-key" aria-hidden="true" /> adds to the target
+            <span className="circuit-key dashed" aria-hidden="true" /> gates or steers the target
             <span>· width: size of the effect</span>
           </span>
           <Switch
@@ -144,7 +144,7 @@ export function CircuitPanel(props: {
           </span>
         </div>
         {edges.length === 0 ? (
-          <Empty title="Nothing in use feeds this output">
+          <Empty title="No component in use feeds this output">
             Lower the threshold, or explain another position.
           </Empty>
         ) : (

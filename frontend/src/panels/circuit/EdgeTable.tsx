@@ -17,7 +17,7 @@ const COLUMNS: { sort: EdgeSort; name: string; number?: boolean }[] = [
   { sort: 'effect', name: 'Effect, logits', number: true },
 ]
 
-/** The circuit as a list: everything the graph shows, sortable, by keyboard and for a screen reader. */
+/** The circuit as a sortable table: everything the graph shows, for keyboards and screen readers. */
 export function EdgeTable(props: {
   edges: Edge[]
   total: number
@@ -58,7 +58,7 @@ export function EdgeTable(props: {
     />
   )
   return (
-    <Panel title="The edges as a list" aside={`${count(edges.length)} of ${count(props.total)}`}>
+    <Panel title="Edges" aside={`${count(edges.length)} of ${count(props.total)}`}>
       <TableScroll label="Edges of the circuit" tall>
         <table className="data" aria-label="Edges of the circuit">
           <thead>
@@ -95,7 +95,7 @@ export function EdgeTable(props: {
 const inOrder = (a: Node, b: Node) =>
   a.depth - b.depth || a.position - b.position || a.key.localeCompare(b.key, undefined, { numeric: true })
 
-/** A node by name: pressing it pins it. */
+/** A node by name; a click pins it. */
 export function NodeButton(props: {
   node: Node
   tokens: Token[]

@@ -15,13 +15,13 @@ const ORIGINS: [keyof Circuit['output']['inputs'], string][] = [
   ['attended', 'nodes through attention'],
   ['embedding', 'embedding here'],
   ['rest', 'rest of decomposed sites'],
-  ['attention', 'other things attention brings'],
+  ['attention', 'other inputs through attention'],
   ['other', 'matrices not decomposed'],
   ['constant', 'biases of norms'],
 ]
 const MOST = 8
 
-/** A pinned node: what its activation is made of, what feeds it and what it feeds, ranked, and where to go from here. */
+/** A pinned node: the composition of its activation, its inputs and outputs ranked by effect, and links. */
 export function NodeCard(props: {
   id: string
   node: Node
@@ -83,7 +83,7 @@ export function NodeCard(props: {
           </dl>
           <div className="circuit-lists">
             <div>
-              <h3>What its activation is made of</h3>
+              <h3>Composition of its activation</h3>
               <ul className="circuit-parts">
                 {parts.map((part) => (
                   <li key={part.words}>
@@ -101,13 +101,13 @@ export function NodeCard(props: {
             </div>
             <Ranked
               {...props}
-              title="Fed by"
+              title="Inputs"
               edges={props.edges.filter((e) => e.target.id === node.id)}
               end="source"
             />
             <Ranked
               {...props}
-              title="Feeds"
+              title="Outputs"
               edges={props.edges.filter((e) => e.source.id === node.id)}
               end="target"
             />
@@ -175,7 +175,9 @@ function Ranked(props: {
           </li>
         ))}
       </ol>
-      {edges.length > MOST && <p className="small soft">and {edges.length - MOST} weaker ones in the list</p>}
+      {edges.length > MOST && (
+        <p className="small soft">and {edges.length - MOST} weaker ones in the table</p>
+      )}
     </div>
   )
 }

@@ -1,4 +1,4 @@
-/** None, A, B and A + B on every prompt at once: selectivity is the claim, and this is the table that shows it. */
+/** None, A, B and A + B on every prompt at once: the table that tests selectivity. */
 import { plural, visible } from '@/api/words'
 import {
   type CompareRow,
@@ -67,14 +67,14 @@ export function ComparePanel({ bench }: { bench: Workbench }) {
       )}
       {answer.data && (
         <div className={slow ? 'stale' : undefined}>
-          <Said compared={compared} bench={bench} />
+          <Summary compared={compared} bench={bench} />
           <CompareTable bench={bench} rows={rowsOf(compared, bench, measure)} measure={measure} />
           <div className="compare-foot">
             {measure === 'difference' ? (
               <span className="small soft">
                 {contrast
-                  ? `logit of ${visible(contrast[0].name)} less that of ${visible(contrast[1].name)}`
-                  : 'Choose two tokens to compare.'}
+                  ? `logit of ${visible(contrast[0].name)} minus that of ${visible(contrast[1].name)}`
+                  : 'Select two tokens to compare.'}
               </span>
             ) : (
               measure !== 'kl' && (
@@ -87,8 +87,8 @@ export function ComparePanel({ bench }: { bench: Workbench }) {
               )
             )}
             <span className="small soft">
-              A×B is the interaction: what both do together less the sum of each, 0 where they add up. KL from
-              the untouched model, nats.
+              A×B is the interaction: the effect of both together minus the sum of each, 0 where they add up.
+              KL from the original model, nats.
               {compared.missing.length > 0 &&
                 ` Prompt ${compared.missing.map((i) => i + 1).join(', ')} has no output and is left out.`}
             </span>
@@ -148,8 +148,8 @@ function fileOf(rows: CompareRow[], bench: Workbench, measure: Measure) {
   }
 }
 
-/** What each condition does to each prompt's answer, and what both do together. */
-function Said({ compared, bench }: { compared: Compared; bench: Workbench }) {
+/** The effect of each condition on each prompt's answer, and the interaction. */
+function Summary({ compared, bench }: { compared: Compared; bench: Workbench }) {
   const answer = compared.answer.data
   if (!answer) return null
   const options = { contrast: null, watched: null }

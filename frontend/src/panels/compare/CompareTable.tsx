@@ -31,9 +31,9 @@ export function CompareTable({
   const conditions = (['none', 'a', 'b', 'ab'] as const).filter((one) => rows.some((row) => row.cells[one]))
   const four = conditions.length === 4 && measure !== 'kl'
   const choose = (one: CompareSort) => {
-    const usual = one === 'prompt' ? 'asc' : 'desc'
-    const next = one === by ? (dir === 'asc' ? 'desc' : 'asc') : usual
-    bench.set({ cs: one, cd: next === usual ? undefined : next }, { replace: true })
+    const fallback = one === 'prompt' ? 'asc' : 'desc'
+    const next = one === by ? (dir === 'asc' ? 'desc' : 'asc') : fallback
+    bench.set({ cs: one, cd: next === fallback ? undefined : next }, { replace: true })
   }
   const head = (one: CompareSort) => (
     <SortHead
@@ -113,7 +113,7 @@ function Value(props: { condition: Condition; cell: Cell | undefined; measure: M
   )
 }
 
-/** Falling and rising are coloured where they are more than a tenth, of the probability or of a nat. */
+/** Changes are coloured where they exceed a tenth, of the probability or of a nat. */
 function toneOf(cell: Cell, measure: Measure): string {
   const change = cell.change ?? 0
   const before = (cell.value ?? 0) - change

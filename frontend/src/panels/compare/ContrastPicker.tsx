@@ -8,7 +8,7 @@ import { Icon } from '@/ui/Icon'
 import { Popover } from '@/ui/surfaces'
 import { TokenInput } from '@/ui/TokenInput'
 
-/** Which token's logit is compared with which. */
+/** The two tokens of the logit difference. */
 export function ContrastPicker({
   bench,
   contrast,
@@ -37,7 +37,7 @@ export function ContrastPicker({
               {visible(names[0] ?? '')} − {visible(names[1] ?? '')}
             </span>
           ) : (
-            'choose two tokens'
+            'select two tokens'
           )}{' '}
           <Icon name="down" />
         </Button>
@@ -45,8 +45,8 @@ export function ContrastPicker({
     >
       <div className="watch">
         <p className="small soft">
-          The logit of the first token less that of the second: what the model prefers, free of everything
-          that moves all logits alike.
+          The logit of the first token minus that of the second: the model’s preference, unaffected by shifts
+          common to all logits.
         </p>
         <TokenInput
           input={boxA}
@@ -62,7 +62,7 @@ export function ContrastPicker({
         />
         {bench.search.d && (
           <button type="button" className="link-btn small" onClick={() => bench.set({ d: undefined })}>
-            Back to what the prompts are about
+            Reset to the answers of the prompts
           </button>
         )}
       </div>

@@ -4,11 +4,11 @@ import { useNavigate, useSearch } from '@tanstack/react-router'
 import { useVirtualizer } from '@tanstack/react-virtual'
 import './component.css'
 import { memo, useCallback, useEffect, useRef, useState } from 'react'
-import { COMPONENTS_A_PAGE, type ComponentFilter, queries } from '@/api/queries'
+import { COMPONENTS_PER_PAGE, type ComponentFilter, queries } from '@/api/queries'
 import type { ComponentRow, ComponentSort, Decomposition } from '@/api/types'
 import { count, figure, nats, shortKey, visible } from '@/api/words'
 import { useDebounced, useSlow } from '@/state/hooks'
-import { type ComponentsSearch, componentFilter, listOf, usualOrder } from '@/state/lists'
+import { type ComponentsSearch, componentFilter, defaultOrder, listOf } from '@/state/lists'
 import { forgetProblems, useProblems } from '@/state/problems'
 import { useShortcuts } from '@/state/shortcuts'
 import { Seg } from '@/ui/controls'
@@ -40,7 +40,7 @@ export function ComponentTable({ decomposition }: { decomposition: Decomposition
     })
   const [text, setText] = useState(search.q ?? '')
   const settled = useDebounced(text, 200)
-  // biome-ignore lint/correctness/useExhaustiveDependencies: only a rest in typing changes the address
+  // biome-ignore lint/correctness/useExhaustiveDependencies: only a pause in typing changes the address
   useEffect(() => {
     if (settled === text && settled !== (search.q ?? ''))
       set({ q: settled === '' ? undefined : settled }, true)
@@ -51,17 +51,17 @@ export function ComponentTable({ decomposition }: { decomposition: Decomposition
   const { sort, order } = filter
   const box = useRef<HTMLDivElement>(null)
   const [pages, setPages] = useState<number[]>([0])
-  const found = useQueries({ queries: pages.map((page) => queries.components(id, filter, page)) })
-  const loaded = new Map(pages.map((page, i) => [page, found[i]?.data?.items]))
+  const results = useQueries({ queries: pages.map((page) => queries.components(id, filter, page)) })
+  const loaded = new Map(pages.map((page, i) => [page, results[i]?.data?.items]))
   const lastTotal = useRef(0)
-  const answered = found.find((one) => one.data)
+  const answered = results.find((one) => one.data)
   if (answered?.data) lastTotal.current = answered.data.total
   const total = lastTotal.current
   const slow = useSlow(!answered)
-  const error = found.find((one) => one.error)?.error
-  const retry = () => found.filter((one) => one.error).map((one) => one.refetch())
+  const error = results.find((one) => one.error)?.error
+  const retry = () => results.filter((one) => one.error).map((one) => one.refetch())
   const rowAt = (index: number): ComponentRow | undefined =>
-    loaded.get(Math.floor(index / COMPONENTS_A_PAGE))?.[index % COMPONENTS_A_PAGE]
+    loaded.get(Math.floor(index / COMPONENTS_PER_PAGE))?.[index % COMPONENTS_PER_PAGE]
 
   const virtual = useVirtualizer({
     count: total,
@@ -70,17 +70,17 @@ export function ComponentTable({ decomposition }: { decomposition: Decomposition
     overscan: 10,
   })
   const items = virtual.getVirtualItems()
-  const first = Math.floor((items[0]?.index ?? 0) / COMPONENTS_A_PAGE)
-  const last = Math.floor(((items.at(-1)?.index ?? 0) + 30) / COMPONENTS_A_PAGE)
-  // A page that is only flown over is not asked for: the scroll has to rest a moment.
+  const first = Math.floor((items[0]?.index ?? 0) / COMPONENTS_PER_PAGE)
+  const last = Math.floor(((items.at(-1)?.index ?? 0) + 30) / COMPONENTS_PER_PAGE)
+  // Pages that are scrolled past quickly are not requested.
   const wanted = useDebounced(`${first}-${last}`, 60)
   useEffect(() => {
     const [from = 0, to = 0] = wanted.split('-').map(Number)
     setPages(Array.from({ length: to - from + 1 }, (_, i) => from + i))
   }, [wanted])
-  // Another list begins at its top.
+  // A new list starts at the top.
   const list = JSON.stringify(filter)
-  // biome-ignore lint/correctness/useExhaustiveDependencies: only another list does this
+  // biome-ignore lint/correctness/useExhaustiveDependencies: only a new list does this
   useEffect(() => {
     box.current?.scrollTo({ top: 0 })
     setAt(-1)
@@ -108,8 +108,8 @@ export function ComponentTable({ decomposition }: { decomposition: Decomposition
     },
   })
   const choose = (next: ComponentSort) => {
-    const turned = next === sort ? (order === 'asc' ? 'desc' : 'asc') : usualOrder(next)
-    set({ sort: next, order: turned === usualOrder(next) ? undefined : turned })
+    const turned = next === sort ? (order === 'asc' ? 'desc' : 'asc') : defaultOrder(next)
+    set({ sort: next, order: turned === defaultOrder(next) ? undefined : turned })
   }
   return (
     <section className="panel" aria-label="Components">
@@ -149,7 +149,7 @@ export function ComponentTable({ decomposition }: { decomposition: Decomposition
         <span className="grow" />
         <Recomputing on={slow} what="searching" />
         <span className="aside" role="status">
-          {answered ? `${count(total)} found` : ''}
+          {answered ? `${count(total)} results` : ''}
         </span>
         <ExportMenu
           of={id}
@@ -231,12 +231,12 @@ function componentsFile(id: string, kind: 'csv' | 'json', filter: ComponentFilte
   return `/api/decompositions/${encodeURIComponent(id)}/components.${kind}?${query}`
 }
 
-/** Stands for the rows above or below those in view. */
+/** Fills the height of the rows above or below the view. */
 function Spacer({ height }: { height: number }) {
   return height > 0 ? <tr style={{ height }} /> : null
 }
 
-/** An anchor and no router's link: a hundred rows a second pass while scrolling, and each link would watch the address. */
+/** A plain anchor: each router link subscribes to the address, which is slow while hundreds of rows scroll past. */
 const Row = memo(function Row(props: {
   id: string
   row: ComponentRow

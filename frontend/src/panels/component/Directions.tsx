@@ -1,4 +1,4 @@
-/** What a component reads and what it writes: words of the vocabulary, neurons, or heads. */
+/** What a component reads and writes: tokens of the vocabulary, neurons, or heads. */
 import type { Direction } from '@/api/types'
 import { signed, unit } from '@/api/words'
 import { Piece } from '@/ui/Piece'
@@ -16,11 +16,11 @@ export function DirectionPanel({ title, side }: { title: 'Reads' | 'Writes'; sid
       title={title}
       aside={`${writes ? 'to' : 'from'} ${FACE_WORDS[side.face]}${side.slice ? ` (${side.slice})` : ''}`}
     >
-      {side.items.length === 0 && <Empty title="Nothing here can be named in words, neurons or heads" />}
+      {side.items.length === 0 && <Empty title="No tokens, neurons or heads to show" />}
       {words.length > 0 && (
         <div className="pad directions">
           <Words title={writes ? 'promotes' : 'fires more with'} items={more} />
-          <Words title={writes ? 'suppresses' : 'less with'} items={less} />
+          <Words title={writes ? 'suppresses' : 'fires less with'} items={less} />
           <p className="small faint">
             Cosine with {writes ? 'rows of the unembedding' : 'token embeddings'}
             {side.face === 'residual' && ', through the norm in between'}. Far from the{' '}

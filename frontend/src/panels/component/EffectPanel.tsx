@@ -1,4 +1,4 @@
-/** What suppressing this component alone does, over the windows of the harvest. */
+/** The effect of suppressing this component alone, over the windows of the harvest. */
 import { Link } from '@tanstack/react-router'
 import type { ComponentHarvest } from '@/api/types'
 import { nats, visible } from '@/api/words'
@@ -12,7 +12,7 @@ export function EffectPanel({ harvest }: { harvest: ComponentHarvest }) {
   const top = Math.max(0, ...affected.flatMap((one) => one.kl))
   return (
     <Panel
-      title="What suppressing it does"
+      title="Effect of suppression"
       aside={
         typeof mean === 'number'
           ? `mean KL ${nats(mean)} nats over ${harvest.harvest.ablation_windows} texts, largest ${nats(most ?? 0)} at one position`
@@ -22,11 +22,11 @@ export function EffectPanel({ harvest }: { harvest: ComponentHarvest }) {
       }
     >
       {affected.length === 0 ? (
-        <Empty title={most === null ? 'It was not suppressed in this harvest' : 'Nothing moves'}>
+        <Empty title={most === null ? 'It was not suppressed in this harvest' : 'No effect'}>
           <span className="soft">
             {most === null
-              ? 'Only components that fire are, those that fire most first. Send it to the workbench to try.'
-              : 'The output stays the same on every text that was tried.'}
+              ? 'A harvest suppresses only components that fire, the most frequent first. Try it in the workbench.'
+              : 'The output does not change on any text of the harvest.'}
           </span>
         </Empty>
       ) : (
@@ -70,7 +70,7 @@ export function ToWorkbench({ id, componentKey, site }: { id: string; componentK
   const a = [encodeEntry({ kind: 'component', name: componentKey, strength: 1, positions: null })]
   return (
     <Link to="/d/$id/workbench" params={{ id }} search={{ a, row: site }} className="btn primary">
-      Send to the workbench
+      Open in the workbench
     </Link>
   )
 }

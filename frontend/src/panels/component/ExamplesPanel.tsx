@@ -1,4 +1,4 @@
-/** Where a component fires, by quantile of its firings. */
+/** Examples of a component's firings, by quantile. */
 import type { ComponentHarvest } from '@/api/types'
 import { count } from '@/api/words'
 import { ContextLegend, TokenContext } from '@/charts/TokenContext'
@@ -9,7 +9,7 @@ import { SOURCE_WORDS } from './words'
 import './component.css'
 
 const BAND_WORDS: Record<Quantile, string> = {
-  top: 'the strongest, one a text',
+  top: 'with the strongest firings, one per text',
   '90-100': 'from the highest tenth of its firings',
   '50-90': 'from the 50th to the 90th percentile',
   '10-50': 'from the 10th to the 50th percentile',
@@ -29,11 +29,11 @@ export function ExamplesPanel(props: {
   )
   return (
     <Panel
-      title="Where it fires"
+      title="Examples"
       aside={`${count(harvest.fires)} of ${count(harvest.harvest.positions)} positions`}
       tools={
         <Seg
-          label="Which of its firings"
+          label="Quantile of firings"
           value={show}
           options={harvest.bands.map((one) => ({
             value: one.quantile,
@@ -46,17 +46,17 @@ export function ExamplesPanel(props: {
     >
       <p className="pad small soft legend-line">
         <span>
-          Examples {BAND_WORDS[show]}, ranked by CI and then by the size of the inner activation. The marked
-          token is the one it is about.
+          Examples {BAND_WORDS[show]}, ranked by CI and then by the size of the inner activation. The outlined
+          token is the one that was sampled.
         </span>
         <ContextLegend most={most} />
       </p>
       {examples.length === 0 && (
-        <Empty title={harvest.fires === 0 ? 'It fires nowhere in this corpus' : 'None in this band'}>
+        <Empty title={harvest.fires === 0 ? 'It never fires in this corpus' : 'None in this band'}>
           <span className="soft">
             {harvest.fires === 0
-              ? 'Its CI stays below the threshold at every position that was read.'
-              : 'It fires too rarely for this band to hold anything that is not shown among the strongest.'}
+              ? 'Its CI stays below the threshold at every position of the corpus.'
+              : 'It fires so rarely that all its firings are among the strongest.'}
           </span>
         </Empty>
       )}

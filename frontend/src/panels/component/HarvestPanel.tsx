@@ -1,4 +1,4 @@
-/** Over which texts the statistics are, other harvests of the decomposition, and how to make one. */
+/** The corpus of the statistics, the other harvests of the decomposition, and a form to start one. */
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { type FormEvent, useState } from 'react'
@@ -10,7 +10,7 @@ import { Button } from '@/ui/controls'
 import { Dialog, ErrorNotice, Notice } from '@/ui/surfaces'
 import './component.css'
 
-/** One line that says of what the numbers are. */
+/** One line that names the corpus of the statistics. */
 export function HarvestLine(props: {
   id: string
   harvest: HarvestSummary
@@ -24,7 +24,7 @@ export function HarvestLine(props: {
         Statistics over <b>{harvest.described}</b>: {count(harvest.tokens)} tokens in {count(harvest.windows)}{' '}
         texts, {count(harvest.fired)} of {count(harvest.components)} components fire (CI above{' '}
         {harvest.threshold}).
-        {!harvest.all_read && ' It stopped at its limit of tokens; the corpus holds more.'} Seed{' '}
+        {!harvest.all_read && ' It stopped at its token limit, before the end of the corpus.'} Seed{' '}
         {harvest.seed}, corpus{' '}
         <span className="mono" title={harvest.corpus_hash}>
           {harvest.corpus_hash.slice(0, 8)}
@@ -34,7 +34,7 @@ export function HarvestLine(props: {
       {all.length > 1 && (
         <select
           className="input"
-          aria-label="Which harvest"
+          aria-label="Harvest"
           value={harvest.id}
           onChange={(event) => props.onChoose(event.target.value)}
         >
@@ -49,7 +49,7 @@ export function HarvestLine(props: {
   )
 }
 
-/** Starts a harvest: over the shipped sentences, or a text of one's own. */
+/** Starts a harvest over the built-in sentences or over a text. */
 export function NewHarvest({ id, text: takesText }: { id: string; text: boolean }) {
   const [open, setOpen] = useState(false)
   const [text, setText] = useState('')
@@ -75,12 +75,14 @@ export function NewHarvest({ id, text: takesText }: { id: string; text: boolean 
         open={open}
         onOpenChange={setOpen}
         title="Harvest over a corpus"
-        description="A job reads the texts and gathers what every component's page shows. The newest harvest is shown."
+        description="A job runs the model over the texts and collects the statistics for every component’s page. Pages show the newest harvest."
       >
         <form className="harvest-form" onSubmit={submit}>
           {takesText && (
             <label>
-              <span className="field-label">Text, a line each; empty for the sentences that ship</span>
+              <span className="field-label">
+                Text, one sentence per line; empty for the built-in sentences
+              </span>
               <textarea
                 className="input"
                 rows={7}
@@ -96,7 +98,7 @@ export function NewHarvest({ id, text: takesText }: { id: string; text: boolean 
           <ErrorNotice error={start.error} />
           {start.data ? (
             <Notice tone="good">
-              It is in the queue. <Link to="/jobs">See the jobs</Link>
+              Queued. <Link to="/jobs">See the jobs</Link>
             </Notice>
           ) : (
             <Button kind="primary" type="submit" disabled={start.isPending}>

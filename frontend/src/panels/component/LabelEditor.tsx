@@ -1,4 +1,4 @@
-/** A component's name: edited in place, every version kept, and of two editors neither loses what was written. */
+/** A component's label, edited in place. Every version is stored, and concurrent edits never overwrite each other. */
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
 import { type FormEvent, useState } from 'react'
 import { ApiError, client, unwrap } from '@/api/client'
@@ -12,7 +12,7 @@ import './component.css'
 const MOST = 200
 const NAME = 'unweave-author'
 
-/** Who edits; remembered by this browser. */
+/** The author of edits, remembered by this browser. */
 function remembered(): string {
   try {
     return localStorage.getItem(NAME) ?? ''
@@ -57,7 +57,7 @@ export function LabelEditor({ id, c }: { id: string; c: ComponentDetail }) {
     try {
       localStorage.setItem(NAME, author)
     } catch {
-      // Without storage the name is asked for again.
+      // Without storage the name has to be typed again.
     }
     save.mutate({ text, author, version: based })
   }
@@ -101,7 +101,7 @@ export function LabelEditor({ id, c }: { id: string; c: ComponentDetail }) {
         />
       </label>
       <label>
-        <span className="small faint">Your name (may be empty)</span>
+        <span className="small faint">Your name (optional)</span>
         <input
           className="input"
           value={author}
@@ -130,7 +130,7 @@ export function LabelEditor({ id, c }: { id: string; c: ComponentDetail }) {
                   save.reset()
                 }}
               >
-                Keep mine, then save
+                Save mine
               </Button>
               <Button
                 size="small"
@@ -139,12 +139,12 @@ export function LabelEditor({ id, c }: { id: string; c: ComponentDetail }) {
                   void cache.invalidateQueries({ queryKey: ['component', id] })
                 }}
               >
-                Take theirs
+                Use theirs
               </Button>
             </>
           }
         >
-          Somebody changed this label meanwhile to <b>{conflict.current}</b>
+          Somebody else has changed this label to <b>{conflict.current}</b>
           {conflict.items[0]?.author && ` (${conflict.items[0].author})`}. Nothing was overwritten.
         </Notice>
       ) : (
@@ -176,17 +176,17 @@ function History(props: {
           </span>
           {i > 0 && (
             <Button size="small" onClick={() => props.onRevert({ text: item.text })}>
-              Bring back
+              Restore
             </Button>
           )}
         </li>
       ))}
       <li>
         <span>{automatic}</span>
-        <span className="small faint">what the run itself called it</span>
+        <span className="small faint">automatic label of the run</span>
         {items.length > 0 && items[0]?.text !== null && (
           <Button size="small" onClick={() => props.onRevert({ text: null })}>
-            Bring back
+            Restore
           </Button>
         )}
       </li>

@@ -1,4 +1,4 @@
-/** Other components: those that fire at the same positions, and those whose weights point alike. */
+/** Related components: those that fire at the same positions, and those with similar directions. */
 import { Link } from '@tanstack/react-router'
 import { useState } from 'react'
 import type { ComponentHarvest, ComponentLink } from '@/api/types'
@@ -12,8 +12,8 @@ import './component.css'
 
 type Near = keyof ComponentHarvest['nearest']
 const NEAR_WORDS: Record<Near, [string, string]> = {
-  reads: ['reads alike', 'V against V of every site that reads the residual stream'],
-  writes: ['writes alike', 'U against U of every site that writes the residual stream'],
+  reads: ['similar reads', 'V against V of every site that reads the residual stream'],
+  writes: ['similar writes', 'U against U of every site that writes the residual stream'],
   matrix: ['same matrix', 'the rank-1 matrices V Uᵀ, between sites of one shape'],
 }
 
@@ -21,14 +21,14 @@ export function Cofiring(props: { id: string; harvest: ComponentHarvest; search:
   const rows = props.harvest.cofiring
   return (
     <Panel
-      title="Fires together with"
+      title="Co-firing components"
       aside={`over ${count(props.harvest.harvest.sampled_positions)} sampled positions`}
       tools={
         rows.length > 0 && (
           <ExportMenu
             of={props.id}
             name="cofiring"
-            title="Fires together with"
+            title="Co-firing components"
             table={() => ({
               columns: ['component', 'label', 'both', 'jaccard', 'pmi'].map((key) => ({
                 key,
@@ -46,9 +46,9 @@ export function Cofiring(props: { id: string; harvest: ComponentHarvest; search:
       }
     >
       {rows.length === 0 ? (
-        <Empty title="Nothing fires with it twice" />
+        <Empty title="No component fires with it more than once" />
       ) : (
-        <TableScroll label="Fires together with" tall>
+        <TableScroll label="Co-firing components" tall>
           <table className="data compact">
             <thead>
               <tr>
@@ -94,7 +94,7 @@ export function Neighbours(props: { id: string; harvest: ComponentHarvest; searc
       tools={
         kinds.length > 1 && (
           <Seg
-            label="Of what"
+            label="Similarity of"
             value={kind ?? 'reads'}
             options={kinds.map((one) => ({ value: one, label: NEAR_WORDS[one][0] }))}
             onChange={setChosen}
@@ -103,7 +103,7 @@ export function Neighbours(props: { id: string; harvest: ComponentHarvest; searc
       }
     >
       {rows.length === 0 ? (
-        <Empty title="No component of another place can be compared with it" />
+        <Empty title="No other component can be compared with it" />
       ) : (
         <TableScroll label="Nearest by cosine" tall>
           <table className="data compact">

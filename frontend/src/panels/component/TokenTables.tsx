@@ -1,4 +1,4 @@
-/** Tokens that go with a component: those it fires on, and those the model predicts where it fires. */
+/** Tokens associated with a component: those it fires on, and those the model predicts where it fires. */
 import { useState } from 'react'
 import type { TokenStat } from '@/api/types'
 import { count, signed, visible } from '@/api/words'
@@ -11,10 +11,14 @@ import './component.css'
 
 type Sort = 'count' | 'precision' | 'recall' | 'pmi'
 const HEADS: { sort: Sort; head: string; what: string }[] = [
-  { sort: 'count', head: 'Firings', what: 'positions with this token at which it fires, of all with it' },
+  {
+    sort: 'count',
+    head: 'Firings',
+    what: 'positions with this token at which it fires, of all positions with it',
+  },
   { sort: 'precision', head: 'Precision', what: 'P(it fires | this token)' },
   { sort: 'recall', head: 'Recall', what: 'P(this token | it fires)' },
-  { sort: 'pmi', head: 'PMI, nats', what: 'ln of how much likelier it fires with this token' },
+  { sort: 'pmi', head: 'PMI, nats', what: 'log of P(it fires | this token) over P(it fires)' },
 ]
 
 export function TokenTable(props: {

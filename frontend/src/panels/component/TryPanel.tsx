@@ -1,4 +1,4 @@
-/** What this component does on any text: asked while typing, the latest answer wins. */
+/** The component on any text, recomputed while typing. */
 import { useQuery } from '@tanstack/react-query'
 import { useEffect, useState } from 'react'
 import { queries } from '@/api/queries'
@@ -19,13 +19,13 @@ export function TryPanel(props: {
   useEffect(() => setText(props.text), [props.text])
   const settled = useDebounced(text, 150)
   const { onText } = props
-  // biome-ignore lint/correctness/useExhaustiveDependencies: only a rest in typing changes the address
+  // biome-ignore lint/correctness/useExhaustiveDependencies: only a pause in typing changes the address
   useEffect(() => {
     if (settled === text && settled !== props.text) onText(settled)
   }, [settled])
-  const found = useQuery(queries.tryComponent(props.id, props.componentKey, settled, props.bos))
-  const slow = useSlow(found.isFetching || settled !== text, 250)
-  const shown = settled === '' ? undefined : found.data
+  const query = useQuery(queries.tryComponent(props.id, props.componentKey, settled, props.bos))
+  const slow = useSlow(query.isFetching || settled !== text, 250)
+  const shown = settled === '' ? undefined : query.data
   const most = Math.max(0, ...(shown?.inner_activation ?? []).map(Math.abs))
   const highest = Math.max(0, ...(shown?.ci ?? []))
   return (
@@ -45,7 +45,7 @@ export function TryPanel(props: {
           value={text}
           onChange={(event) => setText(event.target.value)}
         />
-        <ErrorNotice error={settled === '' ? null : found.error} onRetry={() => found.refetch()} />
+        <ErrorNotice error={settled === '' ? null : query.error} onRetry={() => query.refetch()} />
         {shown && (
           <>
             <div className={slow ? 'stale' : ''}>

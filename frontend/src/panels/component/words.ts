@@ -2,7 +2,7 @@ import type { ComponentHarvest, Direction } from '@/api/types'
 
 type Source = ComponentHarvest['affected'][number]['source']
 
-/** Where a harvested text comes from, as it is shown. */
+/** The origin of a harvested text. */
 export const SOURCE_WORDS: Record<Source, string> = {
   train: 'trained on',
   held_out: 'held out',
@@ -16,5 +16,5 @@ export const FACE_WORDS: Record<Direction['face'], string> = {
   neurons: 'neurons',
   heads: 'attention heads',
   tokens: 'tokens',
-  other: 'a part of the model that has no name here',
+  other: 'another basis',
 }

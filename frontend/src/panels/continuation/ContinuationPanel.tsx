@@ -1,4 +1,4 @@
-/** What the model writes on, by its likeliest token each time: untouched, and as it is applied now. */
+/** Greedy continuations of the prompts, by the original model and by the ablated one. */
 import { useQueries } from '@tanstack/react-query'
 import { experiments } from '@/api/experiments'
 import type { Continuation } from '@/api/types'
@@ -38,11 +38,11 @@ export function ContinuationPanel({ bench }: { bench: Workbench }) {
           onChange={(len) => bench.set({ len }, { replace: true })}
         />
         <span className="grow" />
-        <Recomputing on={slow} what="writing" />
+        <Recomputing on={slow} what="computing" />
       </div>
       <p className="small soft lab-note">
-        The likeliest token each time. What acts at all positions, or from one on, acts at the new tokens too;
-        what acts at chosen positions does not.
+        Greedy: the most likely token at each step. Entries that act at all positions, or from one onwards,
+        act on the new tokens too; entries at selected positions do not.
       </p>
       {bench.prompts.map((prompt, i) => {
         const answer = answers[i]
@@ -67,7 +67,7 @@ export function ContinuationPanel({ bench }: { bench: Workbench }) {
             </div>
             <ErrorNotice error={answer.error} onRetry={answer.retry} />
             {!answer.data && !answer.error && bench.ready && prompt.shown.data && (
-              <Skeleton height={70} label="Writing on" />
+              <Skeleton height={70} label="Computing continuations" />
             )}
             {answer.data && (
               <div className={slow && answer.stale ? 'stale' : undefined}>
@@ -84,16 +84,14 @@ export function ContinuationPanel({ bench }: { bench: Workbench }) {
 function Both({ prompt, answer }: { prompt: PromptView; answer: Continuation }) {
   const parted = answer.baseline.findIndex((token, i) => token.id !== answer.ablated[i]?.id)
   if (answer.baseline.length === 0 && answer.ablated.length === 0)
-    return (
-      <p className="small soft">Nothing can be written on: {answer.stopped ?? 'the model stops here.'}</p>
-    )
+    return <p className="small soft">Nothing to continue: {answer.stopped ?? 'the model stops here.'}</p>
   return (
     <>
-      <Line name="untouched" tokens={answer.baseline} parted={-1} />
+      <Line name="original" tokens={answer.baseline} parted={-1} />
       {prompt.suppressed.length > 0 ? (
-        <Line name="as applied" tokens={answer.ablated} parted={parted} />
+        <Line name="ablated" tokens={answer.ablated} parted={parted} />
       ) : (
-        <p className="small soft">Nothing is applied: press Suppress to see what it writes then.</p>
+        <p className="small soft">Nothing is applied: press Suppress to compare.</p>
       )}
       {prompt.suppressed.length > 0 && parted < 0 && (
         <p className="small soft">The same {answer.baseline.length} tokens.</p>

@@ -9,20 +9,20 @@ import { Piece } from '@/ui/Piece'
 import { Panel } from '@/ui/surfaces'
 import { TableScroll } from '@/ui/TableScroll'
 
-/** The run's own test of selectivity: each line can be opened in the workbench and seen again. */
+/** The run's own tests of selectivity; each row opens in the workbench. */
 export function AblationChecks({ checks, from }: { checks: AblationCheck[]; from: Provenance }) {
   if (checks.length === 0) return null
   const id = from.decomposition
   const passed = checks.filter((check) => check.ok).length
   return (
     <Panel
-      title="What suppressing a group does"
-      aside={`${passed} of ${checks.length} as wanted`}
+      title="Effect of suppressing groups"
+      aside={`${passed} of ${checks.length} as expected`}
       tools={
         <ExportMenu
           of={id}
           name="ablation-checks"
-          title="What suppressing a group does"
+          title="Effect of suppressing groups"
           facts={provenanceFacts(from)}
           table={() => ({
             columns: [
@@ -43,7 +43,7 @@ export function AblationChecks({ checks, from }: { checks: AblationCheck[]; from
         />
       }
     >
-      <TableScroll label="What suppressing a group does">
+      <TableScroll label="Effect of suppressing groups">
         <table className="data">
           <thead>
             <tr>
@@ -59,7 +59,7 @@ export function AblationChecks({ checks, from }: { checks: AblationCheck[]; from
               <th scope="col" className="right">
                 Change
               </th>
-              <th scope="col">Wanted</th>
+              <th scope="col">Expected</th>
               <th scope="col">
                 <span className="hidden-visually">Open</span>
               </th>

@@ -6,7 +6,7 @@ import { Panel } from '@/ui/surfaces'
 import { TableScroll } from '@/ui/TableScroll'
 import './evidence.css'
 
-/** How well the run holds up: every figure with what it means, and a warning where it is weak. */
+/** The quality of the run: every figure with its meaning, and a warning where it is weak. */
 export function EvidenceTable({
   rows,
   positions,
@@ -20,7 +20,7 @@ export function EvidenceTable({
   return (
     <Panel
       title="Evidence"
-      aside={`counted over ${positions}`}
+      aside={`measured on ${positions}`}
       tools={
         <ExportMenu
           of={from.decomposition}
@@ -48,7 +48,7 @@ export function EvidenceTable({
         <table className="data">
           <thead>
             <tr>
-              <th scope="col">What was measured</th>
+              <th scope="col">Measure</th>
               <th scope="col" className="right">
                 Trained on
               </th>

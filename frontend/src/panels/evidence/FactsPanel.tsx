@@ -15,11 +15,11 @@ type Column = 'subject' | 'probability' | 'components' | 'train_drop' | 'held_ou
 
 const COLUMNS: [Column, string][] = [
   ['subject', 'Fact'],
-  ['probability', 'The model’s'],
+  ['probability', 'Probability'],
   ['components', 'Components'],
-  ['train_drop', 'Falls, trained'],
-  ['held_out_drop', 'Falls, held out'],
-  ['others_change', 'Others move'],
+  ['train_drop', 'Drop, trained'],
+  ['held_out_drop', 'Drop, held out'],
+  ['others_change', 'Change of others'],
 ]
 
 const share = (value: number | null, digits = 1) =>
@@ -34,7 +34,7 @@ function sorted(rows: FactRow[], by: Column, down: boolean): FactRow[] {
   return [...rows].sort((a, b) => (down ? -order(a, b) : order(a, b)))
 }
 
-/** Every fact of the run suppressed once: how far its own answer falls, and how far the others' move. */
+/** Each fact suppressed in turn: the drop of its own answer, and the change of the others. */
 export function FactsPanel({ facts, from }: { facts: FactTable; from: Provenance }) {
   const id = from.decomposition
   const [by, setBy] = useState<Column>('probability')
@@ -47,13 +47,13 @@ export function FactsPanel({ facts, from }: { facts: FactTable; from: Provenance
   }
   return (
     <Panel
-      title="What suppressing each fact does"
+      title="Effect of suppressing each fact"
       aside={`${known.length} facts`}
       tools={
         <ExportMenu
           of={id}
           name="facts"
-          title="What suppressing each fact does"
+          title="Effect of suppressing each fact"
           facts={provenanceFacts(from)}
           table={() => ({
             columns: [
@@ -77,12 +77,12 @@ export function FactsPanel({ facts, from }: { facts: FactTable; from: Provenance
       }
     >
       <p className="pad">
-        Suppress the components that one fact has to itself, and on prompts the run never saw its answer falls
-        by <b>{share(facts.held_out_drop)}</b> (the median of the facts) while the answers of all other facts
-        move by <b>{share(facts.others_change)}</b> (the median; 95 % of them by less than{' '}
+        Suppressing the components specific to one fact lowers the probability of its answer, on prompts not
+        used in training, by <b>{share(facts.held_out_drop)}</b> (median over facts), while the answers of all
+        other facts change by <b>{share(facts.others_change)}</b> (median; 95 % of them by less than{' '}
         {share(facts.others_change_95)}).
       </p>
-      <TableScroll label="What suppressing each fact does" tall>
+      <TableScroll label="Effect of suppressing each fact" tall>
         <table className="data">
           <thead>
             <tr>
@@ -96,7 +96,7 @@ export function FactsPanel({ facts, from }: { facts: FactTable; from: Provenance
                   {label}
                 </SortHead>
               ))}
-              <th scope="col">Most moved</th>
+              <th scope="col">Most changed</th>
               <th scope="col">
                 <span className="hidden-visually">Open</span>
               </th>
@@ -147,7 +147,7 @@ export function FactsPanel({ facts, from }: { facts: FactTable; from: Provenance
       </TableScroll>
       <details className="more">
         <summary>
-          {plural(unknown.length, 'candidate')} left out: the model does not have the answer at rank{' '}
+          {plural(unknown.length, 'candidate')} left out: the model does not predict the answer at rank{' '}
           {facts.rank}
         </summary>
         <p className="pad small soft">
@@ -163,7 +163,7 @@ export function FactsPanel({ facts, from }: { facts: FactTable; from: Provenance
       <div className="pad small soft">
         <p>
           A fact’s components: those with at least {share(facts.share, 0)} of their causal importance on its
-          own training prompts. Counted are prompts on which the model itself has the answer:{' '}
+          own training prompts. Only prompts that the original model answers correctly are counted:{' '}
           {facts.train_prompts} trained, {facts.held_out_prompts} held out. Trained templates:{' '}
           {shown(facts.templates)}. Held out: {shown(facts.held_out_templates)}.
         </p>
@@ -172,7 +172,7 @@ export function FactsPanel({ facts, from }: { facts: FactTable; from: Provenance
   )
 }
 
-/** Another fact of the same kind, to see beside it that it stays. */
+/** Another fact of the same relation, to compare with. */
 function neighbour(known: FactRow[], row: FactRow): FactRow {
   const same = known.filter((other) => other.relation === row.relation)
   return same[(same.indexOf(row) + 1) % same.length] ?? row

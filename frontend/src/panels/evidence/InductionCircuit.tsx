@@ -12,7 +12,7 @@ import { Panel } from '@/ui/surfaces'
 import { TableScroll } from '@/ui/TableScroll'
 import './evidence.css'
 
-/** The induction circuit itself: what acts where on one sequence, and what both layers look at. */
+/** The induction circuit on one sequence: the active components by position, and the attention of both layers. */
 export function InductionCircuit({ id, sites }: { id: string; sites: string[] }) {
   const query = useQuery(queries.storedCircuit(id))
   const [masks, setMasks] = useState<'target' | 'masks'>('target')
@@ -31,18 +31,18 @@ export function InductionCircuit({ id, sites }: { id: string; sites: string[] })
       tools={<Legend show="max" scale="linear" top={1} threshold={0} />}
     >
       <p className="pad">
-        The sequence ends with S, and has shown S once before. To copy the token <b>m</b> that followed it,
-        layer 0 lets <b>m</b> look back at <b>s1</b>, the S before it, and write that it follows an S; layer 1
-        lets the last S, <b>s2</b>, look at the token that says so, and carry it to the output.{' '}
+        The sequence ends with S, which occurs once before. To copy the token <b>m</b> that followed it,{' '}
+        <b>m</b> attends in layer 0 to <b>s1</b>, the S before it, and records that it follows an S; in layer
+        1 the last S, <b>s2</b>, attends to the token with that record and copies it to the output.{' '}
         <Link to="/d/$id/circuit" params={{ id }}>
-          See it as a graph
+          Open it as a graph
         </Link>
       </p>
       <Places circuit={circuit} id={id} sites={sites} marks={places} />
       <div className="pad attention-maps">
         {circuit.masked_attention && (
           <Seg
-            label="Attention of which model"
+            label="Model"
             value={masks}
             options={[
               { value: 'target', label: 'The target' },
@@ -72,7 +72,7 @@ export function InductionCircuit({ id, sites }: { id: string; sites: string[] })
   )
 }
 
-/** Sites against marks: which components act there, with their CI on this sequence and the mean over many. */
+/** Sites by marked positions: the active components, with their CI on this sequence and the mean over many. */
 function Places(props: {
   circuit: StoredCircuit
   id: string
@@ -82,13 +82,13 @@ function Places(props: {
   const { circuit, marks, id } = props
   const { ramp, ink } = usePalette()
   const marked = new Set(marks.map((mark) => mark.position))
-  // A site that does nothing has a row too: that a target does without it is a result.
+  // A site without active components has a row too: that the target does not need it is a result.
   const shown = props.sites.filter(
     (site) => circuit.use?.[site] || circuit.acting.some((one) => one.site === site),
   )
   return (
-    <TableScroll label="What acts where">
-      <table className="data circuit-places" aria-label="What acts where">
+    <TableScroll label="Active components by position">
+      <table className="data circuit-places" aria-label="Active components by position">
         <thead>
           <tr>
             <th scope="col">Site</th>
@@ -100,7 +100,7 @@ function Places(props: {
                 </span>
               </th>
             ))}
-            <th scope="col">anywhere else</th>
+            <th scope="col">elsewhere</th>
           </tr>
         </thead>
         <tbody>

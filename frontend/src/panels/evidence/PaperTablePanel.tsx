@@ -4,7 +4,7 @@ import { ExportMenu } from '@/ui/Export'
 import { Panel } from '@/ui/surfaces'
 import { TableScroll } from '@/ui/TableScroll'
 
-/** A table a paper printed, ours beside it, differences not hidden. */
+/** A table from a paper, beside our values. */
 export function PaperTablePanel({ table, from }: { table: PaperTable; from: Provenance }) {
   return (
     <Panel

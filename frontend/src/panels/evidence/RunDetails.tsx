@@ -1,7 +1,7 @@
 import type { Decomposition } from '@/api/types'
 import { Panel } from '@/ui/surfaces'
 
-/** Where everything comes from, and the whole config, for who wants to run it again. */
+/** Provenance and the full config, for repeating the run. */
 export function RunDetails({ decomposition: d }: { decomposition: Decomposition }) {
   const facts: [string, string][] = [
     ['artefact', d.artifact_hash],
@@ -26,7 +26,7 @@ export function RunDetails({ decomposition: d }: { decomposition: Decomposition 
         </dl>
       </div>
       <details className="more">
-        <summary>The whole config</summary>
+        <summary>Full config</summary>
         {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reachable by keyboard */}
         <pre className="config" tabIndex={0}>
           {JSON.stringify(d.config, null, 2)}

@@ -19,13 +19,13 @@ export function RunPrompts({ prompts, from }: { prompts: RunPrompt[]; from: Prov
         <thead>
           <tr>
             <th scope="col">Prompt</th>
-            <th scope="col">Part</th>
+            <th scope="col">Split</th>
             <th scope="col" className="right">
               Tokens
             </th>
             <th scope="col">Answer</th>
             <th scope="col" className="right">
-              The model’s probability
+              Model probability
             </th>
           </tr>
         </thead>

@@ -9,7 +9,7 @@ import { Panel } from '@/ui/surfaces'
 import { TableScroll } from '@/ui/TableScroll'
 import './evidence.css'
 
-/** Where the components live: alive ones and L0 by layer, a colour a kind of matrix; the table below has each site. */
+/** Alive components and L0 by layer, one colour per kind of matrix; the table below lists every site. */
 export function Sites({ sites, from }: { sites: SiteSummary[]; from: Provenance }) {
   if (sites.length === 0) return null
   const table = () => ({
@@ -21,7 +21,7 @@ export function Sites({ sites, from }: { sites: SiteSummary[]; from: Provenance 
       { key: 'components' },
       { key: 'stored' },
       { key: 'alive' },
-      { key: 'l0', unit: 'components a position' },
+      { key: 'l0', unit: 'components per position' },
       { key: 'faithfulness', unit: 'mean squared error' },
     ],
     rows: sites,
@@ -29,7 +29,7 @@ export function Sites({ sites, from }: { sites: SiteSummary[]; from: Provenance 
   return (
     <Panel
       title="Components by site"
-      aside={`used from a CI of ${from.threshold}`}
+      aside={`in use from a CI of ${from.threshold}`}
       tools={
         <ExportMenu
           of={from.decomposition}
@@ -154,7 +154,7 @@ function SitePlot({
       <Plot
         figure={figureOf}
         height={230}
-        label={`${title} by layer, ${figure(total)} in all; the table below has each site`}
+        label={`${title} by layer, ${figure(total)} in all; the table below lists every site`}
       />
     </figure>
   )

@@ -8,7 +8,7 @@ import { Button, Field } from '@/ui/controls'
 import { Dialog, ErrorNotice } from '@/ui/surfaces'
 import './finding.css'
 
-/** What is chosen in a list of findings, and the way to keep it as a collection with a link of its own. */
+/** The findings selected in a list, and a form that saves them as a collection with its own link. */
 export function Collect({ slugs, onClear }: { slugs: string[]; onClear: () => void }) {
   const [open, setOpen] = useState(false)
   const [title, setTitle] = useState('')
@@ -17,19 +17,19 @@ export function Collect({ slugs, onClear }: { slugs: string[]; onClear: () => vo
   const queryClient = useQueryClient()
   const make = useMutation({
     mutationFn: (body: CollectionRequest) => unwrap(client.POST('/api/collections', { body })),
-    onSuccess: (made) => {
+    onSuccess: (collection) => {
       onClear()
       void queryClient.invalidateQueries({ queryKey: ['collections'] })
-      void navigate({ to: '/collections/$slug', params: { slug: made.slug } })
+      void navigate({ to: '/collections/$slug', params: { slug: collection.slug } })
     },
   })
   if (slugs.length === 0) return null
   return (
-    <section className="panel collect row" aria-label="Chosen findings">
+    <section className="panel collect row" aria-label="Selected findings">
       <b>{plural(slugs.length, 'finding')} chosen</b>
       <span className="grow" />
       <Button kind="primary" onClick={() => setOpen(true)}>
-        Make a collection
+        Create a collection
       </Button>
       <Button kind="quiet" onClick={onClear}>
         Clear
@@ -37,8 +37,8 @@ export function Collect({ slugs, onClear }: { slugs: string[]; onClear: () => vo
       <Dialog
         open={open}
         onOpenChange={setOpen}
-        title="Make a collection"
-        description="It gets a link of its own and, like a finding, is never changed afterwards."
+        title="Create a collection"
+        description="A collection has its own link and, like a finding, never changes."
       >
         <form
           className="stack"
@@ -59,7 +59,7 @@ export function Collect({ slugs, onClear }: { slugs: string[]; onClear: () => vo
               />
             )}
           </Field>
-          <Field label="What they show together" hint="plain text, may be left out">
+          <Field label="Description" hint="plain text, optional">
             {(id) => (
               <textarea
                 id={id}
@@ -73,7 +73,7 @@ export function Collect({ slugs, onClear }: { slugs: string[]; onClear: () => vo
           </Field>
           <ErrorNotice error={make.error} />
           <Button type="submit" kind="primary" disabled={make.isPending || title.trim() === ''}>
-            {make.isPending ? 'Keeping…' : 'Keep it'}
+            {make.isPending ? 'Saving…' : 'Save'}
           </Button>
         </form>
       </Dialog>

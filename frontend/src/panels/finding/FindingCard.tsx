@@ -3,7 +3,7 @@ import type { FindingSummary } from '@/api/types'
 import { day } from '@/api/words'
 import './finding.css'
 
-/** A finding in a list. With `onChoose` it can be picked, for a collection. */
+/** A finding in a list. With `onChoose` it can be selected for a collection. */
 export function FindingCard({
   finding,
   chosen,
@@ -24,7 +24,7 @@ export function FindingCard({
             <input
               type="checkbox"
               checked={chosen ?? false}
-              aria-label={`Choose “${finding.title}”`}
+              aria-label={`Select “${finding.title}”`}
               onChange={(event) => onChoose(event.target.checked)}
             />
             choose

@@ -21,7 +21,7 @@ import './finding.css'
 
 type Result = Finding['results'][number]
 
-/** One prompt of a finding, as it was recorded; what a re-run gave stands beside it. */
+/** One prompt of a finding as recorded, with the values of a re-run beside it. */
 export function FindingResult(props: {
   slug: string
   index: number
@@ -37,7 +37,7 @@ export function FindingResult(props: {
   const [position, setPosition] = useState(resolvePosition(props.focus, ablation.tokens.length))
   const shift = shiftAt(ablation, position)
   const again = props.replayed && shiftAt(props.replayed, position)
-  const said = shift && describeShift(shift, props.answer, ablation.components > 0)
+  const described = shift && describeShift(shift, props.answer, ablation.components > 0)
   const atFocus = position === resolvePosition(props.focus, ablation.tokens.length)
   const rows = shift ? shiftRows(shift) : []
   const max = Math.max(
@@ -71,15 +71,19 @@ export function FindingResult(props: {
         <p className="sentence">
           {atFocus && props.sentence
             ? props.sentence
-            : said && (
+            : described && (
                 <>
-                  <b>{visible(said.token)}</b>{' '}
-                  {said.verb === 'is' ? 'is at' : said.verb === 'stays' ? 'stays:' : `${said.verb} from`}{' '}
-                  {probability(said.before)}
-                  {said.verb !== 'is' && (
+                  <b>{visible(described.token)}</b>{' '}
+                  {described.verb === 'is'
+                    ? 'is at'
+                    : described.verb === 'stays'
+                      ? 'stays:'
+                      : `${described.verb} from`}{' '}
+                  {probability(described.before)}
+                  {described.verb !== 'is' && (
                     <>
                       {' '}
-                      to <b>{probability(said.after)}</b>
+                      to <b>{probability(described.after)}</b>
                     </>
                   )}
                 </>
@@ -133,7 +137,7 @@ export function FindingResult(props: {
           </table>
         </TableScroll>
         <div className="kl-line small soft">
-          <span>KL by position, nats; choose a token to look there</span>
+          <span>KL by position, nats; select a token to see its table</span>
           <span className="row">
             <span className="num">max {nats(ablation.max_kl)}</span>
             <ExportMenu

@@ -1,9 +1,9 @@
 import './gallery.css'
-/** The three words a newcomer needs, each with the smallest picture that says it. */
+/** The three terms a newcomer needs, each with a small picture. */
 export function Explain() {
   return (
     <section className="explain" aria-label="What is this?">
-      <h2>Three words</h2>
+      <h2>Three terms</h2>
       <div className="explain-cards">
         <div>
           <svg viewBox="0 0 150 44" aria-hidden="true" className="explain-art">
@@ -41,8 +41,8 @@ export function Explain() {
           </svg>
           <h3>Causal importance</h3>
           <p>
-            A learned number from 0 to 1 for each subcomponent at each token. 1 says: it cannot be taken away
-            here without changing the output. 0 says: it may be.
+            A learned number from 0 to 1 for each subcomponent at each token. 1 means that removing it there
+            would change the output; 0 means that it can be removed.
           </p>
         </div>
         <div>
@@ -53,7 +53,7 @@ export function Explain() {
           <h3>Suppression</h3>
           <p>
             Running the model with some subcomponents off and everything else, the remainder included,
-            untouched. If one fact goes and its neighbours stay, those pieces carried that fact.
+            unchanged. If one fact is lost and its neighbours stay, those components carried that fact.
           </p>
         </div>
       </div>

@@ -39,7 +39,7 @@ function Grid({ bench }: { bench: Workbench }) {
   const rows = useMemo(() => gridRows(sites, layerOpener(search.open, sites.length)), [sites, search.open])
   const layers = useMemo(() => [...new Set(sites.map(layerOf).filter((layer) => layer !== null))], [sites])
   const drawn = prompts.filter((prompt) => prompt.index)
-  // Cells are computed once for each answer and way of showing it, so that selecting and hovering redraw nothing.
+  // Cells are computed once per response and display mode, so that selecting and hovering redraw nothing.
   const indices = prompts.map((prompt) => prompt.index)
   // biome-ignore lint/correctness/useExhaustiveDependencies: the list is new each time, its members are not
   const values = useMemo(
@@ -57,7 +57,7 @@ function Grid({ bench }: { bench: Workbench }) {
     }),
   )
   const there = blocks.map((block, i) => ({ block, i })).filter(({ block }) => block.tokens.length > 0)
-  // Long prompts do not fit beside each other: then the one looked at is shown, and the others are a click away.
+  // Long prompts do not fit side by side: then only the selected one is shown, with a switch to the others.
   const crowded = there.length > 1 && there.reduce((sum, { block }) => sum + block.tokens.length, 0) > CROWDED
   const filled = crowded ? there.filter(({ i }) => i === bench.active) : there
   const selected: Place = {
@@ -86,11 +86,11 @@ function Grid({ bench }: { bench: Workbench }) {
           <Hint about="causal importance">
             <p>
               A number from 0 to 1 for each subcomponent at each token. At 0 it can be removed there, by any
-              amount, and the output stays as it is; at 1 it is needed.
+              amount, without changing the output; at 1 it is needed.
             </p>
             <p>
-              A cell shows the largest of its site, or how many reach the threshold. Importances are predicted
-              by the decomposition; suppressing a component is how to check them.
+              A cell shows the largest value in its site, or how many components reach the threshold.
+              Importances are predicted by the decomposition; suppressing a component is how to check them.
             </p>
           </Hint>{' '}
           <Recomputing on={slow} what="recomputing" />
@@ -127,7 +127,7 @@ function Grid({ bench }: { bench: Workbench }) {
           />
           <Threshold
             value={threshold}
-            usual={bench.decomposition.provenance.threshold}
+            fallback={bench.decomposition.provenance.threshold}
             onChange={(t) => set({ t }, { replace: true })}
           />
           {layers.length > 0 && (
@@ -212,11 +212,11 @@ function Problems({ prompts, ready }: { prompts: PromptView[]; ready: boolean })
 
 function Threshold({
   value,
-  usual,
+  fallback,
   onChange,
 }: {
   value: number
-  usual: number
+  fallback: number
   onChange: (t: number | undefined) => void
 }) {
   const [mine, setMine] = useState(value)
@@ -238,16 +238,16 @@ function Threshold({
             value={mine}
             step={0.01}
             onChange={setMine}
-            onCommit={(t) => onChange(t === usual ? undefined : t)}
+            onCommit={(t) => onChange(t === fallback ? undefined : t)}
           />
           <span className="num">{mine.toFixed(2)}</span>
         </div>
         <p className="small soft">
           Lower ones are left blank and out of counts and lists. This run counts a component as used from{' '}
-          {usual}.{' '}
-          {value !== usual && (
+          {fallback}.{' '}
+          {value !== fallback && (
             <button type="button" className="link-btn" onClick={() => onChange(undefined)}>
-              Back to {usual}
+              Back to {fallback}
             </button>
           )}
         </p>

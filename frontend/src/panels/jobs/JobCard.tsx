@@ -20,7 +20,7 @@ const TONE: Record<Job['state'], string> = {
   cancelled: 'weak',
 }
 
-/** A job as it stands. `live`: events keep it fresh, so that it need not ask by itself. `resumed`: another goes on with it. */
+/** A job. `live`: events keep it up to date, so it does not poll. `resumed`: a later job continues it. */
 export function JobCard({ job, live, resumed }: { job: Job; live: boolean; resumed: boolean }) {
   const active = isActive(job)
   const detail = useQuery(queries.job(job.id, active && !live))
@@ -58,9 +58,7 @@ export function JobCard({ job, live, resumed }: { job: Job; live: boolean; resum
             </span>
           )}
           {job.resumed > 0 && (
-            <span className="badge">
-              went on {job.resumed === 1 ? 'once' : `${job.resumed} times`} after a stop
-            </span>
+            <span className="badge">resumed {job.resumed === 1 ? 'once' : `${job.resumed} times`}</span>
           )}
         </p>
         {active && (
@@ -78,7 +76,7 @@ export function JobCard({ job, live, resumed }: { job: Job; live: boolean; resum
         )}
         {active && job.message && <p className="small soft">{job.message}</p>}
         {job.error && !resumed && <p className="job-error">{job.error}</p>}
-        {resumed && <p className="small soft">Resumed: a later job goes on with its work.</p>}
+        {resumed && <p className="small soft">A later job has resumed it.</p>}
         <ErrorNotice error={cancel.error ?? resume.error ?? discard.error} />
       </div>
       {shown && curve.length > 1 && (
@@ -140,7 +138,7 @@ export function JobCard({ job, live, resumed }: { job: Job; live: boolean; resum
               size="small"
               disabled={discard.isPending}
               onClick={() => discard.mutate()}
-              aria-label={`Throw away the checkpoint of ${job.name}`}
+              aria-label={`Discard the checkpoint of ${job.name}`}
             >
               Discard
             </Button>
@@ -161,7 +159,7 @@ export function JobCard({ job, live, resumed }: { job: Job; live: boolean; resum
   )
 }
 
-/** What is read, how far it is, and where it can be seen: what takes time is tokens, not steps. */
+/** The corpus of a harvest, its progress, and how long it took: a harvest has tokens, not steps. */
 function harvestWords(job: Job): string {
   const corpus = `statistics over ${job.corpus ?? 'a corpus'}`
   if (job.state === 'running') return `${corpus} · ${Math.round(100 * job.progress)} %`
@@ -170,5 +168,5 @@ function harvestWords(job: Job): string {
     job.started_at && job.finished_at
       ? ` · took ${duration((Date.parse(job.finished_at) - Date.parse(job.started_at)) / 1000)}`
       : ''
-  return `${corpus}, on the page of every component${spent}`
+  return `${corpus}, on every component’s page${spent}`
 }

@@ -8,7 +8,7 @@ import { Button, Field } from '@/ui/controls'
 import { ErrorNotice, Notice, Panel, Skeleton } from '@/ui/surfaces'
 import './jobs.css'
 
-/** Start a decomposition from a preset; what is not filled in stays as the preset has it. */
+/** Starts a decomposition from a preset; empty fields take the preset's value. */
 export function StartJob() {
   const presets = useQuery(queries.presets())
   const [chosen, setChosen] = useState<string | null>(null)
@@ -26,7 +26,7 @@ export function StartJob() {
   })
   const items = presets.data?.items ?? []
   const preset = items.find((one) => one.name === chosen) ?? items[0]
-  const usualSteps = preset && typeof preset.config.steps === 'number' ? String(preset.config.steps) : ''
+  const presetSteps = preset && typeof preset.config.steps === 'number' ? String(preset.config.steps) : ''
 
   const submit = () => {
     if (!preset) return
@@ -39,7 +39,7 @@ export function StartJob() {
   const refused = start.error instanceof ApiError ? start.error : null
   const taken = refused?.code === 'name_taken' ? refused : null
   const suggestion = taken?.details?.suggestion
-  // What the server refuses of a config names its keys: it stands by the field that set them.
+  // An error about the config names its keys; it is shown beside the field that set them.
   const config = refused?.code === 'invalid_config' || refused?.code === 'invalid_request' ? refused : null
   const ofSteps = config && more.trim() === '' && steps.trim() !== '' ? config : null
   const ofName = config && !ofSteps && /“?name”?/.test(config.message) ? config : null
@@ -96,10 +96,10 @@ export function StartJob() {
                 )
               }
             >
-              {(id, said) => (
+              {(id, described) => (
                 <input
                   id={id}
-                  {...said}
+                  {...described}
                   className="input mono"
                   value={name}
                   placeholder={`${preset.name}-2`}
@@ -111,17 +111,17 @@ export function StartJob() {
             </Field>
             <Field
               label="Steps"
-              hint={usualSteps && `the preset: ${usualSteps}`}
+              hint={presetSteps && `the preset: ${presetSteps}`}
               error={wrong.steps ?? ofSteps?.message}
             >
-              {(id, said) => (
+              {(id, described) => (
                 <input
                   id={id}
-                  {...said}
+                  {...described}
                   className="input mono"
                   inputMode="numeric"
                   value={steps}
-                  placeholder={usualSteps}
+                  placeholder={presetSteps}
                   onChange={(event) => setSteps(event.target.value)}
                 />
               )}
@@ -136,10 +136,10 @@ export function StartJob() {
                 hint="A JSON object with dotted keys, set on top of the preset."
                 error={wrong.more ?? ofMore?.message}
               >
-                {(id, said) => (
+                {(id, described) => (
                   <textarea
                     id={id}
-                    {...said}
+                    {...described}
                     className="input mono"
                     rows={3}
                     value={more}
@@ -171,7 +171,7 @@ interface Wrong {
   more?: string
 }
 
-/** The overrides a form stands for, or what cannot be read, by field. */
+/** The overrides of a form, or its errors by field. */
 function readOverrides(
   steps: string,
   more: string,
@@ -185,7 +185,7 @@ function readOverrides(
       else wrong.more = 'The overrides must be one JSON object, like {"seed": 1}.'
     } catch {
       wrong.more =
-        'The overrides are not JSON that can be read. They look like {"seed": 1}; keys and texts stand in double quotes.'
+        'The overrides are not JSON. They look like {"seed": 1}; keys and strings are in double quotes.'
     }
   }
   if (steps.trim() !== '') {

@@ -1,4 +1,4 @@
-/** Other masks than a plain suppression: the importances at their word, rounded, drawn at random, chosen against the model. */
+/** Masks other than plain suppression: the causal importances themselves, rounded, stochastic, and adversarial. */
 import { useQuery } from '@tanstack/react-query'
 import { experiments } from '@/api/experiments'
 import type { RegimeRequest, Regimes } from '@/api/types'
@@ -43,13 +43,13 @@ export function MasksPanel({ bench }: { bench: Workbench }) {
   return (
     <div className="lab-body">
       <div className="lab-controls">
-        <span className="small soft">what stays</span>
+        <span className="small soft">always on</span>
         <Seg
-          label="What stays"
+          label="Always on"
           value={keep}
           options={[
-            { value: 'importances', label: 'what is important' },
-            { value: 'basket', label: 'what is applied now' },
+            { value: 'importances', label: 'components in use' },
+            { value: 'basket', label: 'the basket' },
           ]}
           onChange={(next) => put({ keep: next })}
         />
@@ -73,12 +73,12 @@ export function MasksPanel({ bench }: { bench: Workbench }) {
       </div>
       <p className="small soft lab-note">
         Prompt {bench.active + 1}, after <span className="mono">{visible(placeOf(bench))}</span>. If the
-        importances are right, what they call unimportant can be removed in any amount and the output stays.
-        Components in use are those from {bench.threshold}.
+        causal importances are right, components that are not in use can be removed by any amount without
+        changing the output. A component is in use from a CI of {bench.threshold}.
       </p>
       {empty && (
         <p className="lab-empty soft">
-          Nothing is applied: press Suppress first, or let what is important stay.
+          Nothing is applied: press Suppress first, or select the components in use.
         </p>
       )}
       <ErrorNotice error={answer.error} onRetry={answer.retry} />

@@ -8,15 +8,15 @@ import { Piece } from '@/ui/Piece'
 import { TableScroll } from '@/ui/TableScroll'
 import './masks.css'
 
-const WORDS: Record<RegimeOutcome['kind'], { name: string; says: string }> = {
-  ci: { name: 'CI as masks', says: 'the importances taken at their word' },
-  rounded: { name: 'rounded', says: 'only what is in use' },
-  stochastic: { name: 'stochastic', says: 'the rest in random amounts: mean, 5–95 %' },
-  adversarial: { name: 'adversarial', says: 'the rest in the worst amounts found' },
+const WORDS: Record<RegimeOutcome['kind'], { name: string; note: string }> = {
+  ci: { name: 'CI as masks', note: 'the causal importances themselves' },
+  rounded: { name: 'rounded', note: 'only the components in use' },
+  stochastic: { name: 'stochastic', note: 'the others at random: mean, 5–95 %' },
+  adversarial: { name: 'adversarial', note: 'the others at their worst' },
 }
 interface Line {
   name: string
-  says: string
+  note: string
   mean: number
   here: number
   low: number | null
@@ -33,8 +33,8 @@ const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0)
 function linesOf(regimes: Regimes, plain: Ablation, position: number): Line[] {
   const applied = plain.components > 0
   const first: Line = {
-    name: applied ? (plain.mode === 'suppress' ? 'plain suppression' : 'plain keep-only') : 'untouched',
-    says: applied ? `${plural(plain.components, 'component')}, as applied above` : 'nothing is applied',
+    name: applied ? (plain.mode === 'suppress' ? 'plain suppression' : 'plain keep-only') : 'original',
+    note: applied ? `${plural(plain.components, 'component')}, as applied above` : 'nothing is applied',
     mean: mean(plain.kl),
     here: plain.kl[position] ?? 0,
     low: null,
@@ -65,7 +65,7 @@ function linesOf(regimes: Regimes, plain: Ablation, position: number): Line[] {
   ]
 }
 
-/** Every kind of mask beside what is applied: the KL, and what becomes of the likeliest tokens. */
+/** Every kind of mask beside the current suppression: the KL, and the probabilities of the most likely tokens. */
 export function Outcomes(props: { of: string; regimes: Regimes; plain: Ablation; position: number }) {
   const { of, regimes, plain, position } = props
   const lines = linesOf(regimes, plain, position)
@@ -78,7 +78,8 @@ export function Outcomes(props: { of: string; regimes: Regimes; plain: Ablation;
     <>
       {worst && rounded && (
         <p className="sentence">
-          Only what is in use: KL <b>{nats(rounded.here)}</b> nats here. The worst found for the rest:{' '}
+          Only the components in use: KL <b>{nats(rounded.here)}</b> nats at this position. With the others
+          set adversarially:{' '}
           <b className={worst.here > 10 * Math.max(rounded.here, 0.05) ? 'up' : ''}>{nats(worst.here)}</b>.
         </p>
       )}
@@ -108,7 +109,7 @@ export function Outcomes(props: { of: string; regimes: Regimes; plain: Ablation;
               <tr key={line.name}>
                 <th scope="row" className="left">
                   {line.name}
-                  <small className="block">{line.says}</small>
+                  <small className="block">{line.note}</small>
                 </th>
                 <td className="strong">
                   {nats(line.here)}
@@ -135,7 +136,7 @@ export function Outcomes(props: { of: string; regimes: Regimes; plain: Ablation;
           </tbody>
         </table>
       </TableScroll>
-      <TableScroll label="Likeliest tokens by kind of mask">
+      <TableScroll label="Most likely tokens by kind of mask">
         <table className="numbers sweep-table masks-table" aria-label="Probability of tokens by kind of mask">
           <thead>
             <tr>
@@ -166,7 +167,7 @@ export function Outcomes(props: { of: string; regimes: Regimes; plain: Ablation;
                 </th>
                 <td>{probability(token.before)}</td>
                 {lines.map((line) => (
-                  <td key={line.name}>{chance(line, token.id)}</td>
+                  <td key={line.name}>{probabilityText(line, token.id)}</td>
                 ))}
                 <td />
               </tr>
@@ -178,15 +179,15 @@ export function Outcomes(props: { of: string; regimes: Regimes; plain: Ablation;
   )
 }
 
-const found = (line: Line, id: number) =>
+const probabilityOf = (line: Line, id: number) =>
   line.place && shiftRows(line.place).find((row) => row.token_id === id)?.ablated.probability
 
-function chance(line: Line, id: number): string {
-  const value = found(line, id)
+function probabilityText(line: Line, id: number): string {
+  const value = probabilityOf(line, id)
   return value === undefined || value === null ? '–' : probability(value)
 }
 
-/** The likeliest tokens before and under every kind of mask, the likeliest before first. */
+/** The most likely tokens before and under every kind of mask, by probability before. */
 function tokensOf(lines: Line[]) {
   const known = new Map<number, { id: number; piece: string; before: number }>()
   for (const line of lines) {
@@ -233,7 +234,7 @@ function tokenTable(lines: Line[], tokens: { id: number; piece: string; before: 
       token_id: token.id,
       token: token.piece,
       model: token.before,
-      ...Object.fromEntries(lines.map((line) => [line.name, found(line, token.id) ?? null])),
+      ...Object.fromEntries(lines.map((line) => [line.name, probabilityOf(line, token.id) ?? null])),
     })),
   }
 }

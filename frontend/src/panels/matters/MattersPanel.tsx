@@ -1,4 +1,4 @@
-/** What matters here: groups and components at the selection, the most important first, a click from a basket. */
+/** Important components: groups and components at the selection, the largest CI first, with buttons for the baskets. */
 import { Link } from '@tanstack/react-router'
 import { memo, useEffect, useMemo, useRef, useState } from 'react'
 import type { Group } from '@/api/types'
@@ -115,7 +115,7 @@ function Matters({ bench }: { bench: Workbench }) {
   return (
     <Panel
       className="matters"
-      title={place ? `What matters at ${place}` : `What matters in prompt ${bench.active + 1}`}
+      title={place ? `Components at ${place}` : `Components in prompt ${bench.active + 1}`}
       aside={
         <>
           {index ? plural(matches.length, 'component') : ''}
@@ -125,7 +125,8 @@ function Matters({ bench }: { bench: Workbench }) {
               writes one direction of its output (U): a subcomponent.
             </p>
             <p>
-              x·V is how strongly it is read here. Groups hold those that fire most on one token and matter.
+              x·V is its inner activation here. A group holds the important components that fire most on one
+              token.
             </p>
           </Hint>
         </>
@@ -146,7 +147,7 @@ function Matters({ bench }: { bench: Workbench }) {
         <span>by token</span>
         <span>basket</span>
       </div>
-      <ul className="matters-list" ref={list} aria-label="What matters here">
+      <ul className="matters-list" ref={list} aria-label="Components at the selection">
         {shown.map((item, i) => (
           <li
             key={`${item.kind} ${item.name}`}
@@ -197,13 +198,13 @@ function Matters({ bench }: { bench: Workbench }) {
       {!index && (
         <p className="pad soft">
           {prompt?.importances.error
-            ? 'There are no importances for this prompt; the grid says why.'
-            : 'Importances are on their way.'}
+            ? 'There are no importances for this prompt; see the message in the grid.'
+            : 'Importances are loading.'}
         </p>
       )}
       {index && items.length === 0 && (
         <p className="pad soft">
-          No component reaches a CI of {threshold} here. Choose another place, or{' '}
+          No component reaches a CI of {threshold} here. Select another cell, or{' '}
           <button
             type="button"
             className="link-btn"

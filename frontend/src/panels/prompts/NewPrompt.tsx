@@ -8,7 +8,7 @@ import { Popover } from '@/ui/surfaces'
 import { PromptEditor } from './PromptEditor'
 import './prompts.css'
 
-/** Where any prompt can be typed, and the run's own prompts picked. */
+/** A field for a new prompt, and a menu of the run's own prompts. */
 export function NewPrompt(props: {
   decomposition: Decomposition
   bos: boolean

@@ -26,8 +26,8 @@ export function PromptRow(props: {
   const { bos } = prompt.spec
   const current = prompt.spec.text ?? prompt.text
 
-  // What is typed becomes the prompt once the typing rests; the history keeps only where one stopped.
-  // biome-ignore lint/correctness/useExhaustiveDependencies: only a rest in typing sends
+  // The text becomes the prompt after a pause in typing; the browser history gets one entry per edit.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: only a pause in typing sends
   useEffect(() => {
     if (settled !== null && settled !== '' && settled === draft && settled !== current)
       onChange({ text: settled, bos }, { replace: true })
@@ -70,7 +70,7 @@ export function PromptRow(props: {
       </div>
     )
   }
-  // A prompt of the run is as the run has it; only what a reader wrote is warned about.
+  // Prompts of the run are taken as they are; warnings are for prompts a reader typed.
   const warnings = (prompt.tokenized.data?.warnings ?? []).filter(
     (warning) => !(prompt.own && warning.code === 'has_bos_text'),
   )
@@ -147,33 +147,33 @@ function NumberButton({ index, active, onClick }: { index: number; active: boole
   )
 }
 
-/** What comes next, in one line: the whole point, in sight while everything else scrolls. */
+/** The output in one line, beside the prompt. */
 function Outcome({ bench, prompt }: { bench: Workbench; prompt: PromptView }) {
   const slow = useSlow(prompt.shown.stale || prompt.shown.pending)
   const result = prompt.shown.data
   const shift = result && shiftAt(result, prompt.position)
-  if (!bench.ready && !result) return <span className="outcome faint small">waits for the weights</span>
+  if (!bench.ready && !result) return <span className="outcome faint small">waiting for the weights</span>
   if (!result || !shift) return <span className="outcome">{slow && <Recomputing on what="computing" />}</span>
-  const said = describeShift(shift, prompt.answer, result.components > 0)
-  if (!said) return <span className="outcome" />
+  const described = describeShift(shift, prompt.answer, result.components > 0)
+  if (!described) return <span className="outcome" />
   return (
     <span className={`outcome ${slow ? 'stale' : ''}`}>
       <span className="outcome-arrow" aria-hidden="true">
         →
       </span>
-      <span className="outcome-token">{visible(said.token)}</span>
-      <span className="num">{probability(said.before)}</span>
-      {said.verb !== 'is' && (
+      <span className="outcome-token">{visible(described.token)}</span>
+      <span className="num">{probability(described.before)}</span>
+      {described.verb !== 'is' && (
         <>
           <span className="faint" aria-hidden="true">
             →
           </span>
           <span
-            className={`num outcome-after ${said.verb === 'falls' ? 'down' : said.verb === 'rises' ? 'up' : ''}`}
+            className={`num outcome-after ${described.verb === 'falls' ? 'down' : described.verb === 'rises' ? 'up' : ''}`}
           >
-            {probability(said.after)}
+            {probability(described.after)}
           </span>
-          <span className={`badge ${said.verb}`}>{said.verb}</span>
+          <span className={`badge ${described.verb}`}>{described.verb}</span>
         </>
       )}
     </span>

@@ -1,4 +1,4 @@
-/** The prompts, each with what the model says next: before, and after what is suppressed. */
+/** The prompts, each with the model's output before and after the suppression. */
 import { MAX_PROMPTS } from '@/state/prompts'
 import type { Workbench } from '@/state/useWorkbench'
 import { NewPrompt } from './NewPrompt'

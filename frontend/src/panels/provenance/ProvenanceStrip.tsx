@@ -1,4 +1,4 @@
-/** From what the numbers on screen come: always in sight. */
+/** The provenance of the numbers on screen, always visible. */
 import type { Provenance } from '@/api/types'
 import { nats } from '@/api/words'
 import { Popover } from '@/ui/surfaces'
@@ -7,7 +7,7 @@ import './provenance.css'
 export function ProvenanceStrip(props: {
   provenance: Provenance
   threshold: number
-  /** KL with nothing removed, where it has been measured. */
+  /** KL with nothing suppressed, where it has been measured. */
   selfCheck: number | null
   source: 'live' | 'stored' | 'recorded' | null
   elapsedMs?: number | null
@@ -15,10 +15,10 @@ export function ProvenanceStrip(props: {
 }) {
   const { provenance, selfCheck } = props
   return (
-    <section className="strip-foot" aria-label="Where these numbers come from">
+    <section className="strip-foot" aria-label="Provenance">
       <span>{provenance.model}</span>
       <Popover
-        label="Provenance in full"
+        label="Full provenance"
         trigger={
           <button type="button" className="link-btn">
             weights {provenance.weights_hash.slice(0, 8)}
@@ -33,7 +33,7 @@ export function ProvenanceStrip(props: {
       <span>CI from {props.threshold}</span>
       {selfCheck !== null && (
         <span className={selfCheck < 1e-6 ? 'ok' : 'not-ok'}>
-          nothing removed: KL {nats(selfCheck)} nats {selfCheck < 1e-6 ? '✓' : '!'}
+          nothing suppressed: KL {nats(selfCheck)} nats {selfCheck < 1e-6 ? '✓' : '!'}
         </span>
       )}
       <span>{props.cut ?? 'complete'}</span>

@@ -1,4 +1,4 @@
-/** Share: the server computes what is on screen once more and keeps it under a link of its own. */
+/** Share: the server recomputes what is on screen and stores it under its own link. */
 import { useMutation, useQueryClient } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { useState } from 'react'
@@ -41,11 +41,11 @@ export function ShareDialog({ bench }: { bench: Workbench }) {
       <Dialog
         open={open}
         onOpenChange={start}
-        title={link ? 'Here is your link' : 'Share what is on screen'}
+        title={link ? 'Finding saved' : 'Share what is on screen'}
         description={
           link
-            ? 'It shows the same prompts, components, positions and numbers, and opens without the model.'
-            : `${plural(bench.prompts.length, 'prompt')}, ${suppressed === 0 ? 'nothing removed' : `${plural(suppressed, 'component')} ${bench.mode === 'suppress' ? 'suppressed' : 'kept'}`}. The server computes the numbers once more and keeps them for good.`
+            ? 'It shows the same prompts, components, positions and numbers, and needs no model to open.'
+            : `${plural(bench.prompts.length, 'prompt')}, ${suppressed === 0 ? 'nothing suppressed' : `${plural(suppressed, 'component')} ${bench.mode === 'suppress' ? 'suppressed' : 'kept'}`}. The server recomputes the numbers and stores them permanently.`
         }
       >
         {link ? (

@@ -27,7 +27,7 @@ export function ShiftColumn({
   const result = shown.data
   const shift = result ? shiftAt(result, prompt.position) : null
   const ablated = (result?.components ?? 0) > 0
-  const said = shift && describeShift(shift, prompt.answer, ablated)
+  const described = shift && describeShift(shift, prompt.answer, ablated)
   const token = result?.tokens[prompt.position]
   if (!bench.ready && !result && !shown.error) return null
   return (
@@ -56,7 +56,7 @@ export function ShiftColumn({
         (shown.pending ? <Skeleton height={240} label="Computing the output" /> : null)}
       {result && shift && (
         <div className={slow ? 'stale' : undefined}>
-          {said && <Say said={said} />}
+          {described && <ShiftSentence described={described} />}
           <ShiftTable
             name={prompt.name}
             rows={rowsOf(prompt, comparison)}
@@ -72,7 +72,7 @@ export function ShiftColumn({
             </span>
           </div>
           <KLStrip
-            label={`KL by position of ${prompt.name}; choose the position to look at`}
+            label={`KL by position of ${prompt.name}; select a position`}
             tokens={result.tokens.map((one) => one.piece)}
             kl={result.kl}
             max={Math.max(maxKl, 1e-2)}
@@ -80,9 +80,9 @@ export function ShiftColumn({
             onChoose={(position) => bench.setPosition(index, position)}
           />
           <p className="self-check small">
-            Self-check{result.self_check.of === 'probe' && ' when the model was loaded'}: nothing removed, KL{' '}
-            {nats(result.self_check.max_kl)} nats{' '}
-            {result.self_check.max_kl < 1e-6 ? '✓' : '– this should be 0'}
+            Self-check{result.self_check.of === 'probe' && ' when the model was loaded'}: nothing suppressed,
+            KL {nats(result.self_check.max_kl)} nats{' '}
+            {result.self_check.max_kl < 1e-6 ? '✓' : '– this should be below 1e-6'}
           </p>
         </div>
       )}
@@ -103,33 +103,33 @@ function rowsOf(prompt: PromptView, comparison: PromptComparison | null): TableR
   }))
 }
 
-/** The sentence that says what happened, above the table that proves it. */
-function Say({ said }: { said: Sentence }) {
-  const before = probability(said.before)
-  const after = probability(said.after)
+/** The sentence above the table: what happened to the prompt's answer. */
+function ShiftSentence({ described }: { described: Sentence }) {
+  const before = probability(described.before)
+  const after = probability(described.after)
   return (
     <p className="sentence" data-testid="shift-sentence">
-      <b>{visible(said.token)}</b>{' '}
-      {said.verb === 'is' && (
+      <b>{visible(described.token)}</b>{' '}
+      {described.verb === 'is' && (
         <>
           is at <b>{before}</b>
         </>
       )}
-      {said.verb === 'stays' && (
+      {described.verb === 'stays' && (
         <>
           stays: <span className="nowrap">{before}</span> to <b>{after}</b>
         </>
       )}
-      {(said.verb === 'falls' || said.verb === 'rises') && (
+      {(described.verb === 'falls' || described.verb === 'rises') && (
         <>
-          {said.verb} from <span className="nowrap">{before}</span> to{' '}
-          <b className={said.verb === 'falls' ? 'down' : 'up'}>{after}</b>
+          {described.verb} from <span className="nowrap">{before}</span> to{' '}
+          <b className={described.verb === 'falls' ? 'down' : 'up'}>{after}</b>
         </>
       )}
-      {said.first && (
+      {described.first && (
         <span className="soft">
-          ; now first is <b>{visible(said.first.token)}</b> at{' '}
-          <span className="nowrap">{probability(said.first.probability)}</span>
+          ; the most likely token is now <b>{visible(described.first.token)}</b> at{' '}
+          <span className="nowrap">{probability(described.first.probability)}</span>
         </span>
       )}
     </p>

@@ -1,4 +1,4 @@
-/** Output shift: all prompts side by side under one condition, because selectivity is the claim. */
+/** Output shift: all prompts side by side under one condition, to show selectivity. */
 import { useInfiniteQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { queries } from '@/api/queries'
@@ -88,16 +88,16 @@ function comparisonOf(compared: Compared, prompt: number): PromptComparison | nu
   return compared.answer.data?.prompts[compared.asked.findIndex((one) => one.prompt === prompt)] ?? null
 }
 
-/** While the weights are on their way: what was recorded before can be read already. */
+/** While the weights load: the findings that can be read already. */
 function Waiting({ id }: { id: string }) {
   const findings = useInfiniteQuery(queries.findings({ decomposition: id }))
   const items = findings.data?.pages[0]?.items ?? []
   return (
     <div className="pad shift-waiting">
-      <p>Probabilities before and after come as soon as the weights are ready.</p>
+      <p>Probabilities before and after appear once the weights are ready.</p>
       {items.length > 0 && (
         <>
-          <p className="soft">Recorded already, with all their numbers:</p>
+          <p className="soft">Findings that are already recorded:</p>
           <ul>
             {items.slice(0, 6).map((finding) => (
               <li key={finding.slug}>

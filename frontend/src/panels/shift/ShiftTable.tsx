@@ -81,7 +81,7 @@ export function ShiftTable(props: {
                 onSort={() => choose(id)}
                 colSpan={id === 'token' && !props.interaction ? 2 : 1}
                 className={id === 'token' ? 'left' : undefined}
-                title={id === 'interaction' ? 'Δ logit of A + B, less those of A and of B alone' : undefined}
+                title={id === 'interaction' ? 'Δ logit of A + B, minus those of A and of B alone' : undefined}
               >
                 {VALUES[id].head}
               </SortHead>

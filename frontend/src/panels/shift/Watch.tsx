@@ -8,7 +8,7 @@ import { TokenInput } from '@/ui/TokenInput'
 
 const MOST = 32
 
-/** Tokens that stay in the tables wherever they rank. */
+/** Tokens that stay in the tables at any rank. */
 export function Watch({ bench }: { bench: Workbench }) {
   const input = useTokenInput(bench.id, bench.offers)
   const put = (tokens: string[]) => bench.set({ w: tokens.length === 0 ? [''] : tokens })
@@ -23,7 +23,7 @@ export function Watch({ bench }: { bench: Workbench }) {
     >
       <div className="watch">
         <p className="field-label">Watched tokens</p>
-        <p className="small soft">They stay in the tables whatever their rank, and in the address.</p>
+        <p className="small soft">They stay in the tables at any rank, and in the address.</p>
         <ul className="chips">
           {bench.watch.map((token) => (
             <li key={token}>
@@ -49,7 +49,7 @@ export function Watch({ bench }: { bench: Workbench }) {
         )}
         {bench.search.w && (
           <button type="button" className="link-btn small" onClick={() => bench.set({ w: undefined })}>
-            Back to the run’s own answers
+            Reset to the run’s answers
           </button>
         )}
       </div>

@@ -1,4 +1,4 @@
-/** Sweeps: many components, each suppressed alone; or a basket from nothing to all of it. Rows come as they are computed. */
+/** Sweeps: many components, each suppressed alone; or a basket at rising strength. Rows appear as they are computed. */
 import { useEffect, useRef } from 'react'
 import { withDefaults } from '@/api/client'
 import type { SweepRequest } from '@/api/types'
@@ -42,7 +42,7 @@ export function SweepPanel({ bench, sweep }: { bench: Workbench; sweep: Sweep })
     sweep.cancel()
     bench.set({ run: undefined }, { replace: true })
   }
-  // A link to a sweep starts it, once, when everything it needs is there.
+  // A link to a sweep starts it, once, as soon as its inputs have loaded.
   const linked = useRef(search.run === 'yes' && run === null)
   // biome-ignore lint/correctness/useExhaustiveDependencies: only the address a page was opened with starts one
   useEffect(() => {
@@ -55,7 +55,7 @@ export function SweepPanel({ bench, sweep }: { bench: Workbench; sweep: Sweep })
     <div className="lab-body">
       <div className="lab-controls">
         <Seg
-          label="What is swept"
+          label="Sweep over"
           value={kind}
           options={[
             { value: 'alive', label: 'every component alone' },
@@ -85,10 +85,10 @@ export function SweepPanel({ bench, sweep }: { bench: Workbench; sweep: Sweep })
       <p className="small soft lab-note">
         {question.problem ?? (
           <>
-            Each is suppressed {kind === 'strengths' ? 'by more and more' : 'by itself'} and the output after{' '}
+            Each is suppressed {kind === 'strengths' ? 'at rising strength' : 'alone'} and the output after{' '}
             <span className="mono">{visible(question.place)}</span> in prompt {bench.active + 1} is compared
-            with the untouched model’s.
-            {bench.mode === 'keep_only' && ' A sweep suppresses, whatever the basket’s mode is.'}
+            with that of the original model.
+            {bench.mode === 'keep_only' && ' A sweep always suppresses, also in keep-only mode.'}
           </>
         )}
       </p>
@@ -106,15 +106,15 @@ export function SweepPanel({ bench, sweep }: { bench: Workbench; sweep: Sweep })
       {!run && (
         <p className="lab-empty soft">
           {kind === 'strengths'
-            ? 'A curve: how far the output moves while the basket goes from nothing to all of its strength.'
-            : `What does each of these do alone? Ranked by ${RANKS.map((one) => MEASURES[one]).join(', ')}; a click puts a component into a basket.`}
+            ? 'How far the output moves as the strength of the basket rises from 0 to its full value.'
+            : `The effect of each component alone, ranked by ${RANKS.map((one) => MEASURES[one]).join(', ')}.`}
         </p>
       )}
     </div>
   )
 }
 
-/** The sweep the page asks for now, or why there is none. */
+/** The sweep of the current settings, or why there is none. */
 function useQuestion(bench: Workbench, kind: SweepKind) {
   const { search, baskets } = bench
   const prompt = bench.prompts[bench.active]
@@ -131,11 +131,11 @@ function useQuestion(bench: Workbench, kind: SweepKind) {
   const sites = row && search.here === 'yes' ? inRow : null
   const place = prompt?.shown.data?.tokens[prompt.position]?.piece ?? ''
   const problem = !bench.ready
-    ? 'Sweeps come when the weights are ready.'
+    ? 'Sweeps are available once the weights are ready.'
     : !prompt?.shown.data
-      ? 'The prompt has no output yet; the panels above say why.'
+      ? 'The prompt has no output yet; see the panels above.'
       : kind !== 'alive' && components.length === 0
-        ? 'The basket is empty. Put components into it, or sweep every component.'
+        ? 'The basket is empty. Add components to it, or sweep every component.'
         : null
   if (problem || !prompt || !bench.known) return { asked: null, request: null, problem, place, token, row }
   const request = withDefaults<SweepRequest>({
@@ -184,7 +184,7 @@ function TokenChoice({ bench, token }: { bench: Workbench; token: string | null 
             className="link-btn small"
             onClick={() => bench.set({ tk: undefined }, { replace: true })}
           >
-            Back to what the prompt is about
+            Reset to the answer of the prompt
           </button>
         )}
       </div>

@@ -20,7 +20,7 @@ export function SweepResult(props: {
   by: Rank
   measures: Record<Rank, string>
   onBy: (by: Rank) => void
-  /** The page now asks something else than these rows answer. */
+  /** Whether the settings have changed since these rows were computed. */
   outdated: boolean
   onRetry: () => void
 }) {
@@ -38,7 +38,7 @@ export function SweepResult(props: {
         </span>
         <span className="small soft" role="status">
           {STATES[run.state]}
-          {run.state === 'cancelled' && ' The rows so far stay.'}
+          {run.state === 'cancelled' && ' The rows computed so far remain.'}
         </span>
         <span className="grow" />
         {run.rows.length > 0 && (
@@ -61,18 +61,28 @@ export function SweepResult(props: {
               and the token <span className="mono">{visible(run.asked.token)}</span>
             </>
           )}
-          , as they were when it ran. Run it again for what the page shows now.
+          , from before the settings changed. Run again to update them.
         </Notice>
       )}
       <ErrorNotice error={run.error} onRetry={props.onRetry} />
-      {rows.length > 0 && <Finding run={run} rows={rows} by={by} line={line} />}
+      {rows.length > 0 && <SweepSentence run={run} rows={rows} by={by} line={line} />}
       {line ? <Curves bench={bench} run={run} rows={rows} /> : <SweepTable {...props} rows={rows} />}
     </div>
   )
 }
 
 /** The sentence above the rows. */
-function Finding({ run, rows, by, line }: { run: SweepRun; rows: SweepRow[]; by: Rank; line: boolean }) {
+function SweepSentence({
+  run,
+  rows,
+  by,
+  line,
+}: {
+  run: SweepRun
+  rows: SweepRow[]
+  by: Rank
+  line: boolean
+}) {
   const token = run.asked.token === null ? null : visible(run.asked.token)
   if (line) {
     const end = rows.at(-1)
@@ -82,20 +92,17 @@ function Finding({ run, rows, by, line }: { run: SweepRun; rows: SweepRow[]; by:
       <p className="sentence">
         <b>{token}</b> goes from {probability(run.before)} to <b>{probability(end.probability)}</b> at full
         strength
-        {half && (
-          <span className="soft">; half of it is gone at a strength of {half.strength.toFixed(2)}</span>
-        )}
-        .
+        {half && <span className="soft">; it is halved at a strength of {half.strength.toFixed(2)}</span>}.
       </p>
     )
   }
   const total = run.rows.reduce((sum, row) => sum + Math.abs(row[by] ?? 0), 0)
   const first = rows.slice(0, 5).reduce((sum, row) => sum + Math.abs(row[by] ?? 0), 0)
-  if (total === 0) return <p className="sentence">None of these moves the output by itself.</p>
+  if (total === 0) return <p className="sentence">None of these changes the output alone.</p>
   return (
     <p className="sentence">
-      The first {Math.min(5, rows.length)} of {plural(rows.length, 'component')} hold{' '}
-      <b>{Math.round((first / total) * 100)} %</b> of all that each does alone.
+      The first {Math.min(5, rows.length)} of {plural(rows.length, 'component')} account for{' '}
+      <b>{Math.round((first / total) * 100)} %</b> of the summed effect.
     </p>
   )
 }
@@ -135,7 +142,7 @@ function Curves({ bench, run, rows }: { bench: Workbench; run: SweepRun; rows: S
         )}
         <figure>
           <figcaption className="small soft">
-            KL from the untouched model{save('strength-kl', 'KL by strength', kl)}
+            KL from the original model{save('strength-kl', 'KL by strength', kl)}
           </figcaption>
           <LineChart
             ref={kl}
@@ -149,7 +156,7 @@ function Curves({ bench, run, rows }: { bench: Workbench; run: SweepRun; rows: S
         </figure>
       </div>
       <details className="curve-table">
-        <summary className="small">The numbers</summary>
+        <summary className="small">Table</summary>
         <table className="numbers sweep-table" aria-label="Sweep by strength">
           <thead>
             <tr>

@@ -15,7 +15,7 @@ import './sweep.css'
 
 const FIRST = 25
 
-/** The ranked rows; a click on one puts it into a basket. */
+/** The ranked rows, with buttons for the baskets. */
 export function SweepTable(props: {
   bench: Workbench
   run: SweepRun
@@ -122,7 +122,11 @@ export function SweepTable(props: {
 }
 
 function value(row: SweepRow, measure: Rank): string {
-  const found = row[measure]
-  if (found === null) return '–'
-  return measure === 'kl' ? nats(found) : measure === 'watched' ? probabilityChange(found) : signed(found, 3)
+  const number = row[measure]
+  if (number === null) return '–'
+  return measure === 'kl'
+    ? nats(number)
+    : measure === 'watched'
+      ? probabilityChange(number)
+      : signed(number, 3)
 }

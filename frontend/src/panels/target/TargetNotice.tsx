@@ -1,4 +1,4 @@
-/** Where the model's weights are, as long as they are not here: what works already, and what comes. */
+/** The state of the model's weights until they are ready. */
 import type { Decomposition } from '@/api/types'
 import { useTarget } from '@/state/useWorkbench'
 import { Button } from '@/ui/controls'
@@ -33,7 +33,7 @@ export function TargetNotice({ decomposition }: { decomposition: Decomposition }
         </strong>{' '}
         {message}
         <br />
-        What is stored with the run, and the findings, can be looked at meanwhile.
+        The findings and whatever is stored with the run are available in the meantime.
         <ErrorNotice error={want.error} />
       </Notice>
     )
@@ -48,7 +48,7 @@ export function TargetNotice({ decomposition }: { decomposition: Decomposition }
       <div className="target-progress">
         <Progress value={progress} label={DOING[state]} />
       </div>
-      Live ablation comes when they are ready. Until then the importances stored with the run are shown, for
+      Live ablation starts once they are ready. Until then the importances stored with the run are shown for
       its own prompts.
     </Notice>
   )

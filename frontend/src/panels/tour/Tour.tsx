@@ -1,6 +1,6 @@
 /**
- * A short tour on the induction model: what a subcomponent, causal importance and a suppression are, by doing it. It
- * stands in the page, covers nothing, and its step is in the address.
+ * A short tour on the induction model: what subcomponents, causal importance and suppression are, by doing it.
+ * It is part of the page, covers nothing, and its step is in the address.
  */
 import { Link } from '@tanstack/react-router'
 import { type ReactNode, useEffect, useRef } from 'react'
@@ -41,7 +41,7 @@ function Offer({ bench }: { bench: Workbench }) {
     <section className="tour offer" aria-label="Tour, offered">
       <p>
         <b>New here?</b> Two minutes on the smallest model show what a subcomponent is, what causal importance
-        says, and what happens when one is taken out.
+        means, and what happens when one is removed.
       </p>
       <span className="row">
         {there ? (
@@ -71,7 +71,7 @@ function Running({ bench, number }: { bench: Workbench; number: number }) {
   const step = steps[number - 1]
   const title = useRef<HTMLHeadingElement>(null)
   const shows = step?.shows
-  // The panel a step is about is brought into view and marked; the heading takes the focus, so that it is read out.
+  // The panel of a step is scrolled into view and marked; the heading gets the focus, so that it is read out.
   // biome-ignore lint/correctness/useExhaustiveDependencies: once a step
   useEffect(() => {
     title.current?.focus({ preventScroll: true })
@@ -143,7 +143,7 @@ function Running({ bench, number }: { bench: Workbench; number: number }) {
   )
 }
 
-/** The steps, said with what is on the screen now: no number in them is written down. */
+/** The steps, in terms of what is on screen: no number in them is hard-coded. */
 function stepsOf(bench: Workbench): Step[] {
   const prompt = bench.prompts[0]
   const example = prompt ? tourExample(prompt.tokens) : null
@@ -168,8 +168,8 @@ function stepsOf(bench: Workbench): Step[] {
       act: null,
       text: (
         <p>
-          In each prompt <Token>{trigger}</Token> stands twice. At the end the model must say what followed it
-          the first time: here <Token>{answer}</Token>
+          In each prompt <Token>{trigger}</Token> occurs twice. At the end the model must predict what
+          followed it the first time: here <Token>{answer}</Token>
           {subject && (
             <>
               , to which it gives <b className="num">{probability(subject.baseline.probability)}</b>
@@ -185,10 +185,10 @@ function stepsOf(bench: Workbench): Step[] {
       act: null,
       text: (
         <p>
-          Each weight matrix is written as a sum of simple pieces. A piece reads <em>one</em> direction of its
-          input and writes <em>one</em> direction of its output: a subcomponent. This run gave each of{' '}
-          {sites.length} matrices {perSite} of them; only {plural(alive, 'one is', 'are')} used at all. The
-          list shows those that matter in this prompt, with where they act.
+          Each weight matrix is a sum of rank-1 matrices. Each reads <em>one</em> direction of the input and
+          writes <em>one</em> direction of the output: a subcomponent. This run gave each of {sites.length}{' '}
+          matrices {perSite} of them; only {plural(alive, 'one is', 'are')} used at all. The list shows those
+          that are important in this prompt, and where.
         </p>
       ),
     },
@@ -202,10 +202,10 @@ function stepsOf(bench: Workbench): Step[] {
       },
       text: (
         <p>
-          A number from 0 to 1 for each piece at each token. At 0 it can be taken out, by any amount, and the
-          output stays; at 1 it is needed. Nearly all of the map is blank. What is not:{' '}
+          A number from 0 to 1 for each subcomponent at each token. At 0 it can be removed, by any amount,
+          without changing the output; at 1 it is needed. Nearly all of the map is blank, except at{' '}
           <Token>{trigger}</Token> both times, and <Token>{answer}</Token> after the first, where the model
-          notes what it has to repeat.
+          records what it has to repeat.
         </p>
       ),
     },
@@ -221,9 +221,9 @@ function stepsOf(bench: Workbench): Step[] {
         : null,
       text: (
         <p>
-          If a piece is what does it, taking it out must take the answer. Suppressing subtracts it from the
-          weights and leaves all else as it is. Put the group <Token>{trigger}</Token> into basket A and press
-          Suppress.
+          If a subcomponent is responsible for the answer, removing it must remove the answer. Suppressing
+          subtracts it from the weights and leaves everything else unchanged. Put the group{' '}
+          <Token>{trigger}</Token> into basket A and press Suppress.
           {gone !== null && subject && (
             <>
               {' '}
@@ -241,8 +241,8 @@ function stepsOf(bench: Workbench): Step[] {
       text: (
         <p>
           The table holds every difference: probability, logit, rank. The bars below are the KL at each
-          position, how far the output moved there: where nothing was to be repeated, nothing moves. With
-          nothing suppressed the KL is 0; that is the self-check, at the foot of the page.
+          position, how far the output moved there: where nothing has to be repeated, nothing moves. With
+          nothing suppressed the KL must be 0 up to rounding: that is the self-check at the foot of the page.
         </p>
       ),
     },
@@ -256,9 +256,9 @@ function stepsOf(bench: Workbench): Step[] {
       },
       text: (
         <p>
-          Click a cell and see what acts there. Put one piece at half strength, or at one position. Compare
-          basket A with B. Type another prompt. The address holds all of it: send it to someone, and they see
-          the same. “?” brings this tour and the keys back.
+          Click a cell to see its components. Suppress one at half strength, or at one position. Compare
+          basket A with B. Type another prompt. The address holds all of it: whoever opens it sees the same.
+          “?” opens this tour and the list of keys.
         </p>
       ),
     },
