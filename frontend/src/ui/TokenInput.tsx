@@ -23,6 +23,7 @@ export function TokenInput(props: {
     setAt(0)
   }
   const key = (event: KeyboardEvent) => {
+    if (event.nativeEvent.isComposing) return // the keys belong to the input method
     if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
       event.preventDefault()
       setAt(Math.min(Math.max(chosen + (event.key === 'ArrowDown' ? 1 : -1), 0), offers.length - 1))

@@ -44,6 +44,7 @@ export function PromptEditor(props: {
   }, [text])
 
   const key = (event: KeyboardEvent) => {
+    if (event.nativeEvent.isComposing) return // the keys belong to the input method
     if (event.key === 'Enter' && !event.shiftKey) {
       event.preventDefault()
       props.onDone()
