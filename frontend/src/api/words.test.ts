@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import {
+  count,
   figure,
   nats,
   probability,
@@ -15,23 +16,30 @@ describe('numbers on screen', () => {
   it.each([
     [0.325, '32.5 %'],
     [0.01, '1.0 %'],
-    [0.0012, '1.2e-3'],
-    [3.2e-9, '3.2e-9'],
+    [0.0754, '7.5 %'],
+    [0.0062, '0.62 %'],
+    [1.04e-5, '0.0010 %'],
+    [3.2e-9, '< 0.001 %'],
+    [0.99998, '> 99.9 %'],
     [1, '100.0 %'],
-    [0, '0'],
+    [0, '0 %'],
   ])('a probability of %s reads %s', (p, text) => expect(probability(p)).toBe(text))
 
   it.each([
-    [-0.318, '−0.318'],
-    [0.0012, '+1.2e-3'],
+    [-0.318, '−31.8'],
+    [0.0024, '+0.24'],
     [1e-12, '0'],
-  ])('a difference of %s reads %s', (d, text) => expect(probabilityChange(d)).toBe(text))
+  ])('a difference of probabilities of %s reads %s in percentage points', (d, text) =>
+    expect(probabilityChange(d)).toBe(text),
+  )
 
   it.each([
     [3.1e-9, '3.1e-9'],
     [0.013, '0.013'],
     [1.84, '1.84'],
     [0, '0'],
+    [-2e-9, '≤ 1e-7'],
+    [-3e-6, '≤ 3e-6'],
   ])('a KL of %s reads %s', (x, text) => expect(nats(x)).toBe(text))
 
   it('a sign is a true minus, and what rounds to nothing has none', () => {
@@ -49,6 +57,11 @@ describe('numbers on screen', () => {
     expect(figure(null)).toBe('–')
     expect(figure(0)).toBe('0')
     expect(figure(30)).toBe('30')
+  })
+
+  it('thousands are separated by a comma', () => {
+    expect(count(134_515_008)).toBe('134,515,008')
+    expect(figure(12_345.6)).toBe('12,346')
   })
 })
 

@@ -55,17 +55,24 @@ function power(value: number, digits: number): string {
   return `${mantissa}e${Number(exponent)}`
 }
 
-/** Probabilities of 1 % and more as `32.5 %`, smaller ones as `1.2e-3`. */
-export function probability(p: number): string {
-  if (p === 0) return '0'
-  return p >= 0.00995 ? `${(p * 100).toFixed(1)} %` : power(p, 1)
+/** Hundredths to two significant digits, and to one decimal from 10 on: `0.62`, `7.5`, `32.5`. */
+function hundredths(share: number): string {
+  const value = share * 100
+  return value >= 9.95 ? value.toFixed(1) : value.toPrecision(2)
 }
 
-/** A difference of probabilities, with its sign: `+0.111`, `−1.2e-3`, `0`. */
+/** A probability, or another share from 0 to 1, in percent: `32.5 %`, `0.62 %`, `< 0.001 %`. */
+export function probability(p: number): string {
+  if (p <= 0) return '0 %'
+  if (p < 1e-5) return '< 0.001 %'
+  if (p < 1 && p >= 0.9995) return '> 99.9 %'
+  return `${hundredths(p)} %`
+}
+
+/** A difference of probabilities in percentage points, with its sign and without its unit: `+11.1`, `−0.24`, `0`. */
 export function probabilityChange(d: number): string {
-  if (Math.abs(d) < 1e-9) return '0'
   const size = Math.abs(d)
-  return `${d < 0 ? MINUS : '+'}${size >= 0.01 ? size.toFixed(3) : power(size, 1)}`
+  return size < 1e-5 ? '0' : `${d < 0 ? MINUS : '+'}${hundredths(size)}`
 }
 
 /** A difference with its sign and a true minus; what rounds to nothing is `0.0`. */
@@ -75,10 +82,11 @@ export function signed(d: number, digits = 1): string {
   return `${d < 0 ? MINUS : '+'}${text}`
 }
 
-/** A KL in nats, without its unit: `1.84`, `0.013`, `3.1e-9`. */
+/** A KL in nats, without its unit: `1.84`, `0.013`, `3.1e-9`. Rounding can leave one below 0: that is a bound, `≤ 1e-7`. */
 export function nats(x: number): string {
   if (x === 0) return '0'
-  if (Math.abs(x) < 1e-3) return power(x, 1)
+  if (x < 0) return `≤ ${power(Math.max(-x, 1e-7), 0)}`
+  if (x < 1e-3) return power(x, 1)
   return x >= 10 ? x.toFixed(1) : x >= 0.1 ? x.toFixed(2) : x.toFixed(3)
 }
 
@@ -96,7 +104,7 @@ export function figure(x: number | null | undefined): string {
   const sign = x < 0 ? MINUS : ''
   if (Number.isInteger(x)) return sign + count(size)
   if (size < 1e-3) return sign + power(size, 1)
-  if (size >= 1e4) return sign + Math.round(size).toLocaleString('en-US').replaceAll(',', '\u202f')
+  if (size >= 1e4) return sign + count(Math.round(size))
   return (
     sign +
     (size >= 100 ? size.toFixed(0) : size >= 10 ? size.toFixed(1) : Number(size.toPrecision(3)).toString())
@@ -116,8 +124,9 @@ export function rank(n: number): string {
   return n < 1000 ? String(n) : `${Number((n / 1000).toPrecision(2))}k`
 }
 
+/** A whole number with the thousands separator of all pages and messages: `134,515,008`. */
 export function count(n: number): string {
-  return n.toLocaleString('en-US').replaceAll(',', '\u202f')
+  return n.toLocaleString('en-US')
 }
 
 /** `1 component`, `9 components`. */

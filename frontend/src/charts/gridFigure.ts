@@ -91,7 +91,7 @@ export function gridSvg({ rows, blocks, show, scale, top, threshold }: GridFigur
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${Math.ceil(width)}" height="${Math.ceil(height)}" viewBox="0 0 ${Math.ceil(width)} ${Math.ceil(height)}">${parts.join('')}</svg>`
 }
 
-/** The same cells as a table, one row a cell that is not zero. */
+/** The same cells as a table, one row per nonzero cell. */
 export function gridTable({ rows, blocks, show }: Pick<GridFigure, 'rows' | 'blocks' | 'show'>) {
   const value = show === 'max' ? 'max_ci' : 'components'
   return {

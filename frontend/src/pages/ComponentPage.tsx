@@ -2,7 +2,7 @@ import { keepPreviousData, useQuery } from '@tanstack/react-query'
 import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router'
 import { queries } from '@/api/queries'
 import type { ComponentDetail } from '@/api/types'
-import { count, figure, nats, SPLIT_WORDS, shortKey } from '@/api/words'
+import { count, figure, nats, probability, SPLIT_WORDS, shortKey } from '@/api/words'
 import { Histogram } from '@/charts/Histogram'
 import { Legend } from '@/charts/Legend'
 import { TokenShade } from '@/charts/TokenShade'
@@ -201,11 +201,10 @@ function Component({ id, c, search }: { id: string; c: ComponentDetail; search: 
 
 function Stats({ c }: { c: ComponentDetail }) {
   const h = c.harvest
-  const share = (value: number) => `${Number((value * 100).toPrecision(2))} %`
   const stats: [string, string, string][] = [
     [
       'density',
-      share(h?.density ?? c.density),
+      probability(h?.density ?? c.density),
       h ? 'of the corpus: where it fires' : 'of positions above the threshold',
     ],
     ['mean CI', figure(h?.mean_ci ?? c.mean_ci), h ? 'over the corpus' : 'over all positions harvested'],

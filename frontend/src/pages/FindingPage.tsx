@@ -4,7 +4,7 @@ import { useState } from 'react'
 import { client, unwrap } from '@/api/client'
 import { queries } from '@/api/queries'
 import type { Finding, Group, Replay } from '@/api/types'
-import { day, plural, probabilityChange } from '@/api/words'
+import { day, figure, plural } from '@/api/words'
 import { FindingResult } from '@/panels/finding/FindingResult'
 import { ProvenanceList, ProvenanceStrip } from '@/panels/provenance/ProvenanceStrip'
 import { encodeEntry, packBasket, remainderParam } from '@/state/basket'
@@ -215,8 +215,7 @@ function Verdict({ replay }: { replay: Replay }) {
   return (
     <Notice tone={tone}>
       <strong>{words}.</strong> {replay.explanation} Largest difference of a probability:{' '}
-      {probabilityChange(replay.max_probability_difference).replace('+', '')}. Stored and new stand side by
-      side below.
+      {figure(replay.max_probability_difference)}. Stored and new values are side by side below.
     </Notice>
   )
 }

@@ -3,6 +3,7 @@ import { useQuery } from '@tanstack/react-query'
 import { useMemo, useState } from 'react'
 import { experiments } from '@/api/experiments'
 import type { Attention, AttentionRequest, HeadPatterns } from '@/api/types'
+import { probability } from '@/api/words'
 import { attentionSvg } from '@/charts/attentionFigure'
 import { HeadLegend, HeadMap } from '@/charts/HeadMap'
 import { useSlow } from '@/state/hooks'
@@ -93,7 +94,7 @@ export function AttentionPanel({ bench }: { bench: Workbench }) {
               <b className="mono">
                 L{layer} H{open.head}
               </b>
-              {applied.length > 0 && <span className="small soft">moves {percent(open.moved)}</span>}
+              {applied.length > 0 && <span className="small soft">moves {probability(open.moved)}</span>}
               <ExportMenu
                 of={bench.id}
                 name={`attention-L${layer}H${open.head}-${view}`}
@@ -130,7 +131,7 @@ export function AttentionPanel({ bench }: { bench: Workbench }) {
                 />
                 <small>
                   <span className="hidden-visually">L{layer} </span>H{head.head}
-                  {applied.length > 0 && ` · ${percent(head.moved)}`}
+                  {applied.length > 0 && ` · ${probability(head.moved)}`}
                 </small>
               </button>
             ))}
@@ -140,8 +141,6 @@ export function AttentionPanel({ bench }: { bench: Workbench }) {
     </div>
   )
 }
-
-const percent = (share: number) => `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`
 
 const changeOf = (head: HeadPatterns) =>
   head.ablated.map((row, q) => row.map((value, k) => value - (head.baseline[q]?.[k] ?? 0)))

@@ -76,7 +76,7 @@ export function CompareTable({
                   {row.interaction === null
                     ? '–'
                     : measure === 'probability'
-                      ? probabilityChange(row.interaction)
+                      ? `${probabilityChange(row.interaction)} pp`
                       : signed(row.interaction, 2)}
                 </td>
               )}
@@ -107,7 +107,7 @@ function Value(props: { condition: Condition; cell: Cell | undefined; measure: M
           ? '\u00a0'
           : measure === 'kl'
             ? 'nats'
-            : `${measure === 'probability' ? probabilityChange(change) : signed(change, 2)} · KL ${nats(cell.kl)}`}
+            : `${measure === 'probability' ? `${probabilityChange(change)} pp` : signed(change, 2)} · KL ${nats(cell.kl)}`}
       </small>
     </td>
   )

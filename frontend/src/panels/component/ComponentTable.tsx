@@ -6,7 +6,7 @@ import './component.css'
 import { memo, useCallback, useEffect, useRef, useState } from 'react'
 import { COMPONENTS_PER_PAGE, type ComponentFilter, queries } from '@/api/queries'
 import type { ComponentRow, ComponentSort, Decomposition } from '@/api/types'
-import { count, figure, nats, shortKey, visible } from '@/api/words'
+import { count, figure, nats, probability, shortKey, visible } from '@/api/words'
 import { useDebounced, useSlow } from '@/state/hooks'
 import { type ComponentsSearch, componentFilter, defaultOrder, listOf } from '@/state/lists'
 import { forgetProblems, useProblems } from '@/state/problems'
@@ -269,7 +269,7 @@ const Row = memo(function Row(props: {
       <td className="mono small soft">{row.top_tokens.slice(0, 5).map(visible).join('  ')}</td>
       <td className="right num">{row.max_ci.toFixed(3)}</td>
       <td className="right num">{row.mean_ci.toFixed(3)}</td>
-      <td className="right num">{(row.density * 100).toFixed(1)} %</td>
+      <td className="right num">{probability(row.density)}</td>
       <td className="right num">{typeof row.effect === 'number' ? nats(row.effect) : '–'}</td>
       <td className="right num">{figure(row.write_norm)}</td>
     </tr>

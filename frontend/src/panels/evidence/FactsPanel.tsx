@@ -23,7 +23,7 @@ const COLUMNS: [Column, string][] = [
 ]
 
 const share = (value: number | null, digits = 1) =>
-  value === null ? '–' : `${(value * 100).toFixed(digits)} %`
+  value === null ? '–' : `${(value * 100).toFixed(digits).replace('-', '−')} %`
 
 const shown = (templates: string[]) => templates.map((one) => `“${one.replace('{}', '…')}”`).join(', ')
 

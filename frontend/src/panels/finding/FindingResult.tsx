@@ -99,7 +99,7 @@ export function FindingResult(props: {
                 <th scope="col">Before</th>
                 <th scope="col">After</th>
                 {again && <th scope="col">Re-run</th>}
-                <th scope="col">Δ p</th>
+                <th scope="col">Δ p, pp</th>
                 <th scope="col">Δ logit</th>
                 <th scope="col">Rank</th>
               </tr>

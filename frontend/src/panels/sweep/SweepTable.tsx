@@ -40,7 +40,7 @@ export function SweepTable(props: {
   const columns = RANKS.filter((one) => has[one])
   const heads: Record<Rank, string> = {
     kl: 'KL, nats',
-    watched: `Δ p ${visible(run.asked.token ?? '')}`,
+    watched: `Δ p ${visible(run.asked.token ?? '')}, pp`,
     contrast: `Δ logit ${run.asked.contrast?.map(visible).join(' − ') ?? ''}`,
     ce: `Δ cross-entropy ${visible(run.asked.token ?? '')}`,
   }
