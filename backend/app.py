@@ -31,6 +31,7 @@ from backend.web.headers import (
     BodyLimit,
     HeadAsGet,
     KnownHosts,
+    OwnPages,
     SecurityHeaders,
     ServerTiming,
     allowed_hosts,
@@ -88,6 +89,7 @@ def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
     pages.install(app)
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, most=settings.max_body_bytes)
+    app.add_middleware(OwnPages, allowed=settings.allowed_hosts)
     app.add_middleware(KnownHosts, allowed=allowed_hosts(settings.host, settings.allowed_hosts))
     app.add_middleware(SecurityHeaders)
     app.add_middleware(ServerTiming)

@@ -6,7 +6,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from fastapi import HTTPException
@@ -19,6 +20,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+DROP_SECONDS = 30
 PROBES = ("/healthz", "/readyz")
 
 # Plotly writes style attributes and rules at run time, and saves figures through data: and blob: images.
@@ -152,8 +154,40 @@ class KnownHosts:
         await self.app(scope, receive, send)
 
 
+class OwnPages:
+    """Refuses a change that a page of another origin asks for. A browser sends a POST without a body anywhere, unasked
+    and with no preflight; it says whose page it comes from in Sec-Fetch-Site, or where that is left out (plain http) in
+    Origin. Programs other than browsers send neither, and are answered."""
+
+    def __init__(self, app: App, *, allowed: Sequence[str]) -> None:
+        self.app, self.allowed = app, {name.lower() for name in allowed if name != "*"}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+            headers = {key: value.decode("latin-1") for key, value in scope["headers"]}
+            if self._foreign(headers):
+                said = (
+                    "A page of another site asked for this, so it was not done. Do it on Unweave's own page."
+                )
+                await respond(ApiError(403, "foreign_origin", said))(scope, receive, send)  # type: ignore[arg-type]
+                return
+        await self.app(scope, receive, send)
+
+    def _foreign(self, headers: Mapping[bytes, str]) -> bool:
+        site = headers.get(b"sec-fetch-site")
+        if site is not None:
+            return site not in ("same-origin", "none")
+        origin = headers.get(b"origin")
+        if origin is None:
+            return False
+        host = origin.partition("://")[2].lower()
+        own = {headers.get(name, "").lower() for name in (b"host", b"x-forwarded-host")} - {""}
+        return host not in own and _name(host) not in self.allowed
+
+
 class BodyLimit:
-    """Refuses a request body over the limit: at once where its length is told, else when it has grown past it."""
+    """Refuses a request body over the limit. What the client still sends is read and dropped first: it may look for an
+    answer only when it has sent everything, and a connection closed before that looks like a broken network."""
 
     def __init__(self, app: App, *, most: int) -> None:
         self.app, self.most = app, most
@@ -162,8 +196,11 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        told = next((value for key, value in scope["headers"] if key == b"content-length"), b"0")
+        headers = dict(scope["headers"])
+        told = headers.get(b"content-length", b"0")
         if not told.isdigit() or int(told) > self.most:
+            if headers.get(b"expect", b"").lower() != b"100-continue":  # else it waits for this very answer
+                await _drop(receive)
             said = f"The request is too large; the most is {self.most / 1e6:.1f} MB."
             await respond(ApiError(413, "too_large", said))(scope, receive, send)  # type: ignore[arg-type]
             return
@@ -174,10 +211,20 @@ class BodyLimit:
             message = await receive()
             got += len(message.get("body", b""))
             if got > self.most:
+                if message.get("more_body"):
+                    await _drop(receive)
                 raise HTTPException(413)
             return message
 
         await self.app(scope, counted, send)
+
+
+async def _drop(receive: Receive) -> None:
+    """Read a body to its end without keeping it, for as long as a slow client may take."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DROP_SECONDS):
+            while (message := await receive())["type"] == "http.request" and message.get("more_body"):
+                pass
 
 
 def _name(host: str) -> str:
