@@ -9,10 +9,16 @@ STAYS = 0.1  # relative change below which a probability is said to stay
 
 
 def probability(value: float) -> str:
-    """A probability as it is shown: percent, or in powers of ten under 1 %."""
-    if value == 0:
-        return "0"
-    return f"{value:.1%}".replace("%", " %") if value >= 0.01 else f"{value:.1e}".replace("e-0", "e-")
+    """A probability in percent, by the page's rule (frontend/src/api/words.ts): two significant digits, one decimal from
+    10 % on."""
+    if value <= 0:
+        return "0 %"
+    if value < 1e-5:
+        return "< 0.001 %"
+    if 0.9995 <= value < 1:
+        return "> 99.9 %"
+    percent = value * 100
+    return f"{percent:.1f} %" if percent >= 9.95 else f"{percent:#.2g} %"
 
 
 def told(shift: OutputShift) -> str:

@@ -205,14 +205,18 @@ def test_every_featured_finding_names_only_prompts_and_groups(own: TestClient) -
     ("value", "shown"),
     [
         (0.754, "75.4 %"),
+        (0.0996, "10.0 %"),
+        (0.0623, "6.2 %"),
         (0.01, "1.0 %"),
-        (0.0012, "1.2e-3"),
-        (3e-12, "3.0e-12"),
+        (0.0012, "0.12 %"),
+        (0.000012, "0.0012 %"),
+        (3e-12, "< 0.001 %"),
+        (0.99999, "> 99.9 %"),
         (1.0, "100.0 %"),
-        (0.0, "0"),
+        (0.0, "0 %"),
     ],
 )
-def test_probabilities_under_one_percent_are_in_powers_of_ten(value: float, shown: str) -> None:
+def test_probabilities_are_in_percent_with_two_significant_digits(value: float, shown: str) -> None:
     assert sentences.probability(value) == shown
 
 
