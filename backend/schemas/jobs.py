@@ -71,6 +71,9 @@ class Job(Wire):
     started_at: datetime | None
     finished_at: datetime | None
     error: str | None = Field(description="why it failed and what to do, a plain sentence")
+    log: list[str] = Field(
+        default=[], description="of a job that failed, the last lines of its log; left out in lists"
+    )
     resumable: bool = Field(
         default=False, description="failed, and its checkpoint is kept: it can be resumed or thrown away"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from backend.schemas.jobs import CurvePoint, Job, JobRequest, Preset
 from backend.services.entries import Entry
 from backend.settings import Settings
 from workers.jobs.limits import Limits
+from workers.jobs.places import without_places
 from workers.jobs.progress import Point
 from workers.jobs.queue import (
     HarvestWaitsError,
@@ -46,6 +48,7 @@ from workers.spd.statistics.config import parse_harvest
 EVENT_SECONDS = 0.5
 HEARTBEAT_SECONDS = 15.0
 WORKER_STARTS_SECONDS = 10.0
+LOG_LINES, LOG_BYTES = 30, 8_000
 ENDED = ("done", "failed", "cancelled")
 
 log = logging.getLogger("unweave")
@@ -209,7 +212,21 @@ class JobService:
     def _views(self, records: list[JobRecord], curve: list[Point] | None = None) -> list[Job]:
         live = any(record.state in ("queued", "running") for record in records)
         present = {worker.id for worker in self.queue.workers() if worker.state != "lost"} if live else set()
-        return [_job(record, curve, present) for record in records]
+        return [
+            _job(record, curve, present, self._log(record) if curve is not None else []) for record in records
+        ]
+
+    def _log(self, record: JobRecord) -> list[str]:
+        """The last lines of a failed job's log, without places on this machine."""
+        if record.state != "failed":
+            return []
+        try:
+            with (self.settings.home / "jobs" / record.id / "job.log").open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_BYTES))
+                text = file.read().decode("utf-8", "replace")
+        except (OSError, ValueError):  # on another machine, or gone
+            return []
+        return without_places(text, self.settings.home).splitlines()[-LOG_LINES:]
 
     def _config(self, request: JobRequest) -> DecomposeConfig:
         if request.preset is not None:
@@ -253,7 +270,7 @@ def _message(record: JobRecord, present: set[str]) -> str | None:
     return None
 
 
-def _job(record: JobRecord, curve: list[Point] | None, present: set[str]) -> Job:
+def _job(record: JobRecord, curve: list[Point] | None, present: set[str], tail: list[str]) -> Job:
     """A record as the wire has it."""
     row = record.progress
     running = record.state == "running"
@@ -279,6 +296,7 @@ def _job(record: JobRecord, curve: list[Point] | None, present: set[str]) -> Job
         started_at=_when(row.started_at) if row is not None else None,
         finished_at=_when(record.finished_at) if record.finished_at is not None else None,
         error=record.error,
+        log=tail,
         resumable=record.resumable,
         decomposition=record.decomposition,
         worker=record.executor if running else None,

@@ -90,9 +90,7 @@ def test_a_foreign_address_is_put_right_and_said(bench: Page, address: str, word
 )
 def test_what_is_not_there_has_a_page_with_a_way_out(bench: Page, path: str) -> None:
     bench.goto(path)
-    expect(
-        bench.get_by_role("heading", level=1, name=re.compile("Not found|Page not found"))
-    ).to_be_visible()
+    expect(bench.get_by_role("heading", level=1, name=re.compile("Not found|Page not found"))).to_be_visible()
     bench.get_by_role("link", name="Go to the gallery").click()
     expect(bench.get_by_role("article", name="Induction heads", exact=True)).to_be_visible()
 

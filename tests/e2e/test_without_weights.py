@@ -24,9 +24,7 @@ def test_stored_results_are_there_and_the_page_says_what_is_missing(offline: Ser
     table = page.get_by_role("table", name="Causal importance, Prompt 1, by site and token")
     expect(table.get_by_role("cell").first).to_be_attached()
     assert max(number(text) for text in table.get_by_role("cell").all_inner_texts()) > 0.5
-    expect(page.get_by_role("region", name="Provenance")).to_contain_text(
-        "stored with the run"
-    )
+    expect(page.get_by_role("region", name="Provenance")).to_contain_text("stored with the run")
     expect(page.get_by_text("Live ablation starts once the weights are ready.")).to_be_visible()
     expect(page.get_by_role("button", name="Suppress", exact=True)).to_be_disabled()
     expect(page.get_by_role("button", name="Share")).to_be_disabled()

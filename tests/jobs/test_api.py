@@ -181,6 +181,22 @@ def follow(api: TestClient, id: str, is_there: Callable[[dict[str, Any]], bool])
     return job
 
 
+def test_a_failed_job_comes_with_the_end_of_its_log_and_names_no_place_of_the_machine(
+    api: TestClient, workers: Workers, home: Path
+) -> None:
+    job = api.post("/api/jobs", json={"config": plain(wishes="raise=bug at=3")}).json()
+    workers.start()
+    seen = frames(api.get(f"/api/jobs/{job['id']}/events").text)
+    failed = api.get(f"/api/jobs/{job['id']}").json()
+    assert failed["state"] == "failed"
+    assert failed["error"].startswith("The job stopped on an unexpected error (KeyError), a fault of Unweave")
+    assert any("KeyError" in line for line in failed["log"])
+    assert len(failed["log"]) <= 30
+    assert str(home) not in str(failed["log"])
+    assert seen[-2][1]["log"] == failed["log"]
+    assert api.get("/api/jobs").json()["items"][0]["log"] == []
+
+
 @pytest.mark.parametrize(("method", "path"), [("GET", ""), ("POST", "/cancel"), ("GET", "/events")])
 def test_an_unknown_job_gives_404(api: TestClient, method: str, path: str) -> None:
     answer = api.request(method, f"/api/jobs/nothing{path}")

@@ -39,7 +39,7 @@ def _caused_by(cause: Exception) -> Exception:
     ],
 )
 def test_an_error_becomes_a_sentence(error: Exception, said: str) -> None:
-    found = sentence(error, job_id="tiny-1", device="cpu", home=Path("/srv/unweave"))
+    found = sentence(error, device="cpu", home=Path("/srv/unweave"))
     assert said in found
     assert "secret" not in found
     assert found.endswith(".")
@@ -63,5 +63,5 @@ def test_a_sentence_names_no_place_on_the_server_but_those_in_the_home_folder(te
 
 def test_a_target_that_cannot_be_read_is_told_without_the_path_of_the_server() -> None:
     error = TargetError("“gpt2” cannot be loaded: no file in directory /srv/unweave/models/gpt2.")
-    found = sentence(error, job_id="tiny-1", device="cpu", home=Path("/srv/unweave"))
+    found = sentence(error, device="cpu", home=Path("/srv/unweave"))
     assert found == "“gpt2” cannot be loaded: no file in directory models/gpt2."

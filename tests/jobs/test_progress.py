@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import socket
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from workers.jobs.database import connect, jobs_url, prepare
+from workers.jobs.machine import Machine, this_machine
 from workers.jobs.monitor import Monitor, Why, overall_fraction
 from workers.jobs.progress import Point, Progress, ProgressStore
 
 from .conftest import url_of
 from .standin import RunProgress
+
+HERE = Machine("lab a", 0)
 
 
 @pytest.fixture
@@ -55,6 +60,38 @@ def test_a_worker_that_left_on_purpose_did_not_crash(store: ProgressStore) -> No
     store.leave("job")
     row = store.begin("job", steps=100, from_checkpoint=True)
     assert (row.crashes, row.resumed) == (0, 1)
+
+
+def test_a_clean_exit_between_two_deaths_ends_the_row(store: ProgressStore) -> None:
+    begin = partial(store.begin, "job", steps=100, from_checkpoint=True, machine=HERE)
+    begin()
+    assert [begin().crashes, begin().crashes] == [1, 2]
+    store.leave("job")
+    assert [begin().crashes, begin().crashes] == [0, 1]
+
+
+def test_a_machine_that_was_started_anew_is_no_death_of_the_worker(store: ProgressStore) -> None:
+    """However often; the same boot on, or another machine, is one."""
+    begin = partial(store.begin, "job", steps=100, from_checkpoint=True)
+    assert [begin(machine=Machine(f"lab {boot}", 0)).crashes for boot in "abcdef"] == [0] * 6
+    assert begin(machine=Machine("lab f", 0)).crashes == 1
+    assert begin(machine=Machine("other f", 0)).crashes == 2
+
+
+def test_a_lack_of_memory_is_what_the_system_counted_and_no_guess(store: ProgressStore) -> None:
+    begin = partial(store.begin, "job", steps=100, from_checkpoint=True)
+    assert not begin(machine=Machine("lab a", 5)).out_of_memory
+    assert not begin(machine=Machine("lab a", 5)).out_of_memory
+    assert begin(machine=Machine("lab a", 6)).out_of_memory
+    assert begin(machine=Machine("lab a", 6)).out_of_memory  # of one death in the row
+    store.write("job", _at("train", 31))
+    assert not begin(machine=Machine("lab a", 6)).out_of_memory
+    assert not begin(machine=Machine("lab b", 9)).out_of_memory  # counted since another start
+
+
+def test_this_machine_names_its_boot() -> None:
+    assert this_machine() == this_machine()
+    assert this_machine().boot.partition(" ")[0] == socket.gethostname()
 
 
 def test_steps_done_again_after_a_crash_replace_their_part_of_the_curve(store: ProgressStore) -> None:

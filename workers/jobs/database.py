@@ -46,6 +46,9 @@ progress_table = sa.Table(
     sa.Column("resumed", sa.Integer, nullable=False),
     sa.Column("crashes", sa.Integer, nullable=False),
     sa.Column("left_cleanly", sa.Boolean, nullable=False),
+    sa.Column("boot", sa.Text, nullable=False),
+    sa.Column("memory_kills", sa.Integer, nullable=False),
+    sa.Column("out_of_memory", sa.Boolean, nullable=False),
     sa.Column("started_at", sa.Float, nullable=False),
     sa.Column("updated_at", sa.Float, nullable=False),
 )

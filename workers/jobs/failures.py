@@ -39,7 +39,7 @@ def chain(error: BaseException) -> list[BaseException]:
     return found
 
 
-def sentence(error: BaseException, *, job_id: str, device: str, home: Path, kept: bool = False) -> str:
+def sentence(error: BaseException, *, device: str, home: Path, kept: bool = False) -> str:
     """What happened and what to do, in words for whoever started the job; no path outside `home` is named."""
     again = "resume the job" if kept else "start the job again"
     for cause in chain(error):
@@ -64,6 +64,6 @@ def sentence(error: BaseException, *, job_id: str, device: str, home: Path, kept
             f"A file in Unweave's home folder may not be written. Check who owns that folder, then {again}."
         )
     return (
-        f"The job stopped on an unexpected error ({type(error).__name__}). "
-        f"The log on the server, jobs/{job_id}/job.log in Unweave's home folder, has the details."
+        f"The job stopped on an unexpected error ({type(error).__name__}), a fault of Unweave and not of the config. "
+        f"The end of its log comes with the job; please report it. To try once more, {again}."
     )

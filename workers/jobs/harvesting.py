@@ -46,7 +46,7 @@ def run_harvest(
     except Exception as error:
         runner.note(job_id, "failed\n" + traceback.format_exc())
         runner.clear(job_id)
-        raise JobError(sentence(error, job_id=job_id, device=runner.device, home=runner.home)) from None
+        raise JobError(sentence(error, device=runner.device, home=runner.home)) from None
 
 
 def _run(
@@ -106,6 +106,6 @@ def publish_harvest(runner: JobRunner, job_id: str, made: str, artifact_hash: st
         os.rename(source, final)
     except OSError as error:
         runner.note(job_id, "could not be published\n" + traceback.format_exc())
-        raise JobError(sentence(error, job_id=job_id, device=runner.device, home=runner.home)) from None
+        raise JobError(sentence(error, device=runner.device, home=runner.home)) from None
     runner.note(job_id, f"published as {made}")
     runner.clear(job_id)

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from workers.jobs.database import points_table, progress_table
+from workers.jobs.machine import Machine, this_machine
 
 STAGES = ("target", "train", "harvest", "evidence", "store")
 CURVE_POINTS = 300
@@ -32,12 +33,17 @@ class Progress:
 
 @dataclass(frozen=True)
 class ProgressRow(Progress):
-    """What is stored. `crashes`: deaths of its worker in a row that left the job no further than before."""
+    """What is stored. `crashes`: deaths of its worker in a row, with no clean exit and no restart of the machine
+    between them, that left the job no further than before; `out_of_memory`: at one of them the system had run out of
+    memory."""
 
     attempts: int
     resumed: int
     crashes: int
     left_cleanly: bool
+    boot: str
+    memory_kills: int
+    out_of_memory: bool
     furthest: tuple[int, int]
     started_at: float
     updated_at: float
@@ -57,23 +63,32 @@ class ProgressStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def begin(self, job_id: str, *, steps: int, from_checkpoint: bool) -> ProgressRow:
+    def begin(
+        self, job_id: str, *, steps: int, from_checkpoint: bool, machine: Machine | None = None
+    ) -> ProgressRow:
         """Note that a worker starts on a job, for the first time or again."""
         before = self.rows([job_id]).get(job_id)
-        now = time.time()
+        now, machine = time.time(), machine or this_machine()
         values = {
             "job_id": job_id, "stage": STAGES[0], "step": 0, "steps": steps, "fraction": 0.0, "rate": None,
             "remaining_seconds": None, "message": "Starting.", "furthest_stage": 0, "furthest_step": 0, "attempts": 1,
-            "resumed": int(from_checkpoint), "crashes": 0, "left_cleanly": False, "started_at": now, "updated_at": now,
+            "resumed": int(from_checkpoint), "crashes": 0, "left_cleanly": False, "boot": machine.boot,
+            "memory_kills": machine.memory_kills, "out_of_memory": False, "started_at": now, "updated_at": now,
         }  # fmt: skip
         with self._engine.begin() as connection:
             if before is None:
                 connection.execute(progress_table.insert().values(**values))
             else:
+                restarted = _name(before.boot) == _name(machine.boot) and before.boot != machine.boot
+                died = not before.left_cleanly and not restarted
+                killed = before.boot == machine.boot and machine.memory_kills > before.memory_kills
                 values = {
                     "attempts": before.attempts + 1,
                     "resumed": before.resumed + int(from_checkpoint),
-                    "crashes": before.crashes + int(not before.left_cleanly),
+                    "crashes": before.crashes + 1 if died else 0,
+                    "out_of_memory": died and (killed or before.out_of_memory),
+                    "boot": machine.boot,
+                    "memory_kills": machine.memory_kills,
                     "left_cleanly": False,
                     "rate": None,
                     "remaining_seconds": None,
@@ -101,6 +116,7 @@ class ProgressStore:
                     stage=progress.stage, step=progress.step, steps=progress.steps, fraction=progress.fraction,
                     rate=progress.rate, remaining_seconds=progress.remaining_seconds, message=progress.message,
                     crashes=sa.case((further, 0), else_=table.crashes),
+                    out_of_memory=sa.case((further, sa.false()), else_=table.out_of_memory),
                     furthest_stage=sa.case((further, stage), else_=table.furthest_stage),
                     furthest_step=sa.case((further, progress.step), else_=table.furthest_step),
                     updated_at=time.time(),
@@ -144,6 +160,10 @@ class ProgressStore:
             return [Point(row.step, row.figures) for row in connection.execute(query)]
 
 
+def _name(boot: str) -> str:
+    return boot.partition(" ")[0]
+
+
 def _finite(figures: Mapping[str, float]) -> dict[str, float]:
     """JSON has no NaN; a figure that has none is left out of its point."""
     return {name: value for name, value in figures.items() if math.isfinite(value)}
@@ -153,6 +173,7 @@ def _row(row: sa.Row) -> ProgressRow:
     return ProgressRow(
         stage=row.stage, step=row.step, steps=row.steps, fraction=row.fraction, rate=row.rate,
         remaining_seconds=row.remaining_seconds, message=row.message, attempts=row.attempts, resumed=row.resumed,
-        crashes=row.crashes, left_cleanly=row.left_cleanly, furthest=(row.furthest_stage, row.furthest_step),
+        crashes=row.crashes, left_cleanly=row.left_cleanly, boot=row.boot, memory_kills=row.memory_kills,
+        out_of_memory=row.out_of_memory, furthest=(row.furthest_stage, row.furthest_step),
         started_at=row.started_at, updated_at=row.updated_at,
     )  # fmt: skip

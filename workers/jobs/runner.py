@@ -104,7 +104,7 @@ class JobRunner:
         except Exception as error:
             self.note(job_id, "failed\n" + traceback.format_exc())
             kept = not is_final(error) and has_checkpoint(folder)
-            said = sentence(error, job_id=job_id, device=self.device, home=self.home, kept=kept)
+            said = sentence(error, device=self.device, home=self.home, kept=kept)
             raise self._given_up(job_id, said, kept=kept) from None
 
     def _given_up(self, job_id: str, said: str, *, kept: bool) -> JobError:
@@ -130,12 +130,9 @@ class JobRunner:
         )
         self.note(job_id, f"attempt {row.attempts}, process {os.getpid()}, {self.device}")
         if row.crashes >= MAX_CRASHES:
-            self.note(job_id, f"given up after {row.crashes} crashes at stage {row.stage}, step {row.step}")
-            said = (
-                f"The worker died {row.crashes} times in a row at the same point of this job (stage “{row.stage}”), "
-                "most likely for lack of memory. Start it again with a smaller “C”, fewer “sites” or a smaller batch."
-            )
-            raise self._given_up(job_id, said, kept=has_checkpoint(folder))
+            kept = has_checkpoint(folder)
+            remedy = "a smaller “C”, fewer “sites” or a smaller batch"
+            raise self._given_up(job_id, self._after_crashes(job_id, row, remedy, kept=kept), kept=kept)
         method = self.method()
         with Monitor(job_id, self.store, wanted, lambda line: self.note(job_id, line)) as monitor:
             try:
@@ -175,11 +172,22 @@ class JobRunner:
         """Raise JobError where the job's worker died too often at the same point."""
         if row.crashes < MAX_CRASHES:
             return
-        self.note(job_id, f"given up after {row.crashes} crashes at stage {row.stage}, step {row.step}")
+        said = self._after_crashes(job_id, row, remedy, kept=False)
         self.clear(job_id)
-        raise JobError(
-            f"The worker died {row.crashes} times in a row at the same point of this job (stage “{row.stage}”), "
-            f"most likely for lack of memory. Start it again with {remedy}."
+        raise JobError(said)
+
+    def _after_crashes(self, job_id: str, row: ProgressRow, remedy: str, *, kept: bool) -> str:
+        self.note(job_id, f"given up after {row.crashes} crashes at stage {row.stage}, step {row.step}")
+        said = (
+            f"The worker's process was ended {row.crashes} times in a row at stage “{row.stage}”, step {row.step:,}, "
+            "without getting further. "
+        )
+        if row.out_of_memory:
+            return said + f"The system had run out of memory. Start the job again with {remedy}."
+        again = "resume the job" if kept else "start the job again"
+        return said + (
+            "The system reports no lack of memory; worker.log in Unweave's home folder holds the worker's last words. "
+            f"If someone ended it on purpose, {again}."
         )
 
     def publish(self, job_id: str, name: str, digest: str) -> str:
@@ -202,7 +210,7 @@ class JobRunner:
             os.rename(source, artifacts / slug)
         except OSError as error:
             self.note(job_id, "could not be published\n" + traceback.format_exc())
-            said = sentence(error, job_id=job_id, device=self.device, home=self.home, kept=True)
+            said = sentence(error, device=self.device, home=self.home, kept=True)
             raise JobError(said) from None
         self.note(job_id, f"published as {slug}")
         self.clear(job_id)

@@ -2532,6 +2532,12 @@ export interface components {
              */
             error: string | null;
             /**
+             * Log
+             * @description of a job that failed, the last lines of its log; left out in lists
+             * @default []
+             */
+            log: string[];
+            /**
              * Resumable
              * @description failed, and its checkpoint is kept: it can be resumed or thrown away
              * @default false

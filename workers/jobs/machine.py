@@ -1,0 +1,36 @@
+"""What the machine can say about a worker that died without a word: whether it was started anew since, and whether the
+system ended processes for want of memory."""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+COUNTERS = (Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat"))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """`boot` changes whenever the machine is started; `memory_kills`: processes ended for want of memory since."""
+
+    boot: str
+    memory_kills: int
+
+
+def this_machine() -> Machine:
+    """The machine as it is now; where the system says nothing of itself (not Linux), its name and 0."""
+    try:
+        boot = BOOT_ID.read_text().strip()
+    except OSError:
+        boot = ""
+    kills = 0
+    for path in COUNTERS:
+        try:
+            found = re.search(r"^oom_kill (\d+)$", path.read_text(), re.MULTILINE)
+        except OSError:
+            continue
+        kills = max(kills, int(found[1]) if found else 0)
+    return Machine(f"{socket.gethostname()} {boot}".strip(), kills)
