@@ -11,6 +11,10 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 ARGS ?=
 
+# Tests run in a process per processor (WORKERS=0: in one), and what they import is compiled once, not by each of them.
+WORKERS ?= auto
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+
 FRONTEND_SOURCES := $(shell find frontend -path frontend/node_modules -prune -o -path frontend/dist -prune -o -type f -print 2>/dev/null)
 TORCH := $(shell grep '^torch==' constraints.txt)
 
@@ -29,13 +33,13 @@ run: $(STAMPS)/python $(PAGES) ## Set up what is missing and serve http://127.0.
 	$(BIN)/unweave serve --host $(HOST) --port $(PORT) $(ARGS)
 
 test: $(STAMPS)/test $(PAGES) $(STAMPS)/browser ## Set up what tests need and run all of them (ARGS=…)
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-fast: $(STAMPS)/test ## The tests that take seconds
-	$(BIN)/python -m pytest -m "not slow and not real and not e2e" $(ARGS)
+	$(PYTEST) -m "not slow and not real and not e2e" $(ARGS)
 
 e2e: $(STAMPS)/test $(PAGES) $(STAMPS)/browser ## The tests that drive a browser
-	$(BIN)/python -m pytest tests/e2e $(ARGS)
+	$(PYTEST) tests/e2e $(ARGS)
 
 screenshots: $(STAMPS)/test $(PAGES) $(STAMPS)/browser ## Pictures of every page for docs/ (ARGS=PAGE …)
 	$(BIN)/python -m tests.e2e.screenshots $(ARGS)

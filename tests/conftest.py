@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +16,8 @@ from tests import factories
 from workers.trainer import share_the_machine
 
 share_the_machine()  # before anything imports torch
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many threads as there are processors would be that many in each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Real weights are fetched once and kept between runs of the tests.
 WEIGHTS_HOME = Path(os.environ.get("UNWEAVE_TEST_HOME", Path(__file__).parents[1] / ".make" / "weights"))
@@ -23,6 +26,29 @@ for name in [name for name in os.environ if name.startswith("UNWEAVE_")]:
     del os.environ[name]  # a developer's own settings change nothing here
 
 Open = Callable[..., TestClient]
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """`-n auto`: a process per processor, as long as their models fit into memory."""
+    return min(os.cpu_count() or 1, 4)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In several processes (`-n`), the tests of a file stay together, for they share what is made for them; the files
+    that take longest begin, and short ones fill the end."""
+    if config.getoption("dist") == "no":
+        return
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("e2e", "slow", "real")])
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: the garbage collector need not look through torch's half a million objects again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -33,13 +33,18 @@ ARGS = [
 TIGER = "Tiger Woods is an American professional"
 KOBE = "Kobe Bryant was an American professional"
 
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=60_000)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.e2e)
+            if "server" in getattr(
+                item, "fixturenames", ()
+            ):  # one server with the real weights, whatever the file
+                item.add_marker(pytest.mark.xdist_group("server"))
 
 
 @dataclass
@@ -185,7 +190,7 @@ def new_tab(browser: Browser) -> Iterator[NewTab]:
             color_scheme="dark" if theme == "dark" else "light",
         )
         tab = Tab(context.new_page())
-        tab.page.set_default_timeout(30_000)
+        tab.page.set_default_timeout(60_000)
         tab.page.on("console", lambda message: message.type == "error" and tab.errors.append(message.text))
         tab.page.on("pageerror", lambda error: tab.errors.append(str(error)))
 

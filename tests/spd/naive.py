@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import ExitStack
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -42,21 +44,33 @@ def edited_logits(decomposition: Decomposition, ids: list[int], masks: Masks) ->
     """Logits [seq, vocab] of a copy whose sites hold m_Δ (W − Σ V U) + Σ m_c V_c U_c: in the weight itself where all
     positions share it, else position by position in a hook on the copy.
 
-    In float64, so that what is measured is the engine's rounding and not the reference's; and the copy runs as its
-    authors wrote it: what the engine does to a model's `forward`s is taken off."""
-    model = copy.deepcopy(decomposition.target.model).double()
-    for module in model.modules():
-        module.__dict__.pop("forward", None)
-    for site, (mask, delta) in masks.items():
-        module = model.get_submodule(site)
-        weights = _weights(decomposition, site, mask, delta)
-        if all(torch.equal(weight, weights[0]) for weight in weights):
-            tiny.edited_weight(module, weights[0] - site_weight(module))
-        else:
-            module.register_forward_hook(_by_position(weights))
-    with torch.no_grad():
-        out = model(torch.tensor([ids]))
+    In float64, so that what is measured is the engine's rounding and not the reference's."""
+    model = _copy(decomposition.target.model)
+    with ExitStack() as undo:
+        for site, (mask, delta) in masks.items():
+            module = model.get_submodule(site)
+            weights = _weights(decomposition, site, mask, delta)
+            if all(torch.equal(weight, weights[0]) for weight in weights):
+                undo.callback(setattr, module, "weight", module.weight)
+                tiny.edited_weight(module, weights[0] - site_weight(module))
+            else:
+                undo.callback(module.register_forward_hook(_by_position(weights)).remove)
+        with torch.no_grad():
+            out = model(torch.tensor([ids]))
     return getattr(out, "logits", out)[0]
+
+
+_copies: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    """A copy in float64, made once, that runs as its authors wrote it: what the engine does to a model's `forward`s is
+    taken off."""
+    if model not in _copies:
+        _copies[model] = copy.deepcopy(model).double()
+        for module in _copies[model].modules():
+            module.__dict__.pop("forward", None)
+    return _copies[model]
 
 
 def _weights(decomposition: Decomposition, site: str, mask: Tensor, delta: Tensor) -> list[Tensor]:

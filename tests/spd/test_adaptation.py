@@ -142,9 +142,11 @@ def test_a_new_components_importance_learns_to_follow_its_own_activation(kind, p
     for _ in range(250):
         optimizer.zero_grad()
         error = (functions(inner, inputs)["a"][..., -1] - wanted).pow(2).mean()
+        if float(error) < 0.02:
+            return
         error.backward()
         optimizer.step()
-    assert float(error) < 0.02
+    pytest.fail(f"still off by {float(error):.3f}")
 
 
 # --- a trainer that adapts ------------------------------------------------------------------------------------------

@@ -147,10 +147,8 @@ def test_hundreds_of_mixed_requests_from_threads_equal_those_computed_alone(kind
             if pick(2)
         )
         specs.append((ids, Condition(edits, "keep_only" if pick(4) == 0 else "suppress")))
-    alone = []
-    for ids, condition in specs:
-        fresh = AblationEngine.over(engine(kind).decomposition)
-        alone.append(fresh.conditions(ids, [condition], watch=[3])[0])
+    single = AblationEngine.over(engine(kind).decomposition)
+    alone = [single.conditions(ids, [condition], watch=[3], recompute=True)[0] for ids, condition in specs]
     shared = AblationEngine.over(engine(kind).decomposition)
 
     def ask(number: int):
