@@ -96,7 +96,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def first_page(url: str, process: subprocess.Popen[str], log: Path, seconds: float = 60) -> None:
+def first_page(url: str, process: subprocess.Popen[str], log: Path, seconds: float = 180) -> None:
     """Wait until the page is served. Raises RuntimeError with what the server said where it ends before."""
     end = time.monotonic() + seconds
     while True:
@@ -253,7 +253,7 @@ def suppressed(page: Page, prompt: int) -> Locator:
 
 def live(page: Page) -> None:
     """Wait until the numbers of the model are on the page."""
-    expect(shift_table(page, 1)).to_be_visible(timeout=120_000)
+    expect(shift_table(page, 1)).to_be_visible(timeout=300_000)  # at first the weights are fetched
 
 
 def settled(page: Page) -> None:

@@ -64,11 +64,12 @@ def finding(offline: Server) -> None:
 
 
 def test_the_first_page_comes_within_ten_seconds(server: Server) -> None:
-    took = f"server start to first page: {server.seconds_to_first_page:.1f} s"
-    print(f"\n{took}")
-    if server.seconds_to_first_page >= 10 and server.load_at_start > 2 * (os.cpu_count() or 1):
-        pytest.skip(f"this machine is busy with other things; {took}")
-    assert server.seconds_to_first_page < 10
+    """Ten seconds of a machine that has nothing else to do; where processes wait for a processor, its share of them."""
+    share = max(1.0, server.load_at_start / (os.cpu_count() or 1))
+    print(
+        f"\nserver start to first page: {server.seconds_to_first_page:.1f} s, load {server.load_at_start:.1f}"
+    )
+    assert server.seconds_to_first_page < 10 * share
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -80,6 +80,7 @@ def test_a_full_queue_says_when_to_try_again(home: Path) -> None:
     queue.close()
 
 
+@pytest.mark.slow
 def test_two_processes_may_open_a_new_home_at_once(home: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from workers.jobs.queue import JobQueue\n"

@@ -265,6 +265,7 @@ def adapted_notes(artifact) -> list[str]:
     return [note for note in artifact.manifest.notes if "grew by" in note or "were dropped" in note]
 
 
+@pytest.mark.slow
 def test_a_run_says_what_it_grew_and_resumes_across_it_with_the_same_numbers(home):
     config = tiny.run_config(home / "model", **RANDOM)
     seen: list[RunProgress] = []

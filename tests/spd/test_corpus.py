@@ -142,6 +142,7 @@ def test_padding_of_short_windows_counts_in_no_loss(tmp_path):
     assert batch.masked(False).sum() < batch.tokens.numel()
 
 
+@pytest.mark.slow
 def test_a_run_over_a_corpus_reports_held_out_text_and_resumes_with_the_same_numbers(texts, tmp_path):
     tiny.saved(tiny.llama_model(), tmp_path / "model")
     prune = {"prune": {"at": [0.5], "below": 0.5}}

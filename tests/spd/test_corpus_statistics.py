@@ -232,6 +232,7 @@ def folder(made: tuple[Path, Artifact], tmp_path_factory: pytest.TempPathFactory
     return harvest_corpus(artifact, CONFIG, tmp_path_factory.mktemp("whole"), home=home)
 
 
+@pytest.mark.slow
 def test_a_harvest_that_was_stopped_anywhere_ends_as_one_that_was_not(
     made: tuple[Path, Artifact], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

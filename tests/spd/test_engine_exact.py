@@ -131,6 +131,7 @@ def test_a_deep_copy_of_a_target_runs_its_own_weights(kind, fast):
     assert (away - made.clean([1, 2, 3, 4]).logits).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_hundreds_of_mixed_requests_from_threads_equal_those_computed_alone(kind):
     generator = torch.Generator().manual_seed(5)

@@ -25,6 +25,7 @@ def random_model(name: str):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_a_preset_runs_end_to_end_on_random_weights_of_its_shape(name, tmp_path):
     folder = tmp_path / "model"

@@ -14,6 +14,7 @@ def test_a_seed_is_the_decompositions_and_only_when_asked_the_targets():
     assert (both.seed, both.target.seed) == (7, 7)  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_each_seed_is_a_run_of_its_own_and_what_is_there_is_only_read(tmp_path, capsys):
     tiny.saved(tiny.llama_model(), tmp_path / "model")
     config = tiny.run_config(tmp_path / "model", steps=3)
