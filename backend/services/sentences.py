@@ -9,8 +9,8 @@ STAYS = 0.1  # relative change below which a probability is said to stay
 
 
 def probability(value: float) -> str:
-    """A probability in percent, by the page's rule (frontend/src/api/words.ts): two significant digits, one decimal from
-    10 % on."""
+    """A probability in percent, by the page's rule (frontend/src/api/words.ts): two significant digits, one decimal
+    from 10 % on."""
     if value <= 0:
         return "0 %"
     if value < 1e-5:

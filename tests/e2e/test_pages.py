@@ -81,7 +81,8 @@ def test_every_page_is_accessible_and_says_nothing_on_the_console(
     open_page(tab.page, name)
     assert tab.page.locator("html").get_attribute("data-theme") == theme
     assert tab.broken() == []
-    assert len(tab.refused()) == (1 if name == "not found" else 0), tab.refused()  # the page itself answers 404
+    refused = 1 if name == "not found" else 0  # the page itself answers 404
+    assert len(tab.refused()) == refused, tab.refused()
     found = axe(tab.page)
     serious = [one for one in found if one["impact"] in ("serious", "critical")]
     for one in found:
