@@ -14,6 +14,7 @@ from backend.errors import ApiError
 from backend.schemas.findings import FindingRecord, FindingRequest
 from backend.schemas.workbench import AblationRequest, Suppression
 from backend.services import container
+from backend.services.claims import Expectation, contradictions
 from backend.services.container import Services
 from backend.services.entries import Entry
 from backend.settings import FEATURED, Settings
@@ -37,6 +38,10 @@ class Spec(BaseModel):
     watch: list[str] = []
     top_k: int = 10
     prompts: list[str] = Field(min_length=1)
+    expect: list[Expectation] = Field(
+        default=[], description="what the claim says in numbers; the record is refused where it is otherwise"
+    )
+    kl_at_most: float | None = Field(default=None, ge=0, description="nats, self-check included")
 
 
 def read_specs(path: Path) -> list[Spec]:
@@ -73,7 +78,7 @@ def compute(spec: Spec, services: Services) -> FindingRecord:
 
 
 def main() -> int:
-    """Write the named findings, or all; 1 where one could not be computed."""
+    """Write the named findings, or all; 1 where one could not be computed, or its numbers contradict its claim."""
     wanted = set(sys.argv[1:])
     settings = Settings(load_engines=False)
     services = container.build(settings)
@@ -86,6 +91,10 @@ def main() -> int:
             record = compute(spec, services)
         except (ApiError, KeyError) as error:
             print(f"{spec.slug}: {error}", file=sys.stderr)
+            failed = True
+            continue
+        if wrong := contradictions(record, spec.expect, spec.kl_at_most):
+            print(f"{spec.slug}: the claim does not hold. {' '.join(wrong)}", file=sys.stderr)
             failed = True
             continue
         write_json(FEATURED / f"{spec.slug}.json", record.model_dump(mode="json"))
