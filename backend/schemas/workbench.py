@@ -14,20 +14,47 @@ MAX_TOP_K = 50
 MAX_WATCH = 32
 
 Unit = Annotated[float, Field(ge=0, le=1)]
+Bos = Annotated[bool, Field(strict=True)]
+
+
+PlainText = Annotated[
+    bool,
+    Field(
+        strict=True, description="read control tokens such as <|endoftext|> as the text they are written with"
+    ),
+]
 
 
 class TokenizeRequest(Wire):
-    text: str = Field(max_length=MAX_TEXT)
-    bos: bool = False
+    """A text, or with `token_ids` what tokens say."""
+
+    text: str | None = Field(default=None, max_length=MAX_TEXT)
+    token_ids: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, max_length=8_192)
+    bos: Bos = False
+    plain_text: PlainText = False
+
+    @model_validator(mode="after")
+    def _one_of(self) -> TokenizeRequest:
+        _one_of(self.text, self.token_ids)
+        return self
 
 
 class TokenizeWarning(Wire):
-    code: Literal["empty", "too_long", "trailing_space", "has_bos_text", "unknown_tokens"]
+    code: Literal[
+        "empty",
+        "too_long",
+        "trailing_space",
+        "has_bos_text",
+        "unknown_tokens",
+        "control_tokens",
+        "other_tokens",
+    ]
     message: str
 
 
 class TokenizeAnswer(Wire):
     tokens: list[Token]
+    text: str = Field(description="what the tokens say together, the BOS left out; to be edited further")
     bos: bool
     limit: int
     warnings: list[TokenizeWarning]
@@ -38,13 +65,18 @@ class Prompt(Wire):
 
     text: str | None = Field(default=None, max_length=MAX_TEXT)
     token_ids: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, max_length=8_192)
-    bos: bool = False
+    bos: Bos = False
+    plain_text: PlainText = False
 
     @model_validator(mode="after")
     def _one_of(self) -> Prompt:
-        if (self.text is None) == (self.token_ids is None):
-            raise ValueError("Send either “text” or “token_ids”, one of the two.")
+        _one_of(self.text, self.token_ids)
         return self
+
+
+def _one_of(text: str | None, token_ids: list[int] | None) -> None:
+    if (text is None) == (token_ids is None):
+        raise ValueError("Send either “text” or “token_ids”, one of the two.")
 
 
 class ImportancesRequest(Prompt):

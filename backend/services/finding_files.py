@@ -79,7 +79,10 @@ def _text(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """Text in a code span, whatever backticks it holds; a bar would end a table's cell."""
-    plain = text.replace("\n", "↵").replace("|", "∣")
+    """Text in a code span, whatever backticks it holds; a bar would end a table's cell, and spaces at the edges and
+    tabs would not be seen."""
+    plain = text.replace("\n", "↵").replace("\t", "⇥").replace("|", "∣")
+    edges = len(plain) - len(plain.lstrip(" ")), len(plain) - len(plain.rstrip(" "))
+    plain = "␣" * edges[0] + plain.strip(" ") + "␣" * (edges[1] if plain.strip(" ") else 0)
     ticks = "`" * (max((len(run) for run in re.findall("`+", plain)), default=0) + 1)
     return f"{ticks} {plain} {ticks}"

@@ -16,33 +16,32 @@ class Prompts:
     def tokenize(self, entry: Entry, request: TokenizeRequest) -> TokenizeAnswer:
         """Tokens of a text as it is being typed: warnings instead of errors, so that nothing is lost."""
         check_bos(entry, request.bos)
-        ids = entry.tokenizer.encode(request.text, bos=request.bos)
+        if request.token_ids is not None:
+            ids = list(request.token_ids)
+            _check_vocabulary(entry, ids)
+        else:
+            ids = entry.tokenizer.encode(request.text or "", bos=request.bos, plain=request.plain_text)
+        own = ids[1:] if request.bos else ids
+        text = entry.tokenizer.text(own) if request.text is None else request.text
         return TokenizeAnswer(
             tokens=tokens(entry, ids),
+            text=text,
             bos=request.bos,
             limit=entry.limit,
-            warnings=_warnings(entry, request, ids),
+            warnings=_warnings(entry, request, text, ids),
         )
 
     def resolve(self, entry: Entry, prompt: Prompt) -> list[int]:
         """The token ids a request means. Raises ApiError 422 where they cannot be run."""
         if prompt.token_ids is not None:
             ids = list(prompt.token_ids)
-            vocabulary = entry.artifact.manifest.target.model.vocabulary
-            outside = next((i for i in ids if i >= vocabulary), None)
-            if outside is not None:
-                raise invalid(
-                    "unknown_token",
-                    f"There is no token {outside}: the vocabulary has {vocabulary:,} tokens, numbered from 0.",
-                    token_id=outside,
-                    vocabulary=vocabulary,
-                )
+            _check_vocabulary(entry, ids)
         else:
             check_bos(entry, prompt.bos)
             text = prompt.text or ""
             if text == "":
                 raise _empty()
-            ids = entry.tokenizer.encode(text, bos=prompt.bos)
+            ids = entry.tokenizer.encode(text, bos=prompt.bos, plain=prompt.plain_text)
         if not ids:
             raise _empty()
         if len(ids) > entry.limit:
@@ -88,6 +87,18 @@ def check_bos(entry: Entry, bos: bool) -> None:
         raise invalid("no_bos_token", "This model has no beginning-of-sequence token. Switch BOS off.")
 
 
+def _check_vocabulary(entry: Entry, ids: Sequence[int]) -> None:
+    vocabulary = entry.artifact.manifest.target.model.vocabulary
+    outside = next((i for i in ids if i >= vocabulary), None)
+    if outside is not None:
+        raise invalid(
+            "unknown_token",
+            f"There is no token {outside}: the vocabulary has {vocabulary:,} tokens, numbered from 0.",
+            token_id=outside,
+            vocabulary=vocabulary,
+        )
+
+
 def _empty() -> ApiError:
     return invalid("empty_prompt", "The prompt is empty. Type at least one token.")
 
@@ -98,9 +109,9 @@ def _too_long(length: int, limit: int) -> str:
     )
 
 
-def _warnings(entry: Entry, request: TokenizeRequest, ids: list[int]) -> list[TokenizeWarning]:
+def _warnings(entry: Entry, request: TokenizeRequest, text: str, ids: list[int]) -> list[TokenizeWarning]:
     found: list[TokenizeWarning] = []
-    text = request.text
+    own = ids[1:] if request.bos else ids
     if text == "":
         found.append(TokenizeWarning(code="empty", message="Type a prompt to see its tokens."))
     if len(ids) > entry.limit:
@@ -117,7 +128,15 @@ def _warnings(entry: Entry, request: TokenizeRequest, ids: list[int]) -> list[To
         doubled = "; with BOS on there are two" if request.bos else ""
         said = f"The text itself begins with the beginning-of-sequence token{doubled}."
         found.append(TokenizeWarning(code="has_bos_text", message=said))
-    unknown = _unknown(entry, text, ids[1:] if request.bos else ids)
+    control = entry.tokenizer.control_tokens(own)
+    if control and request.text is not None:
+        named = ", ".join(f"“{name}”" for name in control[:5])
+        said = f"{named} in the text is read as a control token of the model. “plain_text” reads it as text."
+        found.append(TokenizeWarning(code="control_tokens", message=said))
+    if request.token_ids is not None and entry.tokenizer.encode(text, bos=False) != own:
+        said = "The model would split this text into other tokens: editing it as text changes more than what is edited."
+        found.append(TokenizeWarning(code="other_tokens", message=said))
+    unknown = _unknown(entry, text, own)
     if unknown:
         found.append(TokenizeWarning(code="unknown_tokens", message=unknown))
     return found

@@ -85,6 +85,48 @@ def test_stored_importances_are_shown_before_the_weights_are_there(slow: Any) ->
     assert client.post(IMPORTANCES, json={"text": WOODS}).json()["source"] == "live"
 
 
+def tokenized(client: TestClient, **asked: Any) -> dict[str, Any]:
+    answer = client.post("/api/decompositions/tiny/tokenize", json=asked)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_a_control_token_in_a_text_is_named_and_can_be_read_as_text(client: TestClient) -> None:
+    asked = {"text": "Tiger<bos> Woods"}
+    named = tokenized(client, **asked)
+    assert [w["code"] for w in named["warnings"]] == ["control_tokens"]
+    assert "“<bos>”" in named["warnings"][0]["message"]
+    assert named["tokens"][1] == {"id": 0, "piece": "<bos>"}
+    plain = tokenized(client, **asked, plain_text=True)
+    assert plain["warnings"] == []
+    assert len(plain["tokens"]) > len(named["tokens"])
+    assert plain["text"] == named["text"] == asked["text"]
+    run = client.post("/api/decompositions/tiny/importances", json={**asked, "plain_text": True}).json()
+    assert run["tokens"] == plain["tokens"]
+
+
+def test_the_text_of_a_prompt_given_as_ids_is_whole_and_makes_the_same_ids(client: TestClient) -> None:
+    ids = [token["id"] for token in tokenized(client, text="né 👩", bos=True)["tokens"]]
+    again = tokenized(client, token_ids=ids, bos=True)
+    assert (again["text"], again["warnings"]) == ("né 👩", [])
+    assert [token["id"] for token in tokenized(client, text=again["text"], bos=True)["tokens"]] == ids
+
+
+def test_ids_that_the_text_would_not_make_are_warned_of(client: TestClient) -> None:
+    split = [token["id"] for word in ("T", "i", "ger") for token in tokenized(client, text=word)["tokens"]]
+    answer = tokenized(client, token_ids=split)
+    assert answer["text"] == "Tiger"
+    assert [warning["code"] for warning in answer["warnings"]] == ["other_tokens"]
+
+
+@pytest.mark.parametrize("bos", [0, 1, "true", None])
+def test_bos_is_true_or_false_and_nothing_like_it(client: TestClient, bos: Any) -> None:
+    for what in ("tokenize", "importances", "ablations"):
+        answer = client.post(f"/api/decompositions/tiny/{what}", json={"text": "Tiger", "bos": bos})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+        assert "bos" in answer.json()["message"]
+
+
 def test_tokenising_needs_no_weights(slow: Any) -> None:
     client, _ = slow
     answer = client.post("/api/decompositions/tiny/tokenize", json={"text": f"{WOODS} ", "bos": True}).json()

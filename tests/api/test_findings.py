@@ -252,7 +252,7 @@ def test_a_finding_is_a_file_of_numbers_of_record_and_of_words(own: TestClient) 
     text = own.get(f"/api/findings/{made['slug']}.md").text
     assert text.startswith("# =1+1 \\| \\*a\\*\n")
     assert f"## ` {WOODS} `" in text
-    assert "| `  golf ` | 50.0 % | 25.0 % |" in text
+    assert "| ` ␣golf ` | 50.0 % | 25.0 % |" in text
     assert "a **b**" in text
     listed = list(csv.DictReader(own.get("/api/findings.csv", params={"q": "=1+1"}).text.splitlines()[1:]))
     assert [row["title"] for row in listed] == ["'=1+1 | *a*"], "a spreadsheet shows it, and runs nothing"

@@ -16,6 +16,8 @@ export interface PromptBody {
   text?: string
   token_ids?: number[]
   bos: boolean
+  /** Read control tokens such as <|endoftext|> as text. */
+  plain_text: boolean
 }
 
 export interface ComponentFilter {
@@ -133,7 +135,7 @@ export const queries = {
         unwrap(
           client.POST('/api/decompositions/{id}/components/{key}/try', {
             params: { path: { id, key } },
-            body: { text, bos },
+            body: { text, bos, plain_text: false },
             signal,
           }),
         ),
@@ -156,7 +158,7 @@ export const queries = {
         unwrap(
           client.POST('/api/decompositions/{id}/tokenize', {
             params: { path: { id } },
-            body: { text, bos },
+            body: { text, bos, plain_text: false },
             signal,
           }),
         ),

@@ -874,6 +874,12 @@ export interface components {
              */
             bos: boolean;
             /**
+             * Plain Text
+             * @description read control tokens such as <|endoftext|> as the text they are written with
+             * @default false
+             */
+            plain_text: boolean;
+            /**
              * Components
              * @default []
              */
@@ -1003,6 +1009,12 @@ export interface components {
              * @default false
              */
             bos: boolean;
+            /**
+             * Plain Text
+             * @description read control tokens such as <|endoftext|> as the text they are written with
+             * @default false
+             */
+            plain_text: boolean;
             /** Heads */
             heads: components["schemas"]["Head"][];
             /**
@@ -1173,6 +1185,12 @@ export interface components {
              * @default false
              */
             bos: boolean;
+            /**
+             * Plain Text
+             * @description read control tokens such as <|endoftext|> as the text they are written with
+             * @default false
+             */
+            plain_text: boolean;
             /** @default {} */
             output: components["schemas"]["CircuitOutput"];
             /**
@@ -1646,6 +1664,12 @@ export interface components {
              * @default false
              */
             bos: boolean;
+            /**
+             * Plain Text
+             * @description read control tokens such as <|endoftext|> as the text they are written with
+             * @default false
+             */
+            plain_text: boolean;
             /**
              * Components
              * @default []
@@ -2421,6 +2445,12 @@ export interface components {
              */
             bos: boolean;
             /**
+             * Plain Text
+             * @description read control tokens such as <|endoftext|> as the text they are written with
+             * @default false
+             */
+            plain_text: boolean;
+            /**
              * Threshold
              * @default 0
              */
@@ -2832,6 +2862,12 @@ export interface components {
              * @default false
              */
             bos: boolean;
+            /**
+             * Plain Text
+             * @description read control tokens such as <|endoftext|> as the text they are written with
+             * @default false
+             */
+            plain_text: boolean;
         };
         /** PromptComparison */
         PromptComparison: {
@@ -2921,6 +2957,12 @@ export interface components {
              * @default false
              */
             bos: boolean;
+            /**
+             * Plain Text
+             * @description read control tokens such as <|endoftext|> as the text they are written with
+             * @default false
+             */
+            plain_text: boolean;
             /**
              * Kinds
              * @default [
@@ -3229,6 +3271,12 @@ export interface components {
              */
             bos: boolean;
             /**
+             * Plain Text
+             * @description read control tokens such as <|endoftext|> as the text they are written with
+             * @default false
+             */
+            plain_text: boolean;
+            /**
              * Kind
              * @default components
              * @enum {string}
@@ -3390,6 +3438,11 @@ export interface components {
         TokenizeAnswer: {
             /** Tokens */
             tokens: components["schemas"]["Token"][];
+            /**
+             * Text
+             * @description what the tokens say together, the BOS left out; to be edited further
+             */
+            text: string;
             /** Bos */
             bos: boolean;
             /** Limit */
@@ -3397,15 +3450,26 @@ export interface components {
             /** Warnings */
             warnings: components["schemas"]["TokenizeWarning"][];
         };
-        /** TokenizeRequest */
+        /**
+         * TokenizeRequest
+         * @description A text, or with `token_ids` what tokens say.
+         */
         TokenizeRequest: {
             /** Text */
-            text: string;
+            text?: string | null;
+            /** Token Ids */
+            token_ids?: number[] | null;
             /**
              * Bos
              * @default false
              */
             bos: boolean;
+            /**
+             * Plain Text
+             * @description read control tokens such as <|endoftext|> as the text they are written with
+             * @default false
+             */
+            plain_text: boolean;
         };
         /** TokenizeWarning */
         TokenizeWarning: {
@@ -3413,7 +3477,7 @@ export interface components {
              * Code
              * @enum {string}
              */
-            code: "empty" | "too_long" | "trailing_space" | "has_bos_text" | "unknown_tokens";
+            code: "empty" | "too_long" | "trailing_space" | "has_bos_text" | "unknown_tokens" | "control_tokens" | "other_tokens";
             /** Message */
             message: string;
         };
@@ -3431,6 +3495,12 @@ export interface components {
              * @default false
              */
             bos: boolean;
+            /**
+             * Plain Text
+             * @description read control tokens such as <|endoftext|> as the text they are written with
+             * @default false
+             */
+            plain_text: boolean;
         };
         /** WorkerHealth */
         WorkerHealth: {

@@ -37,7 +37,7 @@ function CircuitOf({ decomposition }: { decomposition: Decomposition }) {
   const ready = decomposition.target.state === 'ready'
   const query = useQuery({
     ...queries.circuit(id, {
-      ...(spec ? promptBody(spec) : { text: '', bos: false }),
+      ...promptBody(spec ?? { text: '', bos: false }),
       threshold,
       top_edges: MOST_EDGES,
       output: { position: search.at, token: search.tok, against: search.vs },

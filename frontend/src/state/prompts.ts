@@ -32,14 +32,29 @@ export function decodePrompt(code: string): PromptSpec | null {
 }
 
 export function promptBody(prompt: PromptSpec): PromptBody {
-  return prompt.ids ? { token_ids: prompt.ids, bos: prompt.bos } : { text: prompt.text, bos: prompt.bos }
+  const body: PromptBody = { bos: prompt.bos, plain_text: false }
+  return prompt.ids ? { ...body, token_ids: prompt.ids } : { ...body, text: prompt.text }
 }
 
 /** The text of a prompt, joined from its tokens where it was given as ids (a BOS in front left out). */
 export function promptText(prompt: PromptSpec, tokens: Token[]): string {
   if (!prompt.ids) return prompt.text
   const own = prompt.bos ? tokens.slice(1) : tokens
-  return own.map((token) => token.piece).join('')
+  return joined(own.map((token) => token.piece))
+}
+
+/** Pieces as one text. A character that is spread over several tokens is whole again: <0xC3><0xA9> is é. */
+export function joined(pieces: string[]): string {
+  return pieces.join('').replace(/(?:<0x[0-9A-F]{2}>)+/g, (run) => {
+    const bytes = run.match(/[0-9A-F]{2}(?=>)/g) ?? []
+    try {
+      return new TextDecoder('utf-8', { fatal: true }).decode(
+        Uint8Array.from(bytes, (byte) => Number.parseInt(byte, 16)),
+      )
+    } catch {
+      return run
+    }
+  })
 }
 
 /** A position, counted from the end when negative, clamped to the prompt. */

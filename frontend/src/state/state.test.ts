@@ -9,7 +9,7 @@ import {
   packBasket,
 } from './basket'
 import { gridRows, gridValues, indexImportances, matchSelection } from './importances'
-import { decodePrompt, encodePrompt, type PromptSpec, resolvePosition } from './prompts'
+import { decodePrompt, encodePrompt, joined, type PromptSpec, resolvePosition } from './prompts'
 import { parseSearch, stringifySearch } from './search'
 import { describeShift, interaction } from './shift'
 import { readWorkbench, withoutDefaults } from './workbench'
@@ -38,6 +38,13 @@ describe('a prompt in the address', () => {
     expect(resolvePosition(-1, 7)).toBe(6)
     expect(resolvePosition(3, 7)).toBe(3)
     expect(resolvePosition(30, 7)).toBe(6)
+  })
+})
+
+describe('the text of a prompt given as ids', () => {
+  it('has its characters whole again, and what is no character as its bytes', () => {
+    expect(joined(['a ', '<0xF0>', '<0x9F><0x91>', '<0xA9>', '!'])).toBe('a 👩!')
+    expect(joined(['<0xC3>', 'x'])).toBe('<0xC3>x')
   })
 })
 

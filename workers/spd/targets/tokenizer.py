@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 REPLACEMENT = "\ufffd"
+ALPHABET = {
+    **{chr(byte): byte for byte in (*range(33, 127), *range(161, 173), *range(174, 256))},
+    **{chr(256 + n): byte for n, byte in enumerate((*range(33), *range(127, 161), 173))},
+}
+"""How byte-level BPE spells each byte: printable ones as themselves, others from U+0100 on (GPT-2's tokenizer)."""
 
 
 class TokenizerError(Exception):
@@ -19,6 +25,10 @@ class PromptTokenizer:
     def __init__(self, tokenizer: Tokenizer, *, bos_token_id: int | None, context_length: int) -> None:
         self._tokenizer = tokenizer
         self._pieces: dict[int, str] = {}
+        self._plain: Tokenizer | None = None
+        self._spells_bytes = b"ByteLevel" in (tokenizer.decoder.__getstate__() if tokenizer.decoder else b"")
+        added = tokenizer.get_added_tokens_decoder()
+        self._control = {id: token.content for id, token in added.items() if token.special}
         self.bos_token_id = bos_token_id
         self.context_length = context_length
         self.vocabulary: int = tokenizer.get_vocab_size(with_added_tokens=True)
@@ -32,22 +42,44 @@ class PromptTokenizer:
             raise TokenizerError(f"The tokenizer {path.name} cannot be read: {error}.") from None
         return cls(tokenizer, bos_token_id=bos_token_id, context_length=context_length)
 
-    def encode(self, text: str, *, bos: bool) -> list[int]:
-        """Token ids of `text`; with `bos`, the model's BOS id stands in front (if it has one)."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+    def encode(self, text: str, *, bos: bool, plain: bool = False) -> list[int]:
+        """Token ids of `text`; with `bos`, the model's BOS id stands in front (if it has one). With `plain`, what looks
+        like a control token (`<|endoftext|>`) is text like any other."""
+        ids: list[int] = (
+            (self._as_text if plain else self._tokenizer).encode(text, add_special_tokens=False).ids
+        )
         if bos and self.bos_token_id is not None:
             return [self.bos_token_id, *ids]
         return ids
 
+    @property
+    def _as_text(self) -> Tokenizer:
+        if self._plain is None:  # a tokenizer of its own: the switch is a state, and threads share this one
+            made = Tokenizer.from_str(self._tokenizer.to_str())
+            made.encode_special_tokens = True
+            self._plain = made
+        return self._plain
+
+    def control_tokens(self, ids: Iterable[int]) -> list[str]:
+        """The control tokens among ids, each once, in order."""
+        return list(dict.fromkeys(self._control[id] for id in ids if id in self._control))
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What the tokens say together; characters that are spread over several tokens are whole."""
+        return self._tokenizer.decode(list(ids), skip_special_tokens=False)
+
     def piece(self, token_id: int) -> str:
-        """The text of one token, its leading space kept. Raises IndexError outside the vocabulary."""
+        """The text of one token, its leading space kept; bytes that are no whole character as `<0xA9>`. Raises
+        IndexError outside the vocabulary."""
         if token_id not in self._pieces:
             token = self._tokenizer.id_to_token(token_id)
             if token is None:
                 raise IndexError(f"There is no token {token_id}; the vocabulary has {self.vocabulary}.")
             decoded = self._tokenizer.decode([token_id], skip_special_tokens=False)
-            if decoded == "" or REPLACEMENT in decoded:
-                decoded = token  # part of a character: its byte-level spelling says more than a box
+            if self._spells_bytes and REPLACEMENT in decoded and all(sign in ALPHABET for sign in token):
+                decoded = _with_fragments(bytes(ALPHABET[sign] for sign in token))
+            elif decoded == "" or REPLACEMENT in decoded:
+                decoded = token.replace("▁", " ")
             self._pieces[token_id] = decoded
         return self._pieces[token_id]
 
@@ -55,3 +87,16 @@ class PromptTokenizer:
         """The id where `text` is exactly one token, else None."""
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids[0] if len(ids) == 1 else None
+
+
+def _with_fragments(raw: bytes) -> str:
+    """UTF-8 as text; each byte that belongs to no whole character as `<0xA9>`."""
+    text = ""
+    while raw:
+        try:
+            return text + raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            text += raw[: error.start].decode("utf-8")
+            text += "".join(f"<0x{byte:02X}>" for byte in raw[error.start : error.end])
+            raw = raw[error.end :]
+    return text
