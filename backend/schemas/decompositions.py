@@ -115,6 +115,9 @@ class Curve(Wire):
     values: list[float | None]
 
 
+Verdict = Literal["agrees", "fewer", "more", "differs", "not comparable"]
+
+
 class TableRow(Wire):
     """One row of a table that a paper printed, with ours beside it."""
 
@@ -122,6 +125,9 @@ class TableRow(Wire):
     paper: str
     ours: str
     agrees: bool | None
+    verdict: Verdict = Field(
+        description="agrees: the same number of components in use at the same place; fewer, more: another number there"
+    )
     note: str | None = None
 
 
@@ -130,6 +136,15 @@ class PaperTable(Wire):
     source: str
     rows: list[TableRow]
     notes: list[str] = []
+
+
+class MethodPart(Wire):
+    """One part of the paper's method beside what this run does, read off its config."""
+
+    name: str
+    paper: str
+    here: str
+    use: Literal["as in the paper", "changed", "not used", "added"]
 
 
 class AblationCheck(Wire):
@@ -202,6 +217,7 @@ class Decomposition(DecompositionSummary):
     reconstruction_positions: str = Field(description="which positions the reconstruction counted, in words")
     curves: list[Curve]
     paper_table: PaperTable | None
+    method: list[MethodPart] = Field(description="which parts of the paper's method the run uses")
     ablation_checks: list[AblationCheck]
     facts: FactTable | None = Field(default=None, description="of a run over facts")
     notes: list[str] = Field(description="warnings and remarks of the run, plain sentences")

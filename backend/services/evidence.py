@@ -9,6 +9,8 @@ from backend.schemas.decompositions import EvidenceRow, Headline
 from workers.spd.artifact import Manifest, Metric
 
 Status = Literal["good", "weak", "info"]
+Split = Literal["train", "held_out"]
+SPLITS: dict[Split, str] = {"train": "training prompts", "held_out": "held out"}
 
 EXACT = 1e-4  # nats: more than float32 rounding over a deep model leaves
 SMALL = 0.1  # nats, or this share of the KL with everything off
@@ -104,22 +106,23 @@ class Evidence:
         return [self._row(metric) for metric in self.manifest.metrics]
 
     def headlines(self, alive: int, trained: int) -> list[Headline]:
-        """A few figures for the gallery: size, use, and the two that decide whether to trust the run."""
-        shown = [
-            Headline(
-                label="Alive components", value=float(alive), unit="components", status="info",
-                explain=f"{alive:,} of {trained:,} components are used somewhere in the run's data.",
-            )
-        ]  # fmt: skip
-        for name in ("l0", "kl_rounded_ci", "kl_adversarial"):
+        """A few figures for the gallery, each held out where that was measured: the two that decide whether to trust
+        the run first, then its size."""
+        shown: list[Headline] = []
+        for name in ("kl_ci_masks", "kl_adversarial"):
             metric = self.metrics.get(name)
-            if metric is None or metric.train is None:
+            if metric is None:
                 continue
-            row = self._row(metric)
+            split: Split = "train" if metric.held_out is None else "held_out"
+            value = getattr(metric, split)
+            if value is None:
+                continue
+            row, scale = self._row(metric), self._value("kl_everything_off", split)
+            beside = "" if scale is None else f" With everything off it is {scale:.3g}."
             shown.append(
                 Headline(
-                    label=row.label, value=metric.train, unit=metric.unit, status=row.status,
-                    explain=row.warning or row.explain,
+                    label=f"{row.label}, {SPLITS[split]}", value=value, unit=metric.unit, status=row.status,
+                    explain=f"{row.warning or row.explain}{beside}",
                 )
             )  # fmt: skip
         if (facts := self.manifest.facts) is not None and facts.held_out_drop is not None:
@@ -142,13 +145,19 @@ class Evidence:
                     status="good" if passed == total else "weak",
                 )
             )  # fmt: skip
+        shown.append(
+            Headline(
+                label="Alive components", value=float(alive), unit="components", status="info",
+                explain=f"{alive:,} of {trained:,} components are used somewhere in the run's data.",
+            )
+        )  # fmt: skip
         return shown
 
-    def _value(self, name: str, split: Literal["train", "held_out"] = "train") -> float | None:
+    def _value(self, name: str, split: Split = "train") -> float | None:
         metric = self.metrics.get(name)
         return getattr(metric, split) if metric is not None else None
 
-    def _small(self, value: float, split: Literal["train", "held_out"] = "train") -> bool:
+    def _small(self, value: float, split: Split = "train") -> bool:
         scale = self._value("kl_everything_off", split) or self._value("kl_everything_off")
         return value <= SMALL or (scale is not None and value <= SMALL * scale * 0.5)
 
@@ -169,13 +178,17 @@ class Evidence:
             return "This should be about 0: the decomposed model is not the model." if worst > EXACT else None
         if metric.name == "faithfulness" and train is not None and train > FAITHFUL:
             return "The components leave much of the weights to the remainder."
-        if metric.name.startswith("ce_unrecovered") and train is not None and train > SMALL:
-            return "Much of what the model knows is lost under these masks."
+        if metric.name.startswith("ce_unrecovered"):
+            lost = max((value for value in (train, held_out) if value is not None), default=0.0)
+            return "Much of what the model knows is lost under these masks." if lost > SMALL else None
         if not metric.name.startswith("kl_") or metric.name in NOT_JUDGED:
             return None
-        if metric.name == "kl_adversarial" and train is not None and not self._small(train):
-            stochastic = self._value("kl_stochastic")
-            if stochastic is not None and train > ADVERSARIAL_FACTOR * max(stochastic, 1e-6):
+        split: Split = "train" if held_out is None else "held_out"
+        worst = train if held_out is None else held_out
+        if metric.name == "kl_adversarial" and worst is not None and not self._small(worst, split):
+            stochastic = self._value("kl_stochastic", split)
+            steep = stochastic is not None and worst > ADVERSARIAL_FACTOR * max(stochastic, 1e-6)
+            if stochastic is not None and steep and self._small(stochastic, split):
                 return (
                     "Random masks do little and chosen ones do much: components called unimportant still matter "
                     "together. Read this decomposition with care."

@@ -14,14 +14,13 @@ from backend.schemas.decompositions import (
     FactRow,
     FactTable,
     ModelInfo,
-    PaperTable,
     RunPrompt,
     SiteSummary,
-    TableRow,
     Thumbnail,
 )
 from backend.services.entries import Entry
 from backend.services.evidence import Evidence, reconstruction_in_words, words
+from backend.services.paper import method_parts, paper_table
 from workers.spd.artifact import HarvestPrompt, Manifest
 from workers.spd.config import FactsData
 from workers.spd.keys import layer_of, short_name
@@ -64,7 +63,6 @@ def summary(entry: Entry, target: TargetStatus, featured: list[str]) -> Decompos
 def overview(entry: Entry, target: TargetStatus, featured: list[str]) -> Decomposition:
     """A decomposition in full, without its components."""
     manifest = entry.artifact.manifest
-    paper = manifest.paper
     return Decomposition(
         **dict(summary(entry, target, featured)),
         provenance=entry.provenance(),
@@ -75,14 +73,8 @@ def overview(entry: Entry, target: TargetStatus, featured: list[str]) -> Decompo
         evidence=Evidence(manifest).rows(),
         reconstruction_positions=reconstruction_in_words(manifest),
         curves=curves(entry),
-        paper_table=PaperTable(
-            title=paper.title,
-            source=paper.source,
-            rows=[TableRow(**row.model_dump()) for row in paper.rows],
-            notes=paper.notes,
-        )
-        if paper is not None
-        else None,
+        paper_table=None if manifest.paper is None else paper_table(manifest.paper),
+        method=method_parts(manifest.config),
         ablation_checks=[
             AblationCheck(
                 group=" + ".join(check.groups),

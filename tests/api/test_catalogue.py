@@ -16,7 +16,7 @@ from backend.services.evidence import Evidence
 from backend.services.views import fact_table
 from tests.conftest import Open
 from tests.factories import KOBE, SITES, hand_artifact
-from workers.spd.artifact import read_artifact
+from workers.spd.artifact import Manifest, Metric, read_artifact
 
 SHIPPED = Path(workers.__file__).parent / "shipped"
 
@@ -176,6 +176,41 @@ def test_columns_that_an_older_artefact_lacks_may_be_missing(home: Path, open_ap
     made = hand_artifact(home / "artifacts")
     assert made.columns.slice == []
     assert listed(open_app(home))["warnings"] == []
+
+
+def figures(**metrics: tuple[float | None, float | None]) -> Manifest:
+    """The shipped sports manifest with these figures alone, (trained on, held out) in nats."""
+    manifest = read_artifact(SHIPPED / "sports-smollm2", verify=False).manifest
+    found = [
+        Metric(name=name, unit="nats", train=train, held_out=held) for name, (train, held) in metrics.items()
+    ]
+    return manifest.model_copy(update={"metrics": found})
+
+
+def test_a_card_leads_with_what_was_measured_on_held_out_prompts() -> None:
+    manifest = figures(kl_ci_masks=(0.04, 11.85), kl_adversarial=(33.7, None), kl_everything_off=(27.7, 18.4))
+    first, second, *_ = Evidence(manifest).headlines(162, 1080)
+    assert (first.label, first.value) == ("KL, causal importances as masks, held out", 11.85)
+    assert first.status == "weak"
+    assert first.explain.endswith("With everything off it is 18.4.")
+    assert (second.label, second.value) == ("KL, adversarial masks, training prompts", 33.7)
+
+
+def test_a_warning_about_the_adversary_says_of_random_masks_only_what_was_measured() -> None:
+    warning = {
+        stochastic: Evidence(
+            figures(kl_stochastic=(0.01, stochastic), kl_adversarial=(0.02, 8.0), kl_everything_off=(10.0, 10.0))
+        ).rows()[1].warning
+        for stochastic in (0.05, 1.5)
+    }  # fmt: skip
+    assert (warning[0.05] or "").startswith("Random masks do little")
+    assert (warning[1.5] or "").startswith("Components called unimportant still matter")
+
+
+def test_a_loss_on_held_out_answers_is_weak_whatever_the_training_prompts_show() -> None:
+    """0.67 of the cross-entropy is lost held out, none on the training prompts."""
+    (row,) = Evidence(figures(ce_unrecovered_ci_masks=(-0.004, 0.67))).rows()
+    assert row.status == "weak"
 
 
 def test_a_run_over_facts_says_what_suppressing_one_does() -> None:

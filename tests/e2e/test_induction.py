@@ -25,7 +25,8 @@ def test_the_overview_shows_the_table_of_the_paper_beside_ours(offline: Server, 
         cells = row.get_by_role("cell").all_inner_texts()
         assert cells[0].strip()
         assert cells[1].strip()
-        assert re.search("agrees|differs|not comparable", cells[2])
+        assert re.search("agrees|fewer|more|differs|not comparable", cells[2])
+    assert "fewer" in rows.filter(has_text="V1").inner_text(), "6 components where the paper has 11"
     expect(page.get_by_role("heading", name="Evidence")).to_be_visible()
     where = page.get_by_role("table", name="Active components by position")
     rows = where.get_by_role("row").filter(has=page.get_by_role("rowheader"))

@@ -1805,6 +1805,11 @@ export interface components {
             /** Curves */
             curves: components["schemas"]["Curve"][];
             paper_table: components["schemas"]["PaperTable"] | null;
+            /**
+             * Method
+             * @description which parts of the paper's method the run uses
+             */
+            method: components["schemas"]["MethodPart"][];
             /** Ablation Checks */
             ablation_checks: components["schemas"]["AblationCheck"][];
             /** @description of a run over facts */
@@ -2738,6 +2743,23 @@ export interface components {
             /** Total */
             total: number;
         };
+        /**
+         * MethodPart
+         * @description One part of the paper's method beside what this run does, read off its config.
+         */
+        MethodPart: {
+            /** Name */
+            name: string;
+            /** Paper */
+            paper: string;
+            /** Here */
+            here: string;
+            /**
+             * Use
+             * @enum {string}
+             */
+            use: "as in the paper" | "changed" | "not used" | "added";
+        };
         /** ModelInfo */
         ModelInfo: {
             /** Name */
@@ -3361,6 +3383,12 @@ export interface components {
             ours: string;
             /** Agrees */
             agrees: boolean | null;
+            /**
+             * Verdict
+             * @description agrees: the same number of components in use at the same place; fewer, more: another number there
+             * @enum {string}
+             */
+            verdict: "agrees" | "fewer" | "more" | "differs" | "not comparable";
             /** Note */
             note?: string | null;
         };

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import {
   count,
   figure,
+  measured,
   nats,
   probability,
   probabilityChange,
@@ -34,13 +35,20 @@ describe('numbers on screen', () => {
   )
 
   it.each([
-    [3.1e-9, '3.1e-9'],
+    [3.1e-9, '< 1e-7'],
+    [3.1e-6, '3.1e-6'],
     [0.013, '0.013'],
     [1.84, '1.84'],
-    [0, '0'],
-    [-2e-9, '≤ 1e-7'],
+    [0, '< 1e-7'],
+    [-2e-9, '< 1e-7'],
     [-3e-6, '≤ 3e-6'],
   ])('a KL of %s reads %s', (x, text) => expect(nats(x)).toBe(text))
+
+  it('a figure in nats follows the rule for KL, any other its own', () => {
+    expect(measured(0, 'nats')).toBe('< 1e-7')
+    expect(measured(0, 'components')).toBe('0')
+    expect(measured(null, 'nats')).toBe('–')
+  })
 
   it('a sign is a true minus, and what rounds to nothing has none', () => {
     expect(signed(-3.94, 1)).toBe('−3.9')

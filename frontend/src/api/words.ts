@@ -82,12 +82,20 @@ export function signed(d: number, digits = 1): string {
   return `${d < 0 ? MINUS : '+'}${text}`
 }
 
-/** A KL in nats, without its unit: `1.84`, `0.013`, `3.1e-9`. Rounding can leave one below 0: that is a bound, `≤ 1e-7`. */
+/** Rounding in float32 leaves a KL uncertain by about this much, nats: below it, also below 0, there is only a bound. */
+const KL_ROUNDING = 1e-7
+
+/** A KL in nats, without its unit: `1.84`, `0.013`, `3.1e-5`; never 0, since that is not measured: `< 1e-7`. */
 export function nats(x: number): string {
-  if (x === 0) return '0'
-  if (x < 0) return `≤ ${power(Math.max(-x, 1e-7), 0)}`
+  if (Math.abs(x) < KL_ROUNDING) return `< ${power(KL_ROUNDING, 0)}`
+  if (x < 0) return `≤ ${power(-x, 0)}`
   if (x < 1e-3) return power(x, 1)
   return x >= 10 ? x.toFixed(1) : x >= 0.1 ? x.toFixed(2) : x.toFixed(3)
+}
+
+/** A measured figure with the rule of its unit: a KL as `nats`, everything else as `figure`. */
+export function measured(x: number | null | undefined, unit: string): string {
+  return unit === 'nats' && x !== null && x !== undefined ? nats(x) : figure(x)
 }
 
 /** A causal importance or another number between 0 and 1 in a narrow place: `.98`, `1`. */

@@ -38,7 +38,7 @@ export function LineChart(props: {
           <g key={share}>
             <line className="axis" x1={LEFT} x2={WIDTH - RIGHT} y1={py(y)} y2={py(y)} />
             <text className="tick" x={LEFT - 6} y={py(y) + 4} textAnchor="end">
-              {format(y)}
+              {y === 0 ? '0' : format(y)}
             </text>
           </g>
         )

@@ -15,7 +15,7 @@ export function barsSvg({ tokens, values, unit, max }: BarsFigure): string {
   const font = `font-family='${colour('mono')}' font-size="10.5" fill="${colour('soft')}"`
   const parts = [0, 0.5, 1].map((share) => {
     const y = 16 + HEIGHT * (1 - share)
-    return `<line x1="${LEFT}" x2="${width}" y1="${y}" y2="${y}" stroke="${colour('line')}"/><text x="${LEFT - 6}" y="${y + 3.5}" text-anchor="end" ${font}>${nats(top * share)}</text>`
+    return `<line x1="${LEFT}" x2="${width}" y1="${y}" y2="${y}" stroke="${colour('line')}"/><text x="${LEFT - 6}" y="${y + 3.5}" text-anchor="end" ${font}>${share === 0 ? '0' : nats(top * share)}</text>`
   })
   parts.push(`<text x="${LEFT}" y="9" ${font}>${escaped(unit)}</text>`)
   tokens.forEach((token, i) => {

@@ -6,6 +6,7 @@ import { Curves } from '@/panels/evidence/Curves'
 import { EvidenceTable } from '@/panels/evidence/EvidenceTable'
 import { FactsPanel } from '@/panels/evidence/FactsPanel'
 import { InductionCircuit } from '@/panels/evidence/InductionCircuit'
+import { MethodParts } from '@/panels/evidence/MethodParts'
 import { PaperTablePanel } from '@/panels/evidence/PaperTablePanel'
 import { RunDetails } from '@/panels/evidence/RunDetails'
 import { RunPrompts } from '@/panels/evidence/RunPrompts'
@@ -72,6 +73,7 @@ function Overview({ d }: { d: Decomposition }) {
       {d.paper_table && <PaperTablePanel table={d.paper_table} from={d.provenance} />}
       {d.facts && <FactsPanel facts={d.facts} from={d.provenance} />}
       <EvidenceTable rows={d.evidence} positions={d.reconstruction_positions} from={d.provenance} />
+      <MethodParts parts={d.method} from={d.provenance} />
       <AblationChecks checks={d.ablation_checks} from={d.provenance} />
       <Sites sites={d.site_summaries} from={d.provenance} />
       <Curves curves={d.curves} from={d.provenance} />

@@ -1,5 +1,5 @@
 import type { EvidenceRow, Provenance } from '@/api/types'
-import { figure } from '@/api/words'
+import { measured } from '@/api/words'
 import { provenanceFacts } from '@/ui/download'
 import { ExportMenu } from '@/ui/Export'
 import { Panel } from '@/ui/surfaces'
@@ -31,8 +31,8 @@ export function EvidenceTable({
             columns: [
               'name',
               'label',
-              'train',
               'held_out',
+              'train',
               'spread',
               'unit',
               'status',
@@ -50,10 +50,10 @@ export function EvidenceTable({
             <tr>
               <th scope="col">Measure</th>
               <th scope="col" className="right">
-                Trained on
+                Held out
               </th>
               <th scope="col" className="right">
-                Held out
+                Trained on
               </th>
               <th scope="col">Unit</th>
             </tr>
@@ -74,10 +74,14 @@ export function EvidenceTable({
                   </span>
                 </th>
                 <td className="right num">
-                  {figure(row.train)}
-                  {row.spread !== null && row.spread !== undefined && <small> ± {figure(row.spread)}</small>}
+                  <b>{measured(row.held_out, row.unit)}</b>
                 </td>
-                <td className="right num">{figure(row.held_out)}</td>
+                <td className="right num">
+                  {measured(row.train, row.unit)}
+                  {row.spread !== null && row.spread !== undefined && (
+                    <small> ± {measured(row.spread, row.unit)}</small>
+                  )}
+                </td>
                 <td className="soft small">{row.unit}</td>
               </tr>
             ))}

@@ -1,8 +1,23 @@
-import type { PaperTable, Provenance } from '@/api/types'
+import type { PaperTable, Provenance, TableRow } from '@/api/types'
 import { provenanceFacts } from '@/ui/download'
 import { ExportMenu } from '@/ui/Export'
 import { Panel } from '@/ui/surfaces'
 import { TableScroll } from '@/ui/TableScroll'
+
+const TONES: Record<TableRow['verdict'], string> = {
+  agrees: 'good',
+  fewer: 'weak',
+  more: 'weak',
+  differs: 'weak',
+  'not comparable': '',
+}
+const SIGNS: Record<TableRow['verdict'], string> = {
+  agrees: '✓ ',
+  fewer: '< ',
+  more: '> ',
+  differs: '≠ ',
+  'not comparable': '',
+}
 
 /** A table from a paper, beside our values. */
 export function PaperTablePanel({ table, from }: { table: PaperTable; from: Provenance }) {
@@ -17,7 +32,7 @@ export function PaperTablePanel({ table, from }: { table: PaperTable; from: Prov
           title={table.title}
           facts={{ ...provenanceFacts(from), source: table.source }}
           table={() => ({
-            columns: ['name', 'paper', 'ours', 'agrees', 'note'].map((key) => ({ key })),
+            columns: ['name', 'paper', 'ours', 'verdict', 'note'].map((key) => ({ key })),
             rows: table.rows,
           })}
         />
@@ -45,13 +60,10 @@ export function PaperTablePanel({ table, from }: { table: PaperTable; from: Prov
                   <b>{row.ours}</b>
                 </td>
                 <td>
-                  {row.agrees === null ? (
-                    <span className="badge">not comparable</span>
-                  ) : (
-                    <span className={`badge ${row.agrees ? 'good' : 'weak'}`}>
-                      {row.agrees ? '✓ agrees' : '≠ differs'}
-                    </span>
-                  )}
+                  <span className={`badge ${TONES[row.verdict]}`}>
+                    {SIGNS[row.verdict]}
+                    {row.verdict}
+                  </span>
                 </td>
                 <td className="small soft">{row.note}</td>
               </tr>

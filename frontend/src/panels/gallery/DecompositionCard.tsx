@@ -1,6 +1,6 @@
 import { Link } from '@tanstack/react-router'
 import type { DecompositionSummary, FindingSummary, TargetStatus } from '@/api/types'
-import { count, figure, magnitude } from '@/api/words'
+import { count, magnitude, measured } from '@/api/words'
 import { Thumb } from '@/charts/Thumb'
 import { Progress } from '@/ui/surfaces'
 import './gallery.css'
@@ -50,7 +50,7 @@ export function DecompositionCard({
             <div key={headline.label} className={headline.status}>
               <dt>{headline.label}</dt>
               <dd>
-                <b className="num">{figure(headline.value)}</b>{' '}
+                <b className="num">{measured(headline.value, headline.unit)}</b>{' '}
                 <span className="small soft">{headline.unit}</span>
                 {headline.status === 'weak' && <span className="badge weak">weak</span>}
               </dd>
