@@ -244,6 +244,47 @@ def export(
 
 
 @app.command()
+def backup(
+    path: Annotated[Path, typer.Argument(help="The file to write, such as unweave-backup.zip.")],
+    home: Home = None,
+) -> None:
+    """Write findings, collections and labels to one file, also while the server runs. Decompositions are folders."""
+    from backend.commands.backup import BackupError, back_up
+
+    try:
+        made = back_up(settings(home=home), path.expanduser().resolve())
+    except BackupError as error:
+        fail(str(error))
+    held = ", ".join(f"{count:,} {name}" for name, count in made.counts.items())
+    out.print(f"Wrote {path}: {held} (versions of labels counted).", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def restore(
+    path: Annotated[Path, typer.Argument(help="A file that `backup` wrote.")],
+    home: Home = None,
+    replace: Annotated[bool, typer.Option(help="Put it in place of the database that is there.")] = False,
+) -> None:
+    """Bring back what `backup` wrote. Stop the server first."""
+    from backend.commands.backup import BackupError, missing
+    from backend.commands.backup import restore as bring_back
+
+    made = settings(home=home)
+    try:
+        found = bring_back(made, path.expanduser().resolve(), replace=replace)
+    except BackupError as error:
+        fail(str(error))
+    held = ", ".join(f"{count:,} {name}" for name, count in found.counts.items())
+    out.print(f"Restored {held}.", highlight=False, soft_wrap=True)
+    if gone := missing(made, found):
+        out.print(
+            f"Not in the home folder: {', '.join(gone)}. Copy or import them.",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+@app.command()
 def tokens(
     id: Annotated[str, typer.Argument(help="Slug or content hash of a decomposition.")],
     text: Annotated[str, typer.Argument(help="The text to tokenise, exactly as it is.")],
