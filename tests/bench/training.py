@@ -79,7 +79,8 @@ def seconds(work: Callable[[], Any]) -> float:
 
 def against(plain: Callable[[], Any], work: Callable[[], Any], rounds: int = ROUNDS) -> float:
     """The median over rounds of how many plain passes one `work` takes."""
-    plain(), work()
+    plain()
+    work()
     return statistics.median(seconds(work) / seconds(plain) for _ in range(rounds))
 
 
@@ -123,7 +124,8 @@ def main() -> None:
                 trainer.train_step(data)
         elif sys.argv[1] == "plain":
             run = plain_pass(batch, seq)
-            run(), run()
+            run()
+            run()
         print(peak_mb())
         return
     for item in measure():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from dbos import DBOS
@@ -95,7 +96,7 @@ def connect(url: str) -> Engine:
     if engine.dialect.name == "sqlite":
 
         @event.listens_for(engine, "connect")
-        def _wait(connection, _record) -> None:
+        def _wait(connection: Any, _record: Any) -> None:
             connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
             connection.execute("PRAGMA synchronous=NORMAL")
 

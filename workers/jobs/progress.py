@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
@@ -169,7 +170,7 @@ def _finite(figures: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
-def _row(row: sa.Row) -> ProgressRow:
+def _row(row: sa.Row[Any]) -> ProgressRow:
     return ProgressRow(
         stage=row.stage, step=row.step, steps=row.steps, fraction=row.fraction, rate=row.rate,
         remaining_seconds=row.remaining_seconds, message=row.message, attempts=row.attempts, resumed=row.resumed,

@@ -20,7 +20,7 @@ import os
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -257,7 +257,7 @@ class JobRunner:
 
 
 @contextlib.contextmanager
-def hold(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+def hold(path: Path, seconds: float = LOCK_SECONDS) -> Generator[None]:
     """Hold a lock file while working; the system frees it when the process dies, however it dies.
 
     Raises JobError where another process keeps it for longer than `seconds`.

@@ -55,5 +55,5 @@ class Rescue:
         if lost:
             log.warning("taking over the jobs of lost workers: %s", ", ".join(lost))
             # DBOS's own way to declare executors dead: each job is re-queued once, whoever else asks for it.
-            DBOS._recover_pending_workflows(lost)
+            DBOS._recover_pending_workflows(lost)  # pyright: ignore[reportPrivateUsage]
         return lost

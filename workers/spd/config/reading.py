@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from pydantic import ValidationError
@@ -68,8 +68,9 @@ def with_overrides(data: dict[str, Any], overrides: dict[str, Any]) -> dict[str,
         *parents, last = dotted.split(".")
         place = result
         for parent in parents:
-            place = place.setdefault(parent, {}) if isinstance(place, dict) else None
-            if not isinstance(place, dict):
+            inner: Any = place.setdefault(parent, {})
+            if not isinstance(inner, dict):
                 raise ConfigError(f"“{dotted}” does not name a place in the config.")
+            place = cast(dict[str, Any], inner)
         place[last] = value
     return result
