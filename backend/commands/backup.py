@@ -1,7 +1,8 @@
-"""`unweave backup` and `unweave restore`: what exists only in the database (findings, collections, labels), in one file.
+"""`unweave backup` and `unweave restore`: what exists only in the database (findings, collections,
+labels), in one file.
 
-    unweave.db    a copy taken with SQLite's online backup: whole, also while a server writes (the file in the home folder
-                  alone lacks what its write-ahead log holds)
+    unweave.db    a copy taken with SQLite's online backup: whole, also while a server writes (the file in the home
+                  folder alone lacks what its write-ahead log holds)
     backup.json   version, time, the database's revision, counts, and which decompositions it speaks of
 
 Decompositions themselves are folders, to be copied as they are; the queue of jobs is not kept.
@@ -78,8 +79,8 @@ def restore(settings: Settings, path: Path, *, replace: bool) -> Backup:
     target = _sqlite_file(settings)
     if target.exists() and not replace:
         raise BackupError(
-            f"There is a database in {settings.home} already. Give --replace to put the backup in its place; a copy of it "
-            "is kept."
+            f"There is a database in {settings.home} already. Give --replace to put the backup in its place; a copy of "
+            "it is kept."
         )
     settings.home.mkdir(parents=True, exist_ok=True)
     try:
@@ -120,7 +121,8 @@ def _sqlite_file(settings: Settings) -> Path:
     url = make_url(settings.url)
     if url.get_backend_name() != "sqlite" or not url.database:
         raise BackupError(
-            "This database is a PostgreSQL server's. Back it up with pg_dump and restore it with pg_restore (docs/backup.md)."
+            "This database is a PostgreSQL server's. Back it up with pg_dump and restore it with pg_restore "
+            "(docs/backup.md)."
         )
     return Path(url.database)
 
