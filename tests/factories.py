@@ -7,12 +7,22 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from backend.settings import Settings
+from workers.spd.answers import (
+    AblationResult,
+    Output,
+    OutputShift,
+    PositionShift,
+    SelfCheck,
+    SparseImportances,
+    Trace,
+)
 from workers.spd.artifact import (
     Artifact,
     Check,
@@ -28,6 +38,8 @@ from workers.spd.artifact import (
     write_json,
 )
 from workers.spd.config import parse_config
+from workers.spd.keys import ComponentKey
+from workers.spd.queries import AblationQuery, Condition
 from workers.spd.targets.tokenizer import PromptTokenizer
 
 WOODS = "Tiger Woods is an American professional"
@@ -51,6 +63,12 @@ def tiny_tokenizer() -> Tokenizer:
     )
     tokenizer.train_from_iterator(CORPUS, trainer)
     return tokenizer
+
+
+@cache
+def tiny_prompt_tokenizer() -> PromptTokenizer:
+    """The same as the method uses it."""
+    return PromptTokenizer(tiny_tokenizer(), bos_token_id=0, context_length=CONTEXT)
 
 
 def tiny_config(name: str = "tiny", **changes: Any) -> dict[str, Any]:
@@ -261,57 +279,6 @@ def hand_harvest(
 # --- an engine that needs no model ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class FakeStat:
-    probability: float
-    logit: float
-    rank: int
-
-
-@dataclass(frozen=True)
-class FakeRow:
-    token_id: int
-    baseline: FakeStat
-    ablated: FakeStat
-
-
-@dataclass(frozen=True)
-class FakePosition:
-    position: int
-    kl: float
-    top: list[FakeRow]
-    watched: list[FakeRow]
-    entropy: None = None
-
-
-@dataclass(frozen=True)
-class FakeAblation:
-    positions: list[FakePosition]
-    max_kl: float = 0.0
-    self_check_max_kl: float = 0.0
-    self_check_of: str = "prompt"
-    kl: tuple[float, ...] = ()
-    answer: None = None
-    cached: bool = False
-
-
-@dataclass(frozen=True)
-class FakeImportances:
-    site: list[int]
-    position: list[int]
-    component: list[int]
-    ci: list[float]
-    inner_activation: list[float]
-    below_threshold: int = 0
-    cached: bool = False
-
-
-@dataclass(frozen=True)
-class FakeTrace:
-    ci: list[float]
-    inner_activation: list[float]
-
-
 @dataclass
 class FakeAblator:
     """An engine whose numbers follow from its inputs alone: each unit of strength halves the probability."""
@@ -321,38 +288,32 @@ class FakeAblator:
     versions: dict[str, str] = field(default_factory=lambda: {"torch": "0"})
 
     def importances(
-        self, token_ids: Sequence[int], threshold: float, *, recompute: bool = False
-    ) -> FakeImportances:
-        here = range(len(token_ids))
-        return FakeImportances(
-            [0 for _ in here], list(here), [0 for _ in here], [1.0 for _ in here], [0.5 for _ in here]
-        )
+        self, token_ids: tuple[int, ...], threshold: float, *, recompute: bool = False
+    ) -> SparseImportances:
+        n = len(token_ids)
+        return SparseImportances([0] * n, list(range(n)), [0] * n, [1.0] * n, [0.5] * n, below_threshold=0)
 
-    def trace(self, token_ids: Sequence[int], site: str, index: int) -> FakeTrace:
-        return FakeTrace([0.5] * len(token_ids), [float(index)] * len(token_ids))
+    def trace(self, token_ids: tuple[int, ...], key: ComponentKey) -> Trace:
+        return Trace([0.5] * len(token_ids), [float(key.index)] * len(token_ids))
 
-    def ablate(
-        self,
-        token_ids: Sequence[int],
-        edits: Any,
-        mode: str,
-        top_k: int,
-        watch: Sequence[int],
-        positions: Any,
-        **more: Any,
-    ) -> FakeAblation:
-        places = range(len(token_ids)) if positions is None else positions
-        return FakeAblation([self._place(at, edits, top_k, watch) for at in places])
+    def ablate(self, query: AblationQuery) -> list[AblationResult]:
+        places = range(len(query.token_ids)) if query.positions is None else query.positions
+        return [
+            AblationResult([self._place(at, condition, query) for at in places], [], 0.0, SelfCheck(0.0))
+            for condition in query.conditions
+        ]
 
-    def _place(self, at: int, edits: Any, top_k: int, watch: Sequence[int]) -> FakePosition:
-        strength = sum(e.strength for e in edits if e.positions is None or at in e.positions)
+    def _place(self, at: int, condition: Condition, query: AblationQuery) -> PositionShift:
+        strength = sum(e.strength for e in condition.edits if e.positions is None or at in e.positions)
 
-        def row(token_id: int) -> FakeRow:
-            return FakeRow(token_id, FakeStat(0.5, 1.0, 1), FakeStat(0.5 * 2**-strength, 0.5, 2))
+        def shift(token_id: int) -> OutputShift:
+            ablated = Output(0.5 * 2**-strength, 0.5, 2)
+            return OutputShift(
+                token_id, tiny_prompt_tokenizer().piece(token_id), Output(0.5, 1.0, 1), ablated
+            )
 
-        return FakePosition(
-            at, float(strength), [row(i) for i in range(1, top_k + 1)], [row(i) for i in watch]
-        )
+        top = [shift(i) for i in range(1, query.top_k + 1)]
+        return PositionShift(at, float(strength), top, [shift(i) for i in query.watch])
 
 
 def settings(home: Path, **changes: Any) -> Settings:

@@ -11,12 +11,20 @@ from backend.schemas.workbench import (
     MAX_COMPONENTS,
     MAX_TOP_K,
     MAX_WATCH,
-    PositionShift,
     Prompt,
-    SelfCheck,
     Suppression,
     Unit,
 )
+from workers.spd.answers import (
+    ContinuedToken,
+    HeadPatterns,
+    PositionShift,
+    RegimeOutcome,
+    SelfCheck,
+    SweepItem,
+    SweepWatched,
+)
+from workers.spd.queries import Mode, Regime, Remainder
 
 MAX_PROMPTS = 8
 MAX_CONDITIONS = 20_000
@@ -24,8 +32,6 @@ MAX_HEADS = 64
 MAX_SAMPLES = 64
 MAX_STEPS = 100
 
-Mode = Literal["suppress", "keep_only"]
-Remainder = Literal["on", "off"]
 ConditionName = Literal["none", "A", "B", "A+B"]
 Place = Annotated[int, Field(ge=0)]
 TokenRef = str | Place
@@ -127,24 +133,6 @@ class SweepRequest(Prompt):
         return self
 
 
-class SweepWatched(Wire):
-    token_id: int
-    probability: float
-    logit: float
-
-
-class SweepItem(Wire):
-    """One condition of a sweep. `key` is null for a whole basket; changes are ablated − baseline."""
-
-    number: int
-    key: str | None
-    strength: float
-    kl: float = Field(description="KL(baseline ‖ ablated), nats")
-    watched: list[SweepWatched]
-    contrast: float | None = None
-    ce: float | None = None
-
-
 class SweepFrame(Wire):
     """A line of the stream. start: what is to come · rows: `items` as computed · end: the ranking · error."""
 
@@ -168,7 +156,7 @@ class RegimeRequest(Prompt):
     """Masks other than a plain suppression. With `components`, those stay at their strength and everything else is
     drawn or attacked; without, the causal importances say what stays."""
 
-    kinds: list[Literal["ci", "rounded", "stochastic", "adversarial"]] = Field(
+    kinds: list[Regime] = Field(
         default=["ci", "rounded", "stochastic", "adversarial"], min_length=1, max_length=4
     )
     components: list[Suppression] | None = Field(default=None, max_length=MAX_COMPONENTS)
@@ -180,17 +168,6 @@ class RegimeRequest(Prompt):
     watch: list[TokenRef] = Field(default=[], max_length=MAX_WATCH)
     positions: list[Place] | None = Field(default=None, max_length=8_192)
     recompute: Recompute = False
-
-
-class RegimeOutcome(Wire):
-    """KL(target ‖ masked) a position, nats: mean of the samples, and their 5 % and 95 % quantiles."""
-
-    kind: Literal["ci", "rounded", "stochastic", "adversarial"]
-    kl: list[float]
-    low: list[float]
-    high: list[float]
-    samples: int
-    positions: list[PositionShift]
 
 
 class Regimes(Wire):
@@ -216,15 +193,6 @@ class AttentionRequest(Prompt):
     recompute: Recompute = False
 
 
-class HeadPatterns(Wire):
-    """Attention probabilities, a row a query: row q holds keys 0 … q."""
-
-    layer: int
-    head: int
-    baseline: list[list[float]]
-    ablated: list[list[float]]
-
-
 class Attention(Wire):
     tokens: list[Token]
     heads: list[HeadPatterns]
@@ -239,12 +207,6 @@ class ContinuationRequest(Prompt):
     remainder: Remainder | None = None
     tokens: Annotated[int, Field(ge=1, le=20)] = 10
     recompute: Recompute = False
-
-
-class ContinuedToken(Wire):
-    id: int
-    piece: str
-    probability: float
 
 
 class Continuation(Wire):

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from backend.schemas.common import Provenance, Token, Wire
+from workers.spd.answers import AnswerShift, PositionShift, SelfCheck
+from workers.spd.queries import Mode, Remainder
 
 MAX_TEXT = 20_000
 MAX_COMPONENTS = 4_096
@@ -113,13 +115,13 @@ class Suppression(Wire):
 
 class AblationRequest(Prompt):
     components: list[Suppression] = Field(default=[], max_length=MAX_COMPONENTS)
-    mode: Literal["suppress", "keep_only"] = "suppress"
+    mode: Mode = "suppress"
     top_k: Annotated[int, Field(ge=1, le=MAX_TOP_K)] = 10
     watch: list[str | Annotated[int, Field(ge=0)]] = Field(default=[], max_length=MAX_WATCH)
     positions: list[Annotated[int, Field(ge=0)]] | None = Field(
         default=None, max_length=8_192, description="positions to report; null means all"
     )
-    remainder: Literal["on", "off"] | None = Field(
+    remainder: Remainder | None = Field(
         default=None, description="what no component explains; null: on to suppress, off to keep only"
     )
     answer: str | Annotated[int, Field(ge=0)] | None = Field(
@@ -130,58 +132,9 @@ class AblationRequest(Prompt):
     )
 
 
-class Output(Wire):
-    """One token at one position in one condition; rank 1 is the most probable."""
-
-    probability: float
-    logit: float
-    rank: int
-
-
-class OutputShift(Wire):
-    token_id: int
-    token: str
-    baseline: Output
-    ablated: Output
-
-
-class Entropy(Wire):
-    """Of the whole next-token distribution, nats."""
-
-    baseline: float
-    ablated: float
-
-
-class PositionShift(Wire):
-    position: int
-    kl: float = Field(description="KL(baseline ‖ ablated), nats")
-    top: list[OutputShift] = Field(description="union of the top k before and after, by baseline probability")
-    watched: list[OutputShift]
-    entropy: Entropy | None = None
-
-
-class AnswerShift(Wire):
-    """Cross-entropy −log p of a token at the last position, nats."""
-
-    token_id: int
-    token: str
-    baseline_ce: float
-    ablated_ce: float
-
-
-class SelfCheck(Wire):
-    """With nothing selected the decomposed model must equal the target: the largest KL over positions, nats.
-
-    `of` prompt: on this prompt; probe: on a few tokens when the model was loaded, since this prompt's is still to come.
-    """
-
-    max_kl: float
-    of: Literal["prompt", "probe"] = "prompt"
-
-
 class Ablation(Wire):
     tokens: list[Token]
-    mode: Literal["suppress", "keep_only"]
+    mode: Mode
     components: int
     positions: list[PositionShift]
     self_check: SelfCheck
@@ -189,7 +142,7 @@ class Ablation(Wire):
     kl: list[float] = Field(
         default=[], description="KL(baseline ‖ ablated) at every position, reported or not, nats"
     )
-    remainder: Literal["on", "off"] = "on"
+    remainder: Remainder = "on"
     answer: AnswerShift | None = None
     cached: bool = Field(default=False, description="kept from an equal request, not computed anew")
     elapsed_ms: float

@@ -1,4 +1,4 @@
-"""The circuit of a prompt: checked here, computed behind the door as a piece of long work."""
+"""The circuit of a prompt: checked here, computed by the engine as a piece of long work."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from backend.schemas.circuits import (
     StoredCircuit,
     Via,
 )
-from backend.services.ablation.ablations import check_positions, not_finite, provenance_of, since
+from backend.services.ablation.ablations import check_positions, finite_numbers, provenance_of, since
 from backend.services.ablation.compute import ComputePool
 from backend.services.ablation.engines import Engines
 from backend.services.entries import Entry
 from backend.services.prompts import Prompts, tokens
+from workers.spd.queries import CircuitQuery
 
 if TYPE_CHECKING:
     from workers.spd.circuits.circuit import CircuitGraph
@@ -53,54 +54,55 @@ class Circuits:
         """Raises ApiError 422 for what cannot be drawn, 503 while there are no weights."""
         started = time.perf_counter()
         ids = self.prompts.resolve(entry, request)
-        asked = request.output
-        position = len(ids) - 1 if asked.position is None else asked.position
+        output = request.output
+        position = len(ids) - 1 if output.position is None else output.position
         check_positions([position], len(ids), "explain")
         token, against = (
             None if one is None else self.prompts.watched(entry, [one])[0]
-            for one in (asked.token, asked.against)
+            for one in (output.token, output.against)
         )
         threshold = request.threshold
         if threshold is None:
             threshold = entry.artifact.manifest.config.threshold
+        query = CircuitQuery(tuple(ids), position, token, against, threshold)
         engine = self.engines.get(entry)
-        found = await self.pool.run(
-            lambda: engine.circuit(ids, position, token, against, threshold), client=client, long=True
-        )
-        graph, chosen, cached = found
-        try:
+        graph = await self.pool.run(lambda: engine.circuit(query), client=client, long=True)
+        with finite_numbers():
             edges = _edges(graph, request.top_edges)
             return Circuit(
                 tokens=tokens(entry, ids),
                 sites=entry.site_names,
                 vias=list(get_args(Via)),
-                nodes=CircuitNodes(
-                    site=graph.nodes.site.tolist(),
-                    component=graph.nodes.component.tolist(),
-                    position=graph.nodes.position.tolist(),
-                    ci=_rounded(graph.nodes.ci),
-                    inner_activation=_rounded(graph.nodes.inner),
-                    effect=_rounded(graph.nodes.effect),
-                    inputs=_inputs(graph.nodes.inputs),
-                ),
+                nodes=_nodes(graph),
                 edges=edges,
                 edges_shown=len(edges.source),
                 edges_total=graph.edges_total,
                 output=CircuitValue(
                     position=position,
-                    token=entry.token(chosen),
+                    token=entry.token(graph.token),
                     against=None if against is None else entry.token(against),
                     value=graph.value,
                     inputs=_inputs(graph.output_inputs[:, None]),
                 ),
                 threshold=threshold,
                 completeness=graph.completeness,
-                cached=cached,
+                cached=graph.cached,
                 elapsed_ms=since(started),
                 provenance=provenance_of(entry, engine),
             )
-        except ValueError as error:
-            raise not_finite() from error
+
+
+def _nodes(graph: CircuitGraph) -> CircuitNodes:
+    nodes = graph.nodes
+    return CircuitNodes(
+        site=nodes.site.tolist(),
+        component=nodes.component.tolist(),
+        position=nodes.position.tolist(),
+        ci=_rounded(nodes.ci),
+        inner_activation=_rounded(nodes.inner),
+        effect=_rounded(nodes.effect),
+        inputs=_inputs(nodes.inputs),
+    )
 
 
 def _edges(graph: CircuitGraph, most: int) -> CircuitEdges:

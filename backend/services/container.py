@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from backend.db.session import Database
 from backend.services.ablation.ablations import Ablations
+from backend.services.ablation.adapter import Loader
 from backend.services.ablation.compute import ComputePool
-from backend.services.ablation.engines import Engines, Loader
+from backend.services.ablation.engines import Engines
 from backend.services.ablation.experiments import Experiments
 from backend.services.ablation.sweeps import Sweeps
 from backend.services.catalogue import Catalogue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from backend.schemas.findings import Finding, FindingSummary
@@ -25,7 +26,7 @@ ROWS = 10
 
 
 def rows(finding: Finding) -> Iterator[dict[str, Any]]:
-    """Every token told of at every position of every prompt, prompts counted from 1."""
+    """Every reported token at every position of every prompt, prompts counted from 1."""
     for number, stored in enumerate(finding.results, 1):
         text = "".join(token.piece for token in stored.result.tokens)
         for place in stored.result.positions:
@@ -40,7 +41,7 @@ def rows(finding: Finding) -> Iterator[dict[str, Any]]:
                     **{
                         f"{side}_{name}": value
                         for side in SIDES
-                        for name, value in getattr(row, side).model_dump().items()
+                        for name, value in asdict(getattr(row, side)).items()
                     },
                 }
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from backend.db.index import visible
-from backend.schemas.workbench import Ablation, OutputShift
+from backend.schemas.workbench import Ablation
+from workers.spd.answers import OutputShift
 
-STAYS = 0.1  # relative change below which a probability is said to stay
+STAYS = 0.1  # relative change up to which a probability counts as unchanged
 
 
 def probability(value: float) -> str:
@@ -21,11 +22,11 @@ def probability(value: float) -> str:
     return f"{percent:.1f} %" if percent >= 9.95 else f"{percent:#.2g} %"
 
 
-def told(shift: OutputShift) -> str:
+def change(shift: OutputShift) -> str:
     """One token's change in words."""
     before, after = shift.baseline.probability, shift.ablated.probability
-    change = (after - before) / before if before > 0 else 0.0
-    verb = "stays at" if abs(change) <= STAYS else "falls to" if change < 0 else "rises to"
+    relative = (after - before) / before if before > 0 else 0.0
+    verb = "stays at" if abs(relative) <= STAYS else "falls to" if relative < 0 else "rises to"
     return f"“{visible(shift.token)}” {verb} {probability(after)} (from {probability(before)})"
 
 
@@ -38,4 +39,4 @@ def summary(ablation: Ablation, focus: int) -> str:
     if not rows:
         return f"“{shown}”: KL {place.kl:.2g} nats."
     first = max(rows, key=lambda row: row.baseline.probability)
-    return f"“{shown}”: {told(first)}."
+    return f"“{shown}”: {change(first)}."

@@ -13,8 +13,8 @@ from fastapi.responses import HTMLResponse
 
 from backend.api.deps import FindingsDep
 from backend.schemas.findings import Finding
-from backend.schemas.workbench import OutputShift
 from backend.services.sentences import probability
+from workers.spd.answers import OutputShift
 
 ROWS = 5
 STYLE = """

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from backend.services.ablation.answers import Flights, Kept
+from backend.services.ablation.answers import Cached, Flights
 from workers.spd.lru import LRU
 
 
@@ -65,7 +65,7 @@ def test_an_error_reaches_everyone_who_waits_and_is_not_kept() -> None:
     tries: list[int] = []
 
     async def story() -> None:
-        kept = Kept()
+        cached = Cached()
 
         async def make() -> int:
             tries.append(1)
@@ -74,12 +74,12 @@ def test_an_error_reaches_everyone_who_waits_and_is_not_kept() -> None:
                 raise MemoryError
             return 7
 
-        both = [kept.answer("key", False, make, lambda _: 1) for _ in range(2)]
+        both = [cached.answer("key", False, make, lambda _: 1) for _ in range(2)]
         found = await asyncio.gather(*both, return_exceptions=True)
         assert [type(error) for error in found] == [MemoryError] * 2
-        assert await kept.answer("key", False, make, lambda _: 1) == (7, False)
-        assert await kept.answer("key", False, make, lambda _: 1) == (7, True)
-        assert await kept.answer("key", True, make, lambda _: 1) == (7, False), (
+        assert await cached.answer("key", False, make, lambda _: 1) == (7, False)
+        assert await cached.answer("key", False, make, lambda _: 1) == (7, True)
+        assert await cached.answer("key", True, make, lambda _: 1) == (7, False), (
             "recomputed where that is asked"
         )
 

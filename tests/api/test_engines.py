@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from tests import factories
 from tests.conftest import Open, wait_for_engine
 from tests.factories import WOODS, FakeAblator, hand_artifact
 
@@ -31,7 +32,7 @@ class SlowLoader:
     def __init__(self) -> None:
         self.reported, self.go = threading.Event(), threading.Event()
 
-    def __call__(self, artifact: Any, home: Path, device: str, report: Any) -> FakeAblator:
+    def __call__(self, entry: Any, settings: Any, report: Any) -> FakeAblator:
         report(Progress("fetching", 0.5, "Fetching tiny: 40 MB of 80 MB."))
         self.reported.set()
         assert self.go.wait(20)
@@ -345,11 +346,13 @@ def test_watched_tokens_and_the_top_of_a_position_are_reported(real_client: Test
 
 
 def test_engines_of_the_same_weights_share_them(real_home: Path) -> None:
-    from backend.services.ablation.engines import LocalAblator, LocalLoader
+    from backend.services.ablation.adapter import LocalAblator, LocalLoader
+    from backend.services.entries import Entry
     from workers.spd.artifact import read_artifact
 
-    load, artifact = LocalLoader(), read_artifact(real_home / "artifacts/tiny")
-    one, other = (load(artifact, real_home, "cpu", lambda _: None) for _ in range(2))
+    load, settings = LocalLoader(), factories.settings(real_home)
+    entry = Entry("tiny", False, read_artifact(real_home / "artifacts/tiny"), settings)
+    one, other = (load(entry, settings, lambda _: None) for _ in range(2))
     assert isinstance(one, LocalAblator)
     assert isinstance(other, LocalAblator)
     assert one is not other

@@ -16,6 +16,7 @@ from backend.services import sentences
 from backend.settings import FEATURED
 from tests.conftest import Open, wait_for_engine
 from tests.factories import KOBE, SITES, WOODS, FakeAblator, hand_artifact
+from workers.spd.queries import AblationQuery
 
 KEY = f"{SITES[0]}:0"
 
@@ -139,13 +140,13 @@ def test_a_replay_says_how_far_the_numbers_have_moved(
     home: Path, open_app: Open, drift: float, verdict: str
 ) -> None:
     class Drifting(FakeAblator):
-        def ablate(self, *args: Any, **options: Any) -> Any:
-            result = super().ablate(*args, **options)
+        def ablate(self, query: AblationQuery) -> Any:
+            (result,) = super().ablate(query)
             if self.versions["torch"] == "1":
                 for place in result.positions:
                     for row in place.watched:
                         object.__setattr__(row.ablated, "probability", row.ablated.probability + drift)
-            return result
+            return [result]
 
     engine = Drifting()
     hand_artifact(home / "artifacts")

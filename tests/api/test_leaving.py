@@ -14,7 +14,8 @@ import pytest
 
 from tests.bench.server import serving
 from tests.factories import SITES, WOODS, FakeAblator, hand_artifact
-from workers.spd.ablation.sweeps import SweepRow
+from workers.spd.answers import SweepBatch, SweepItem
+from workers.spd.queries import AblationQuery
 
 PATH = "/api/decompositions/tiny"
 
@@ -28,17 +29,17 @@ class Watched(FakeAblator):
         self.go = threading.Event()
         self.steps, self.closed = 0, threading.Event()
 
-    def ablate(self, token_ids: Any, edits: Any, *args: Any, **options: Any) -> Any:
-        self.begun.append(f"{len(token_ids)}")
+    def ablate(self, query: AblationQuery) -> Any:
+        self.begun.append(f"{len(query.token_ids)}")
         assert self.go.wait(20)
-        return super().ablate(token_ids, edits, *args, **options)
+        return super().ablate(query)
 
-    def sweep(self, *_: Any) -> Iterator[list[SweepRow]]:
+    def sweep(self, *_: Any) -> Iterator[SweepBatch]:
         try:
             for _ in range(100_000):
                 self.steps += 1
                 time.sleep(0.005)
-                yield [SweepRow(0, 0.0, (), None, None)]
+                yield SweepBatch([SweepItem(0, None, 1.0, 0.0, [])], [])
         finally:
             self.closed.set()
 

@@ -13,8 +13,9 @@ from tests.bench import build
 from tests.bench.ratios import spent
 from tests.spd import tiny
 from workers.spd.ablation.engine import AblationEngine
-from workers.spd.circuits.circuit import CircuitGraph, Output, circuit_graph
+from workers.spd.circuits.circuit import CircuitGraph, circuit_graph
 from workers.spd.method.decomposition import Importances
+from workers.spd.queries import CircuitQuery
 
 TOKENS, A_TOKEN, TARGET = 64, 100, 2.0
 
@@ -49,7 +50,7 @@ def measure(name: str, model: Any, sites: tuple[str, ...], times: int) -> dict[s
         with torch.no_grad():
             for U in decomposition.components.U.values():
                 U.mul_(0.05)
-        engine = AblationEngine.over(decomposition)
+        engine = AblationEngine(decomposition)
         walls, cpus = [], []
         made: list[CircuitGraph] = []
         for seed in range(times):
@@ -57,7 +58,8 @@ def measure(name: str, model: Any, sites: tuple[str, ...], times: int) -> dict[s
             known = drawn(engine, ids, seed)
 
             def ask(known: Importances = known, ids: list[int] = ids) -> None:
-                made.append(circuit_graph(decomposition, known, ids, Output(TOKENS - 1, 5, 2), 0.1))
+                query = CircuitQuery(tuple(ids), TOKENS - 1, token=5, against=2, threshold=0.1)
+                made.append(circuit_graph(decomposition, known, query))
 
             took = spent(ask)
             walls.append(took.wall)

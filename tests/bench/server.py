@@ -14,7 +14,7 @@ import uvicorn
 
 from backend.app import create_app
 from backend.services import container
-from backend.services.ablation.engines import Loader
+from backend.services.ablation.adapter import Loader
 from backend.services.container import Services
 from tests import factories
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.spd import tiny
-from workers.spd.ablation.edits import Condition
 from workers.spd.method.decomposition import Decomposition
+from workers.spd.queries import Condition
 from workers.spd.targets.masks import site_weight
 
 Masks = dict[str, tuple[Tensor, Tensor]]  # site → m [seq, C] and m_Δ [seq, 1]

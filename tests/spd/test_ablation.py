@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from tests.spd import tiny
-from workers.spd.ablation.engine import AblationEngine, Condition, Edit
+from workers.spd.ablation.engine import AblationEngine
 from workers.spd.ablation.selfcheck import EditError
 from workers.spd.artifact import Artifact, ArtifactError
+from workers.spd.queries import Condition, Edit
 from workers.spd.run.decompose import decompose
 
 TEXTS = {"llama": "model.layers.*.mlp.*_proj", "gpt2": "transformer.h.*.mlp.*"}
@@ -91,15 +92,15 @@ def test_an_edit_at_named_positions_leaves_those_before_them_alone(engine):
 @pytest.mark.parametrize("edits", [[], "strength 0"])
 def test_nothing_suppressed_is_the_target(engine, edits):
     chosen = [Edit(engine.decomposition.sites[0], 0, 0.0)] if edits else []
-    result = engine.ablate(PROMPT, chosen, top_k=3)
+    result = tiny.ablate(engine, PROMPT, chosen, top_k=3)
     assert result.max_kl == 0
     assert all(row.baseline == row.ablated for position in result.positions for row in position.top)
-    assert result.self_check_max_kl < 1e-6
+    assert result.self_check.max_kl < 1e-6
 
 
 def test_an_answer_holds_kl_ranks_and_probabilities_that_fit_together(engine):
     edits = some_edits(engine)
-    result = engine.ablate(PROMPT, edits, top_k=5, watch=[7])
+    result = tiny.ablate(engine, PROMPT, edits, top_k=5, watch=[7])
     before = torch.log_softmax(engine.clean(PROMPT).logits.double(), -1)
     after = torch.log_softmax(edited(engine, edits, keep_only=False).double(), -1)
     kl = (before.exp() * (before - after)).sum(-1)
@@ -117,7 +118,7 @@ def test_an_answer_holds_kl_ranks_and_probabilities_that_fit_together(engine):
 
 
 def test_only_the_positions_asked_for_are_reported(engine):
-    result = engine.ablate(PROMPT, some_edits(engine), positions=[5])
+    result = tiny.ablate(engine, PROMPT, some_edits(engine), positions=[5])
     assert [position.position for position in result.positions] == [5]
 
 
@@ -134,7 +135,7 @@ def test_importances_are_sparse_columns_in_site_order_above_the_threshold(engine
 def test_an_engine_refuses_weights_the_artefact_was_not_made_from(artifact):
     other = tiny.target_of(tiny.llama_model(seed=9))
     with pytest.raises(ArtifactError, match="was made from other weights"):
-        AblationEngine(artifact, other)
+        AblationEngine.from_artifact(artifact, other)
 
 
 # --- the check at load --------------------------------------------------------------------------------------------
@@ -150,7 +151,7 @@ def test_an_engine_refuses_a_site_whose_masks_are_not_an_edit_of_its_weight():
     model = tiny.llama_model()
     model.model.embed_tokens.__class__ = Scaled
     decomposition = tiny.decomposition_of(tiny.target_of(model), ("model.embed_tokens",))
-    AblationEngine.over(decomposition)
+    AblationEngine(decomposition)
     model.model.embed_tokens._unweave_scale = 1.0
     with pytest.raises(EditError, match=r"“model\.embed_tokens” is not what the model computes"):
-        AblationEngine.over(decomposition)
+        AblationEngine(decomposition)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -11,14 +12,15 @@ import pytest
 import torch
 
 from tests.spd import tiny
-from workers.spd.ablation.engine import AblationEngine, Condition, Edit
+from workers.spd.ablation.engine import AblationEngine
 from workers.spd.circuits import nodes
-from workers.spd.circuits.circuit import CircuitGraph, GraphError, Output, circuit_graph
-from workers.spd.circuits.flow import ORIGINS, Via
+from workers.spd.circuits.circuit import CircuitGraph, circuit_graph
 from workers.spd.circuits.frozen import FreezeError
+from workers.spd.circuits.nodes import ORIGINS, GraphError, Via
+from workers.spd.queries import CircuitQuery, Condition, Edit
 
 IDS = [3, 1, 4, 1, 5, 9, 2, 6]
-OUTPUT = Output(7, 5, 2)
+QUERY = CircuitQuery(tuple(IDS), 7, token=5, against=2, threshold=0.1)
 LLAMA_MLP = tuple(f"model.layers.{n}.mlp.{part}_proj" for n in (0, 1) for part in ("gate", "up", "down"))
 GPT2_MLP = tuple(f"transformer.h.{n}.mlp.{part}" for n in (0, 1) for part in ("c_fc", "c_proj"))
 GPT2_ALL = tuple(f"transformer.h.{n}.attn.{part}" for n in (0, 1) for part in ("c_attn", "c_proj")) + GPT2_MLP
@@ -36,17 +38,13 @@ GENTLE = [case for case in CASES if "embeddings" not in case]
 @cache
 def engine(case: str, first_unmasked: bool = False) -> AblationEngine:
     kind, sites = CASES[case]
-    return AblationEngine.over(
-        tiny.decomposition_of(tiny.tiny_target(kind), sites, first_unmasked=first_unmasked)
-    )
+    return AblationEngine(tiny.decomposition_of(tiny.tiny_target(kind), sites, first_unmasked=first_unmasked))
 
 
 @cache
-def drawn(case: str, output: Output = OUTPUT, threshold: float = 0.1) -> CircuitGraph:
+def drawn(case: str, query: CircuitQuery = QUERY) -> CircuitGraph:
     made = engine(case)
-    return circuit_graph(
-        made.decomposition, made.site_importances(made.clean(IDS)), IDS, output, threshold, most_edges=10**6
-    )
+    return circuit_graph(made.decomposition, made.site_importances(made.clean(IDS)), query, most_edges=10**6)
 
 
 def change(case: str, site: str, index: int, position: int, target: str) -> torch.Tensor:
@@ -175,9 +173,7 @@ def test_the_last_of_a_path_counts_with_what_it_does_to_the_output():
 
 def test_fewer_edges_are_the_strongest_of_all():
     made, every = engine("gpt2 mlp"), drawn("gpt2 mlp")
-    few = circuit_graph(
-        made.decomposition, made.site_importances(made.clean(IDS)), IDS, OUTPUT, 0.1, most_edges=20
-    )
+    few = circuit_graph(made.decomposition, made.site_importances(made.clean(IDS)), QUERY, most_edges=20)
     assert few.edges_total == every.edges_total > 20
     assert len(few.edges.weight) == 20
     torch.testing.assert_close(few.edges.effect, every.edges.effect[:20])
@@ -196,7 +192,7 @@ def test_no_edge_runs_back_in_time_or_in_depth():
 
 
 def test_an_output_earlier_in_the_prompt_sees_nothing_later():
-    found = drawn("llama mlp", Output(3, 5))
+    found = drawn("llama mlp", replace(QUERY, position=3, against=None))
     clean = engine("llama mlp").clean(IDS).logits
     assert found.value == pytest.approx(float(clean[3, 5]), abs=1e-4)
     assert (found.nodes.effect[found.nodes.position > 3] == 0).all()
@@ -205,7 +201,9 @@ def test_an_output_earlier_in_the_prompt_sees_nothing_later():
 
 def test_a_position_left_to_the_target_has_no_nodes():
     made = engine("llama mlp", first_unmasked=True)
-    found = circuit_graph(made.decomposition, made.site_importances(made.clean(IDS)), IDS, OUTPUT, 0.0)
+    found = circuit_graph(
+        made.decomposition, made.site_importances(made.clean(IDS)), replace(QUERY, threshold=0.0)
+    )
     assert int(found.nodes.position.min()) == 1
 
 
@@ -213,24 +211,24 @@ def test_what_cannot_be_drawn_is_said_in_a_sentence(monkeypatch):
     made = engine("llama mlp")
     known = made.site_importances(made.clean(IDS))
     with pytest.raises(GraphError, match=r"No component passes .* Lower it\."):
-        circuit_graph(made.decomposition, known, IDS, OUTPUT, 1.0)
+        circuit_graph(made.decomposition, known, replace(QUERY, threshold=1.0))
     monkeypatch.setattr(nodes, "MOST_NODES", 3)
     with pytest.raises(GraphError, match=r"at most 3 fit into a circuit. Raise the threshold"):
-        circuit_graph(made.decomposition, known, IDS, OUTPUT, 0.1)
+        circuit_graph(made.decomposition, known, QUERY)
 
 
 def test_an_architecture_that_cannot_be_held_is_refused():
     target = tiny.tiny_target("llama")
-    made = AblationEngine.over(tiny.decomposition_of(target, LLAMA_MLP))
+    made = AblationEngine(tiny.decomposition_of(target, LLAMA_MLP))
     known = made.site_importances(made.clean(IDS))
     layer = target.model.get_submodule("model.layers.1.mlp")
     plain = layer.forward
     layer.forward = lambda x: plain(x) + plain(x)
     with pytest.raises(GraphError, match="runs more than once"):
-        circuit_graph(made.decomposition, known, IDS, OUTPUT, 0.1)
+        circuit_graph(made.decomposition, known, QUERY)
     layer.forward = lambda x: plain(x**2 / (1 + x**2))
     with pytest.raises(GraphError, match="cannot be held fixed"):
-        circuit_graph(made.decomposition, known, IDS, OUTPUT, 0.1)
+        circuit_graph(made.decomposition, known, QUERY)
     assert issubclass(FreezeError, Exception)
 
 

@@ -16,6 +16,7 @@ from tests import factories
 from tests.spd import tiny
 from workers.spd.artifact import Artifact, ArtifactError
 from workers.spd.config import ConfigError
+from workers.spd.keys import ComponentKey
 from workers.spd.progress import Stopped
 from workers.spd.statistics import corpus_statistics as running
 from workers.spd.statistics import counts as counting
@@ -273,7 +274,7 @@ def test_a_harvest_says_what_live_importances_say(made: tuple[Path, Artifact], f
             if example["source"] != 3 or example["start"] != 0 or len(example["tokens"]) < 4:
                 continue
             seen += 1
-            live = engine.trace(example["tokens"], site, index)
+            live = engine.trace(example["tokens"], ComponentKey(site, index))
             assert example["ci"][0] == pytest.approx(live.ci[0], abs=1e-2)
             assert example["activation"][0] == pytest.approx(live.inner_activation[0], rel=1e-2, abs=1e-2)
             if seen > 20:
@@ -283,8 +284,8 @@ def test_a_harvest_says_what_live_importances_say(made: tuple[Path, Artifact], f
 
 
 def test_effects_are_those_of_a_single_ablation(made: tuple[Path, Artifact], folder: Path) -> None:
-    from workers.spd.ablation.edits import Edit
     from workers.spd.ablation.engine import AblationEngine
+    from workers.spd.queries import Edit
 
     home, artifact = made
     store = HarvestStore(folder)
@@ -295,7 +296,7 @@ def test_effects_are_those_of_a_single_ablation(made: tuple[Path, Artifact], fol
     ordinal = max(range(len(keys)), key=lambda n: store.row(n)["effect_max"] or 0)
     row = store.row(ordinal)
     window = row["affected"][0]
-    live = engine.ablate(window["tokens"], [Edit(*keys[ordinal])])
+    live = tiny.ablate(engine, window["tokens"], [Edit(*keys[ordinal])])
     assert window["kl"] == pytest.approx(live.kl, abs=1e-6)
     assert row["effect_max"] == pytest.approx(max(live.kl), rel=1e-4)
 

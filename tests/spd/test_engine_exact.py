@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.spd import naive, tiny
-from workers.spd.ablation.engine import AblationEngine, Condition, Edit
+from workers.spd.ablation.engine import AblationEngine
 from workers.spd.ablation.passes import Touch
+from workers.spd.queries import AblationQuery, Condition, Edit
 from workers.spd.targets import onednn
 
 KINDS = ["gpt2", "llama", "induction"]
@@ -23,7 +24,7 @@ KINDS = ["gpt2", "llama", "induction"]
 def engine(kind: str, first_unmasked: bool = False, fast: bool = False) -> AblationEngine:
     """`fast`: the products of large models, which small ones are too small to be given, at every module."""
     target = tiny.tiny_target(kind)
-    made = AblationEngine.over(tiny.decomposition_of(target, tiny.SITES[kind], first_unmasked=first_unmasked))
+    made = AblationEngine(tiny.decomposition_of(target, tiny.SITES[kind], first_unmasked=first_unmasked))
     if fast:
         assert onednn.adopt(target.model, large=0) > 0
     return made
@@ -148,17 +149,19 @@ def test_hundreds_of_mixed_requests_from_threads_equal_those_computed_alone(kind
             if pick(2)
         )
         specs.append((ids, Condition(edits, "keep_only" if pick(4) == 0 else "suppress")))
-    single = AblationEngine.over(engine(kind).decomposition)
-    alone = [single.conditions(ids, [condition], watch=[3], recompute=True)[0] for ids, condition in specs]
-    shared = AblationEngine.over(engine(kind).decomposition)
+    single = AblationEngine(engine(kind).decomposition)
+    alone = [
+        single.ablate(AblationQuery(tuple(ids), (condition,), watch=(3,), recompute=True))[0]
+        for ids, condition in specs
+    ]
+    shared = AblationEngine(engine(kind).decomposition)
 
     def ask(number: int):
         ids, condition = specs[number % len(specs)]
         if number % 7 == 0:
             shared.importances(ids)
-        return number % len(specs), shared.conditions(ids, [condition], watch=[3], recompute=number % 2 == 0)[
-            0
-        ]
+        query = AblationQuery(tuple(ids), (condition,), watch=(3,), recompute=number % 2 == 0)
+        return number % len(specs), shared.ablate(query)[0]
 
     with ThreadPoolExecutor(8) as pool:
         for which, found in pool.map(ask, range(400)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from workers.spd.ablation.engine import AblationEngine
+from workers.spd.answers import AblationResult
 from workers.spd.artifact import ModelCard, TargetCard
 from workers.spd.config import DecomposeConfig, FolderSource, InductionSource, SharedMLPCI, parse_config
 from workers.spd.method.ci import CIFunctions
 from workers.spd.method.components import Components, random_start
 from workers.spd.method.decomposition import Decomposition
+from workers.spd.queries import AblationQuery, Condition, Edit
 from workers.spd.targets.fetching import weights_hash
 from workers.spd.targets.induction import InductionModel, train_induction_model
 from workers.spd.targets.target import Target
@@ -168,3 +172,19 @@ def run_config(folder: Path | None = None, **changes: Any) -> DecomposeConfig:
             **changes,
         }
     )
+
+
+def ablate(
+    engine: AblationEngine,
+    ids: Sequence[int],
+    edits: Sequence[Edit],
+    *,
+    mode: Any = "suppress",
+    remainder: Any = None,
+    **report: Any,
+) -> AblationResult:
+    """One ablation of one prompt; `report` is the rest of the query."""
+    report = {name: tuple(value) if isinstance(value, list) else value for name, value in report.items()}
+    condition = Condition(tuple(edits), mode, remainder)
+    (result,) = engine.ablate(AblationQuery(tuple(ids), (condition,), **report))
+    return result

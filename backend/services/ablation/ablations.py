@@ -1,40 +1,28 @@
-"""Causal importances and ablations of a prompt: everything is checked here, computed behind the door."""
+"""Causal importances and ablations of a prompt: every request is checked here and computed by the engine."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+
+from pydantic import ValidationError
 
 from backend.errors import ApiError, invalid
 from backend.schemas.common import Provenance
 from backend.schemas.components import ComponentTrace, TryRequest
-from backend.schemas.workbench import (
-    Ablation,
-    AblationRequest,
-    AnswerShift,
-    Entropy,
-    Importances,
-    ImportancesRequest,
-    Output,
-    OutputShift,
-    PositionShift,
-    SelfCheck,
-    Suppression,
-)
+from backend.schemas.workbench import Ablation, AblationRequest, Importances, ImportancesRequest, Suppression
+from backend.services.ablation.adapter import Ablator
 from backend.services.ablation.answers import Flights
 from backend.services.ablation.compute import ComputePool
-from backend.services.ablation.engines import Ablator, EditSpec, Engines
+from backend.services.ablation.engines import Engines
 from backend.services.components import parse_key
 from backend.services.entries import Entry
 from backend.services.prompts import Prompts, tokens
+from workers.spd.answers import SelfCheck
 from workers.spd.artifact import HarvestPrompt
-
-if TYPE_CHECKING:
-    from workers.spd.ablation.engine import AnswerShift as Answered
-    from workers.spd.ablation.outputs import OutputStat, PositionResult, ShiftRow
+from workers.spd.queries import AblationQuery, Condition, Edit
 
 
 class Ablations:
@@ -48,26 +36,25 @@ class Ablations:
     async def ablate(self, entry: Entry, request: AblationRequest, client: str = "") -> Ablation:
         """The answer to one ablation. Raises ApiError 422 for what cannot be done, 503 while there are no weights."""
 
-        async def make() -> Ablation:
-            made = await self.pool.run(
+        async def compute() -> Ablation:
+            ablation = await self.pool.run(
                 lambda: self.ablate_now(entry, request, wait_for_check=False), client=client
             )
-            if made.self_check.of == "probe":
-                self.check_later(entry, [token.id for token in made.tokens], client)
-            return made
+            if ablation.self_check.of == "probe":
+                self.check_later(entry, tuple(token.id for token in ablation.tokens), client)
+            return ablation
 
         if request.recompute:
-            return await make()
-        return await self._flights.join((entry.hash, request.model_dump_json()), make)
+            return await compute()
+        return await self._flights.join((entry.hash, request.model_dump_json()), compute)
 
-    def check_later(self, entry: Entry, ids: list[int], client: str) -> None:
+    def check_later(self, entry: Entry, ids: tuple[int, ...], client: str) -> None:
         """Have this prompt's self-check ready for the next answer about it; nobody waits for it now."""
 
         async def check() -> None:
-            with contextlib.suppress(
-                ApiError
-            ):  # a full queue, or weights that left: the next answer asks again
-                await self.pool.run(lambda: self.engines.get(entry).check(ids), client=client, long=True)
+            # A full queue, or weights that were unloaded: the next answer asks again.
+            with contextlib.suppress(ApiError):
+                await self.pool.run(lambda: self.engines.get(entry).self_check(ids), client=client, long=True)
 
         task = asyncio.create_task(check())
         self._later.add(task)
@@ -85,12 +72,12 @@ class Ablations:
             started = time.perf_counter()
             ids = self.prompts.resolve(entry, request)
             engine = self.engines.get(entry)
-            found = engine.trace(ids, parsed.site, parsed.index)
+            trace = engine.trace(tuple(ids), parsed)
             return ComponentTrace(
                 key=str(parsed),
                 tokens=tokens(entry, ids),
-                ci=found.ci,
-                inner_activation=found.inner_activation,
+                ci=trace.ci,
+                inner_activation=trace.inner_activation,
                 elapsed_ms=since(started),
                 provenance=provenance_of(entry, engine),
             )
@@ -98,39 +85,40 @@ class Ablations:
         return await self.pool.run(work, client=client)
 
     def ablate_now(self, entry: Entry, request: AblationRequest, *, wait_for_check: bool = True) -> Ablation:
-        """The same, in the calling thread; it waits for the prompt's own self-check where that is asked."""
+        """The same, in the calling thread; with `wait_for_check`, the self-check is the prompt's own."""
         started = time.perf_counter()
         ids = self.prompts.resolve(entry, request)
         edits = check_edits(entry, request.components, len(ids))
-        watch = self.prompts.watched(entry, request.watch)
-        positions = check_positions(request.positions, len(ids), "report")
-        answer = None if request.answer is None else self.prompts.watched(entry, [request.answer])[0]
+        condition = Condition(edits, request.mode, request.remainder)
+        query = AblationQuery(
+            token_ids=tuple(ids),
+            conditions=(condition,),
+            top_k=request.top_k,
+            watch=tuple(self.prompts.watched(entry, request.watch)),
+            positions=check_positions(request.positions, len(ids), "report"),
+            answer=None if request.answer is None else self.prompts.watched(entry, [request.answer])[0],
+            recompute=request.recompute,
+        )
         engine = self.engines.get(entry)
-        result = engine.ablate(
-            ids, edits, request.mode, request.top_k, watch, positions,
-            remainder=request.remainder, answer=answer, recompute=request.recompute,
-        )  # fmt: skip
-        check = SelfCheck(max_kl=result.self_check_max_kl, of=result.self_check_of)
+        (result,) = engine.ablate(query)
+        check = result.self_check
         if wait_for_check and check.of == "probe":
-            check = SelfCheck(max_kl=engine.check(ids))
-        try:
-            shifts = [position_shift(entry, place) for place in result.positions]
+            check = SelfCheck(engine.self_check(query.token_ids))
+        with finite_numbers():
             return Ablation(
                 tokens=tokens(entry, ids),
-                mode=request.mode,
+                mode=condition.mode,
                 components=len(edits),
-                positions=shifts,
+                positions=result.positions,
                 self_check=check,
                 max_kl=result.max_kl,
-                kl=list(result.kl),
-                remainder=request.remainder or ("on" if request.mode == "suppress" else "off"),
-                answer=answer_shift(entry, result.answer),
+                kl=result.kl,
+                remainder=condition.effective_remainder,
+                answer=result.answer,
                 cached=result.cached,
                 elapsed_ms=since(started),
                 provenance=provenance_of(entry, engine),
             )
-        except ValueError as error:
-            raise not_finite() from error
 
     def importances_now(self, entry: Entry, request: ImportancesRequest) -> Importances:
         """The same, in the calling thread."""
@@ -143,30 +131,28 @@ class Ablations:
             if stored is None:
                 raise
             return _stored(entry, stored, request.threshold, started)
-        found = engine.importances(ids, request.threshold, recompute=request.recompute)
-        try:
+        sparse = engine.importances(tuple(ids), request.threshold, recompute=request.recompute)
+        with finite_numbers():
             return Importances(
                 tokens=tokens(entry, ids),
                 sites=entry.site_names,
-                site=found.site,
-                position=found.position,
-                component=found.component,
-                ci=found.ci,
-                inner_activation=found.inner_activation,
+                site=sparse.site,
+                position=sparse.position,
+                component=sparse.component,
+                ci=sparse.ci,
+                inner_activation=sparse.inner_activation,
                 threshold=request.threshold,
-                below_threshold=found.below_threshold,
+                below_threshold=sparse.below_threshold,
                 source="live",
-                cached=found.cached,
+                cached=sparse.cached,
                 elapsed_ms=since(started),
                 provenance=provenance_of(entry, engine),
             )
-        except ValueError as error:
-            raise not_finite() from error
 
 
-def check_edits(entry: Entry, components: Sequence[Suppression], length: int) -> list[EditSpec]:
+def check_edits(entry: Entry, components: Sequence[Suppression], length: int) -> tuple[Edit, ...]:
     """The basket as the engine takes it. Raises ApiError 422 naming the component, position or overlap at fault."""
-    edits: list[EditSpec] = []
+    edits: list[Edit] = []
     taken: dict[str, set[int]] = {}
     for item in components:
         key = parse_key(entry, item.key)
@@ -182,8 +168,8 @@ def check_edits(entry: Entry, components: Sequence[Suppression], length: int) ->
         before |= at
         if item.start is not None and item.start >= length:
             check_positions([item.start], length, "begin at")
-        edits.append(EditSpec(key.site, key.index, item.strength, positions, item.start))
-    return edits
+        edits.append(Edit(key.site, key.index, item.strength, positions, item.start))
+    return tuple(edits)
 
 
 def check_positions(positions: Sequence[int] | None, length: int, verb: str) -> tuple[int, ...] | None:
@@ -199,43 +185,6 @@ def check_positions(positions: Sequence[int] | None, length: int, verb: str) -> 
             length=length,
         )
     return tuple(sorted(set(positions)))
-
-
-def position_shift(entry: Entry, place: PositionResult) -> PositionShift:
-    """One position of an answer, as it goes out."""
-    entropy = place.entropy
-    return PositionShift(
-        position=place.position,
-        kl=place.kl,
-        top=[_shift(entry, row) for row in place.top],
-        watched=[_shift(entry, row) for row in place.watched],
-        entropy=None if entropy is None else Entropy(baseline=entropy.baseline, ablated=entropy.ablated),
-    )
-
-
-def answer_shift(entry: Entry, found: Answered | None) -> AnswerShift | None:
-    """The cross-entropy of the answer, as it goes out."""
-    if found is None:
-        return None
-    return AnswerShift(
-        token_id=found.token_id,
-        token=entry.piece(found.token_id),
-        baseline_ce=found.baseline_ce,
-        ablated_ce=found.ablated_ce,
-    )
-
-
-def _shift(entry: Entry, row: ShiftRow) -> OutputShift:
-    return OutputShift(
-        token_id=row.token_id,
-        token=entry.piece(row.token_id),
-        baseline=_output(row.baseline),
-        ablated=_output(row.ablated),
-    )
-
-
-def _output(stat: OutputStat) -> Output:
-    return Output(probability=stat.probability, logit=stat.logit, rank=stat.rank)
 
 
 def stored_importances(entry: Entry, prompt: int) -> Importances:
@@ -270,7 +219,12 @@ def since(started: float) -> float:
     return round((time.perf_counter() - started) * 1_000, 3)
 
 
-def not_finite() -> ApiError:
-    return ApiError(
-        500, "not_finite", "The model gave numbers that are not finite, so there is nothing to show."
-    )
+@contextlib.contextmanager
+def finite_numbers() -> Iterator[None]:
+    """While an answer is put together: raises ApiError 500 for a number that is not finite."""
+    try:
+        yield
+    except ValidationError as error:
+        raise ApiError(
+            500, "not_finite", "The model gave numbers that are not finite, so there is nothing to show."
+        ) from error

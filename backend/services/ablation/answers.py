@@ -1,4 +1,4 @@
-"""Answers kept by what was asked, and equal questions that are asked at once answered once."""
+"""Answers cached by their question, and equal questions that arrive together answered once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from backend.services.entries import Entry
 from workers.spd.lru import LRU
 
 T = TypeVar("T")
-KEPT_BYTES = 64 * 2**20
+CACHE_BYTES = 64 * 2**20
 OBJECTS = 4  # an answer as objects beside the same as JSON, measured
 
 
@@ -24,16 +24,16 @@ class _Flight(Generic[T]):
 
 
 class Flights:
-    """Work under way, by what it answers. Who asks for the same waits for the same; when all have left, it ends."""
+    """Work under way, by its question. Equal questions wait for the same work; when all askers have left, it ends."""
 
     def __init__(self) -> None:
         self._flying: dict[Hashable, _Flight[Any]] = {}
 
-    async def join(self, key: Hashable, make: Callable[[], Awaitable[T]]) -> T:
-        """What `make` gives, made once for all that wait for this key."""
+    async def join(self, key: Hashable, compute: Callable[[], Awaitable[T]]) -> T:
+        """The result of `compute`, computed once for all that wait for this key."""
         flight = self._flying.get(key)
         if flight is None:
-            flight = self._flying[key] = _Flight(asyncio.ensure_future(make()))  # type: ignore[arg-type]
+            flight = self._flying[key] = _Flight(asyncio.ensure_future(compute()))  # type: ignore[arg-type]
             flight.task.add_done_callback(lambda task: self._done(key, task))
         flight.waiting += 1
         try:
@@ -51,54 +51,47 @@ class Flights:
     def _done(self, key: Hashable, task: asyncio.Task[Any]) -> None:
         self._leave(key, task)
         if not task.cancelled():
-            task.exception()  # seen: who waited has it, and nobody may be left to
+            task.exception()  # retrieved: those who waited have it, and nobody may be left
 
 
-class Kept:
+class Cached:
     """Answers that are costly and small, up to a number of bytes."""
 
-    def __init__(self, most: int = KEPT_BYTES) -> None:
+    def __init__(self, most: int = CACHE_BYTES) -> None:
         self._answers: LRU[Hashable, Any] = LRU(most)
         self._flights = Flights()
 
     async def answer(
-        self, key: Hashable, recompute: bool, make: Callable[[], Awaitable[T]], size: Callable[[T], int]
+        self, key: Hashable, recompute: bool, compute: Callable[[], Awaitable[T]], size: Callable[[T], int]
     ) -> tuple[T, bool]:
-        """The answer and whether it was kept from before; `recompute` asks for a new one, which is kept instead."""
+        """The answer and whether it came from the cache; `recompute` asks for a new one, which is cached instead."""
         if not recompute:
-            found = self._answers.get(key)
-            if found is not None:
-                return found, True
+            cached = self._answers.get(key)
+            if cached is not None:
+                return cached, True
 
         async def anew() -> T:
-            made = await make()
-            self._answers.put(key, made, size(made))
-            return made
+            answer = await compute()
+            self._answers.put(key, answer, size(answer))
+            return answer
 
         return await (anew() if recompute else self._flights.join(key, anew)), False
 
     def find(self, key: Hashable) -> Any | None:
-        """What is kept, or None."""
+        """The cached answer, or None."""
         return self._answers.get(key)
 
-    def keep(self, key: Hashable, value: Any, size: int) -> None:
-        """Keep a value of about `size` bytes."""
+    def put(self, key: Hashable, value: Any, size: int) -> None:
+        """Cache a value of about `size` bytes."""
         self._answers.put(key, value, size)
 
 
 def content_key(entry: Entry, engine: Ablator, ids: list[int], request: Wire, *without: str) -> Hashable:
-    """What an answer depends on: artefact, weights, dtype, device, token ids, and all that was asked."""
-    left_out = {"text", "token_ids", "bos", "recompute", *without}
-    asked = request.model_dump_json(exclude=left_out)
-    return (
-        type(request).__name__,
-        entry.hash,
-        entry.weights_hash,
-        engine.dtype,
-        engine.device,
-        tuple(ids),
-        asked,
-    )
+    """What an answer depends on: artefact, weights, dtype, device, token ids, and the rest of the request but for
+    `without`."""
+    rest = request.model_dump_json(exclude={"text", "token_ids", "bos", "recompute", *without})
+    kind = type(request).__name__
+    return kind, entry.hash, entry.weights_hash, engine.dtype, engine.device, tuple(ids), rest
 
 
 def wire_bytes(answer: Wire) -> int:

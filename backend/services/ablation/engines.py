@@ -16,23 +16,10 @@ from typing import Any
 
 from backend.errors import ApiError
 from backend.schemas.common import EngineState, TargetStatus
-from backend.services.ablation.adapter import (
-    Ablator,
-    ConditionSpec,
-    EditSpec,
-    Loader,
-    LocalAblator,
-    LocalLoader,
-    RegimeAsk,
-    Report,
-)
+from backend.services.ablation.adapter import Ablator, Loader, LocalLoader
 from backend.services.entries import Entry
 from backend.settings import Settings
 from workers.jobs.places import without_places
-
-__all__ = [
-    "Ablator", "ConditionSpec", "EditSpec", "Engines", "Loader", "LocalAblator", "LocalLoader", "RegimeAsk", "Report",
-]  # fmt: skip
 
 log = logging.getLogger("unweave")
 WORKING = 1.25  # of its weights: what a model and its passes need beside them
@@ -107,8 +94,8 @@ class Engines:
                 503, "weights_failed", status.message or "The weights could not be loaded.", details
             )
         share = f" ({status.progress:.0%})" if status.progress is not None else ""
-        said = f"The weights of {status.model} are not there yet{share}. {status.message or ''}".strip()
-        raise ApiError(503, "weights_not_ready", said, details, retry_after=2)
+        sentence = f"The weights of {status.model} are not there yet{share}. {status.message or ''}".strip()
+        raise ApiError(503, "weights_not_ready", sentence, details, retry_after=2)
 
     def wait(self, entry: Entry, timeout: float) -> TargetStatus:
         """Start loading and wait until that ended, for tools and tests; `timeout` in seconds."""
@@ -171,7 +158,7 @@ class Engines:
             slot.waiting.set()
             return
         try:
-            ablator = self._loader(slot.entry.artifact, self.settings.home, self.settings.device, report)
+            ablator = self._loader(slot.entry, self.settings, report)
         except Exception as error:
             expected = type(error).__module__.startswith(
                 "workers."

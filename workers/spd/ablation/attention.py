@@ -1,78 +1,85 @@
 """Attention patterns of chosen heads, before and after an ablation.
 
 Models of `transformers` call a named attention function; ours is its `sdpa` one, which beside computing the same
-output notes softmax(q kᵀ) for the layers a ContextVar asks for. Our own modules with a `pattern` method are asked.
+output records softmax(q kᵀ) of the layers that a ContextVar names. Our own modules have a `pattern` method.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from workers.spd.ablation.edits import Condition
 from workers.spd.ablation.engine import AblationEngine
 from workers.spd.ablation.passes import Touch
+from workers.spd.answers import HeadPatterns
+from workers.spd.queries import Condition
+from workers.spd.targets.target import Target
 
 NAME = "unweave_sdpa"
+DIGITS = 6
+
+
+Pattern = Float[Tensor, "batch heads query key"]
 
 
 @dataclass
-class _Wanted:
+class _Recording:
+    """The layers whose patterns a pass is to record, and those recorded."""
+
     layers: frozenset[int]
-    found: dict[int, Tensor] = field(default_factory=dict)
+    patterns: dict[int, Pattern] = field(default_factory=dict)
 
 
-_wanted: ContextVar[_Wanted | None] = ContextVar("unweave_patterns", default=None)
+_recording: ContextVar[_Recording | None] = ContextVar("unweave_patterns", default=None)
 
 
 class PatternsError(Exception):
-    """Patterns that cannot be had; the message is a plain sentence."""
+    """Patterns that cannot be shown; the message is a plain sentence."""
 
 
-@dataclass(frozen=True)
-class HeadPattern:
-    """Attention probabilities of a head, [query, key]: rows sum to 1."""
-
-    layer: int
-    head: int
-    baseline: Float[Tensor, "seq seq"]
-    ablated: Float[Tensor, "seq seq"]
-
-
-def attach(model: nn.Module) -> bool:
-    """Let the model's attention note its patterns where asked. False where it does not go through `sdpa`."""
-    if not isinstance(model, PreTrainedModel):
-        return any(hasattr(module, "pattern") for module in model.modules())
+def attach(target: Target) -> bool:
+    """Let the model's attention record its patterns on request. False where it does not go through `sdpa`."""
+    model = target.transformer
+    if model is None:
+        return any(hasattr(module, "pattern") for module in target.model.modules())
     if model.config._attn_implementation == "sdpa":
-        ALL_ATTENTION_FUNCTIONS.register(NAME, _noting)
+        ALL_ATTENTION_FUNCTIONS.register(NAME, _recording_sdpa)
         ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, sdpa_mask)
         model.config._attn_implementation = NAME
     return model.config._attn_implementation == NAME
 
 
-def _noting(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
-) -> tuple[Tensor, Tensor | None]:
-    wanted = _wanted.get()
-    layer = getattr(module, "layer_idx", None)
-    if wanted is not None and layer in wanted.layers:
-        wanted.found[layer] = _pattern(query, key, attention_mask, kwargs.get("scaling"))
+def _recording_sdpa(
+    module: nn.Module,
+    query: Float[Tensor, "batch heads query d_head"],
+    key: Float[Tensor, "batch groups key d_head"],
+    value: Float[Tensor, "batch groups key d_head"],
+    attention_mask: Shaped[Tensor, "batch ... query key"] | None,
+    **kwargs: Any,
+) -> tuple[Float[Tensor, "batch query heads d_head"], Tensor | None]:
+    recording, layer = _recording.get(), getattr(module, "layer_idx", None)
+    if recording is not None and layer in recording.layers:
+        recording.patterns[layer] = _pattern(query, key, attention_mask, kwargs.get("scaling"))
     return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
 
 
-def _pattern(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float | None) -> Tensor:
-    """softmax(q kᵀ · scaling): [batch, heads, query, key]; keys shared by groups of heads are repeated."""
+def _pattern(
+    query: Float[Tensor, "batch heads query d_head"],
+    key: Float[Tensor, "batch groups key d_head"],
+    mask: Shaped[Tensor, "batch ... query key"] | None,
+    scaling: float | None,
+) -> Pattern:
+    """softmax(q kᵀ · scaling); keys shared by groups of heads are repeated."""
     key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
     scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     if mask is None:
@@ -83,58 +90,61 @@ def _pattern(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float | N
 
 
 @contextmanager
-def _asking_own(blocks: Sequence[nn.Module], wanted: _Wanted):
-    """For modules with a `pattern` method of their own: ask it what the module itself is asked."""
-    with ExitStack() as stack:
-        for layer in wanted.layers:
-            for module in blocks[layer].modules():
-                if hasattr(module, "pattern"):
-                    # The hook is there for one pass; what it notes goes where this context's ContextVar says.
-                    hook = module.register_forward_pre_hook(_ask(layer), with_kwargs=True)
-                    stack.callback(hook.remove)
-        yield
+def _recorded(target: Target, blocks: Sequence[nn.Module], layers: frozenset[int]) -> Iterator[_Recording]:
+    """Within this block, passes of this context record the patterns of these layers. Modules with a `pattern` method
+    of their own are given the arguments of their forward, by hooks that live as long as the block."""
+    recording = _Recording(layers)
+    token = _recording.set(recording)
+    try:
+        with ExitStack() as stack:
+            for layer in layers if target.transformer is None else ():
+                for module in blocks[layer].modules():
+                    if hasattr(module, "pattern"):
+                        hook = module.register_forward_pre_hook(_ask(layer), with_kwargs=True)
+                        stack.callback(hook.remove)
+            yield recording
+    finally:
+        _recording.reset(token)
 
 
-def _ask(layer: int):
-    def note(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        wanted = _wanted.get()
-        if wanted is not None and layer in wanted.layers:
-            found = module.pattern(*args, **kwargs)  # type: ignore[operator]
-            wanted.found[layer] = found if found.ndim == 4 else found[:, None]
+def _ask(layer: int) -> Callable[[nn.Module, tuple[Any, ...], Mapping[str, Any]], None]:
+    def record(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        recording = _recording.get()
+        if recording is not None and layer in recording.layers:
+            pattern = module.pattern(*args, **kwargs)  # type: ignore[operator]
+            recording.patterns[layer] = pattern if pattern.ndim == 4 else pattern[:, None]
 
-    return note
+    return record
 
 
 @torch.inference_mode()
 def patterns(
     engine: AblationEngine,
-    token_ids: Sequence[int],
+    token_ids: tuple[int, ...],
     condition: Condition,
     heads: Sequence[tuple[int, int | None]],
-) -> list[HeadPattern]:
-    """Patterns of these (layer, head) pairs, head None meaning all of the layer. Raises PatternsError for one that is
-    not there or cannot be seen."""
+) -> list[HeadPatterns]:
+    """Patterns of these (layer, head) pairs, head None meaning all of the layer, rounded to six digits. Raises
+    PatternsError for one that does not exist or cannot be seen."""
     passes = engine.passes
-    if not attach(engine.target.model):
+    if not attach(engine.target):
         raise PatternsError("This model's attention cannot be looked into: it does not run through sdpa.")
     for layer, _ in heads:
         if not 0 <= layer < len(passes.blocks):
             raise PatternsError(f"There is no layer {layer}; the model has {len(passes.blocks)}, from 0.")
-    wanted = _Wanted(frozenset(layer for layer, _ in heads))
     clean = engine.clean(token_ids)
-    edits = engine.editor.site_edits(condition, 0, len(token_ids))
-    own = not isinstance(engine.target.model, PreTrainedModel)
-    token = _wanted.set(wanted)
-    try:
-        with _asking_own(passes.blocks if own else [], _Wanted(frozenset()) if not own else wanted):
-            passes.resumed(clean, engine.editor.masks([{}, edits]), Touch(0, 0), batch=2)
-    finally:
-        _wanted.reset(token)
-    found = []
+    masks = engine.editor.masks([Condition(), condition], 0, len(token_ids))
+    with _recorded(engine.target, passes.blocks, frozenset(layer for layer, _ in heads)) as recording:
+        passes.resumed(clean, masks, Touch(0, 0), batch=2)
+    result: list[HeadPatterns] = []
     for layer, head in heads:
-        both = wanted.found[layer]
+        both = recording.patterns[layer]
         if head is not None and not 0 <= head < both.shape[1]:
             raise PatternsError(f"Layer {layer} has {both.shape[1]} heads; there is no head {head}.")
         for one in range(both.shape[1]) if head is None else [head]:
-            found.append(HeadPattern(layer, one, both[0, one], both[1, one]))
-    return found
+            result.append(HeadPatterns(layer, one, _triangle(both[0, one]), _triangle(both[1, one])))
+    return result
+
+
+def _triangle(pattern: Float[Tensor, "seq seq"]) -> list[list[float]]:
+    return [[round(value, DIGITS) for value in row[: at + 1]] for at, row in enumerate(pattern.tolist())]

@@ -3,42 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from workers.spd.answers import SparseImportances, Trace
 from workers.spd.method.decomposition import Decomposition, Importances
 
 DIGITS = 6
+SiteInput = Float[Tensor, "batch seq d_in"] | Int[Tensor, "batch seq"]
 
 
-@dataclass(frozen=True)
-class SparseImportances:
-    """Columns of equal length; `site` indexes the artefact's sites, `component` is the index as trained. `cached`: the
-    pass they come from was kept from before."""
-
-    site: list[int]
-    position: list[int]
-    component: list[int]
-    ci: list[float]
-    inner_activation: list[float]
-    below_threshold: int
-    cached: bool = False
-
-
-@dataclass(frozen=True)
-class Trace:
-    """One component at every position of a prompt, where its CI is 0 too."""
-
-    ci: list[float]
-    inner_activation: list[float]
-
-
-def trace(found: Importances, row: int, site: str, place: int) -> Trace:
-    """The trace of the component at `place` (not index) of a site, rounded to six digits."""
-    ci, inner = found.g[site][row, :, place].detach(), found.inner[site][row, :, place].detach()
+def component_trace(importances: Importances, row: int, site: str, column: int) -> Trace:
+    """The component in this column (not: of this index) of a site in one prompt, rounded to six digits."""
+    ci, inner = (values[site][row, :, column].detach() for values in (importances.g, importances.inner))
     return Trace(
         np.round(ci.double().cpu().numpy(), DIGITS).tolist(),
         significant(inner.double().cpu().numpy(), DIGITS).tolist(),
@@ -46,45 +26,41 @@ def trace(found: Importances, row: int, site: str, place: int) -> Trace:
 
 
 def sparse_importances(
-    decomposition: Decomposition, inputs: Mapping[str, Tensor], threshold: float
+    decomposition: Decomposition, inputs: Mapping[str, SiteInput], threshold: float
 ) -> list[SparseImportances]:
     """Sparse causal importances of each prompt of a clean pass, rounded to six digits."""
-    found = decomposition.importances(inputs)
-    batch = next(iter(found.g.values())).shape[0]
-    return [sparse_row(decomposition, found, row, threshold) for row in range(batch)]
+    importances = decomposition.importances(inputs)
+    batch = next(iter(importances.g.values())).shape[0]
+    return [sparse_row(decomposition, importances, row, threshold) for row in range(batch)]
 
 
 def sparse_row(
-    decomposition: Decomposition, found: Importances, row: int, threshold: float
+    decomposition: Decomposition, importances: Importances, row: int, threshold: float
 ) -> SparseImportances:
     """One prompt's importances above `threshold`: in site order, then position, then component."""
     limit, left, index = max(threshold, 0.0), 0, decomposition.components.index
-    sites: list[Tensor] = []
-    places: list[Tensor] = []
-    components: list[Tensor] = []
-    ci: list[Tensor] = []
-    inner: list[Tensor] = []
+    sites, positions, components, ci, inner = ([] for _ in range(5))
     for number, site in enumerate(decomposition.sites):
-        g = found.g[site][row].detach()
+        g = importances.g[site][row].detach()
         above = (g > limit).nonzero()
         if limit > 0:
             left += int((g > 0).sum()) - above.shape[0]
         if above.shape[0]:
             at = (above[:, 0], above[:, 1])
             sites.append(torch.full((above.shape[0],), number))
-            places.append(above[:, 0])
+            positions.append(above[:, 0])
             components.append(torch.tensor(index[site], device=g.device)[above[:, 1]])
             ci.append(g[at])
-            inner.append(found.inner[site][row].detach()[at])
+            inner.append(importances.inner[site][row].detach()[at])
     if not sites:
         return SparseImportances([], [], [], [], [], left)
     return SparseImportances(
-        torch.cat(sites).tolist(), torch.cat(places).tolist(), torch.cat(components).tolist(),
+        torch.cat(sites).tolist(), torch.cat(positions).tolist(), torch.cat(components).tolist(),
         np.round(_numpy(ci), DIGITS).tolist(), significant(_numpy(inner), DIGITS).tolist(), left,
     )  # fmt: skip
 
 
-def _numpy(parts: list[Tensor]) -> np.ndarray:
+def _numpy(parts: list[Float[Tensor, " entries"]]) -> np.ndarray:
     return torch.cat(parts).double().cpu().numpy()
 
 

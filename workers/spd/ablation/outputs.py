@@ -7,7 +7,7 @@ differ by exactly 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,43 +15,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from workers.spd.answers import Entropy, Output, OutputShift, PositionShift, check_finite
+from workers.spd.queries import AblationQuery
+
 MOST_TOP = 50
 RUN = 256
-
-
-@dataclass(frozen=True)
-class OutputStat:
-    """One token at one position: probability 0–1, logit, rank from 1 (1 + the tokens with a larger logit)."""
-
-    probability: float
-    logit: float
-    rank: int
-
-
-@dataclass(frozen=True)
-class ShiftRow:
-    token_id: int
-    baseline: OutputStat
-    ablated: OutputStat
-
-
-@dataclass(frozen=True)
-class Entropy:
-    """Of the whole distribution, nats."""
-
-    baseline: float
-    ablated: float
-
-
-@dataclass(frozen=True)
-class PositionResult:
-    """kl: KL(baseline ‖ ablated), nats; top: union of the top k before and after, by baseline probability."""
-
-    position: int
-    kl: float
-    top: list[ShiftRow]
-    watched: list[ShiftRow]
-    entropy: Entropy | None = None
 
 
 @dataclass(frozen=True)
@@ -81,20 +49,47 @@ class Rows:
             spread[rows] = exact_sum(weights.mul_(shifted))
         return cls(z, most, total, total.log() - spread / total)
 
-    def pick(self, chosen: slice | Tensor) -> Rows:
+    def pick(self, chosen: slice | Int[Tensor, " picked"]) -> Rows:
         """Some of the rows."""
         return Rows(self.logits[chosen], self.most[chosen], self.total[chosen], self.entropy[chosen])
 
+    def followed_by(self, rest: Rows, first: int) -> Rows:
+        """The rows before `first`, then all of `rest`."""
+        if first == 0:
+            return rest
+        return Rows(
+            *(torch.cat([mine[:first], other]) for mine, other in zip(self._parts, rest._parts, strict=True))
+        )
+
+    @property
+    def _parts(self) -> tuple[Tensor, ...]:
+        return self.logits, self.most, self.total, self.entropy
+
     def nbytes(self) -> int:
-        """How much memory its numbers take."""
-        return sum(part.numel() * part.element_size() for part in vars(self).values())
+        """Bytes held."""
+        return sum(part.numel() * part.element_size() for part in self._parts)
 
     def log_probability(self, row: int, token: int) -> float:
         """Nats, of one token."""
         return float(self.logits[row, token]) - float(self.most[row]) - math.log(float(self.total[row]))
 
 
-def _by_rows(z: Float[Tensor, "rows vocab"]) -> Iterator[tuple[slice, tuple[Tensor, Tensor]]]:
+@dataclass(frozen=True)
+class Baseline:
+    """A clean pass's output. top: its `MOST_TOP` tokens with the largest logits at each position, in order."""
+
+    rows: Rows
+    top: Int[Tensor, "rows k"]
+
+    @classmethod
+    def of(cls, logits: Float[Tensor, "rows vocab"]) -> Baseline:
+        rows = Rows.of(logits)
+        return cls(rows, rows.logits.topk(min(MOST_TOP, rows.logits.shape[-1])).indices)
+
+
+def _by_rows(
+    z: Float[Tensor, "rows vocab"],
+) -> Iterator[tuple[slice, tuple[Float[Tensor, "some vocab"], Float[Tensor, "some vocab"]]]]:
     """Slices of rows with two buffers of their shape that are used again: on a CPU a row at a time, which stays in its
     cache and touches no fresh memory (a third of the time of whole [rows, vocab] steps); elsewhere all at once."""
     step = 1 if z.device.type == "cpu" else max(1, len(z))
@@ -111,7 +106,7 @@ def exact_sum(values: Float[Tensor, "rows vocab"]) -> Float[Tensor, " rows"]:
 
 
 def kl_rows(before: Rows, after: Rows) -> Float[Tensor, " rows"]:
-    """KL(before ‖ after) a row, nats: log Z' − log Z − E_before[z' − z]. One row before serves all after."""
+    """KL(before ‖ after) of each row, nats: log Z' − log Z − E_before[z' − z]. One row before serves all after."""
     change = torch.empty_like(after.total)
     for rows, (weights, moved) in _by_rows(after.logits):
         was = before.pick(rows) if len(before.logits) > 1 else before
@@ -124,43 +119,52 @@ def kl_rows(before: Rows, after: Rows) -> Float[Tensor, " rows"]:
 
 
 def shifts(
-    positions: Sequence[int],
-    before: Rows,
+    baseline: Baseline,
     after: Rows,
-    kl: Float[Tensor, " rows"],
-    top_k: int,
-    watch: Sequence[int],
-    *,
-    before_top: Int[Tensor, "rows k"] | None = None,
-) -> list[PositionResult]:
-    """A result for each row; `positions` are the places in the prompt the rows stand for."""
-    k = min(top_k, before.logits.shape[-1])
-    first = (before.logits.topk(k).indices if before_top is None else before_top[:, :k]).tolist()
-    second = after.logits.topk(k).indices.tolist()
-    tables = (_Table(before), _Table(after))
-    nats = kl.tolist()
-    entropies = before.entropy.tolist(), after.entropy.tolist()
-    results: list[PositionResult] = []
+    kl: Float[Tensor, " seq"],
+    query: AblationQuery,
+    piece: Callable[[int], str],
+) -> list[PositionShift]:
+    """The reported positions of an answer. `after` and `kl` hold all positions of the prompt.
+
+    Raises NotFiniteError.
+    """
+    positions = list(range(len(kl))) if query.positions is None else list(query.positions)
+    before, before_top = baseline.rows, baseline.top
+    if query.positions is not None:
+        at = torch.tensor(positions, dtype=torch.long, device=kl.device)
+        before, after, kl, before_top = before.pick(at), after.pick(at), kl[at], before_top[at]
+    k = min(query.top_k, before.logits.shape[-1])
+    first, second = before_top[:, :k].tolist(), after.logits.topk(k).indices.tolist()
+    tables = _Table(before), _Table(after)
+    nats, entropies = kl.tolist(), [Entropy(*pair) for pair in zip(*_entropies(before, after), strict=True)]
+    results: list[PositionShift] = []
     for row, position in enumerate(positions):
         union = list(dict.fromkeys([*first[row], *second[row]]))
-        tokens = [*union, *watch]
-        was = tables[0].stats(row, tokens, first[row])
-        now = tables[1].stats(row, tokens, second[row])
-        lines = [ShiftRow(token, b, a) for token, b, a in zip(tokens, was, now, strict=True)]
+        tokens = [*union, *query.watch]
+        outputs = tables[0].outputs(row, tokens, first[row]), tables[1].outputs(row, tokens, second[row])
+        lines = [
+            OutputShift(token, piece(token), *pair) for token, *pair in zip(tokens, *outputs, strict=True)
+        ]
         top = sorted(lines[: len(union)], key=lambda line: -line.baseline.logit)
-        entropy = Entropy(entropies[0][row], entropies[1][row])
-        results.append(PositionResult(position, nats[row], top, lines[len(union) :], entropy))
+        results.append(PositionShift(position, nats[row], top, lines[len(union) :], entropies[row]))
     return results
 
 
+def _entropies(before: Rows, after: Rows) -> tuple[list[float], list[float]]:
+    entropies = before.entropy.tolist(), after.entropy.tolist()
+    check_finite([*entropies[0], *entropies[1]])
+    return entropies
+
+
 class _Table:
-    """Logits as numpy, where counting what is larger is cheap, on whatever device they were made."""
+    """Logits as numpy, where counting larger ones is cheap, whatever device they were computed on."""
 
     def __init__(self, rows: Rows) -> None:
         self.z = rows.logits.cpu().numpy()
         self.most, self.total = rows.most.tolist(), rows.total.tolist()
 
-    def stats(self, row: int, tokens: Sequence[int], top: Sequence[int]) -> list[OutputStat]:
+    def outputs(self, row: int, tokens: Sequence[int], top: Sequence[int]) -> list[Output]:
         """Of these tokens; those in `top` (the largest, in order) need no count."""
         z, most, total = self.z[row], self.most[row], self.total[row]
         logits = z[list(tokens)].tolist() if tokens else []
@@ -170,9 +174,9 @@ class _Table:
             if logit < last:
                 last, place = logit, at
             rank[token] = place + 1
-        found: list[OutputStat] = []
+        outputs: list[Output] = []
         for token, logit in zip(tokens, logits, strict=True):
             if token not in rank:
                 rank[token] = int(np.count_nonzero(z > z[token])) + 1
-            found.append(OutputStat(math.exp(logit - most) / total, logit, rank[token]))
-        return found
+            outputs.append(Output(math.exp(logit - most) / total, logit, rank[token]))
+        return outputs

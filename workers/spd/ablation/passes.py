@@ -21,14 +21,17 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from workers.spd.ablation.outputs import Baseline
+from workers.spd.method.decomposition import Importances
 from workers.spd.targets import onednn
 from workers.spd.targets.masks import SiteMask, masked, of_shape, recorded
 from workers.spd.targets.target import Target
 
-KeysValues = tuple[Tensor, Tensor]  # each [1, heads, seq, d_head]
+KeysValues = tuple[Float[Tensor, "1 heads seq d_head"], Float[Tensor, "1 heads seq d_head"]]
+SiteInputs = dict[str, Float[Tensor, "1 seq d_in"] | Int[Tensor, "1 seq"]]  # an embedding reads token ids
 PROBE = 5
 WORTH = 8  # a suffix brings its own attention mask and copies keys: only worth it where it saves an eighth
 AGREES = 1e-4  # relative: a resumed pass that differs by more means an architecture that hands on more than `hidden`
@@ -48,18 +51,21 @@ _outputs: ContextVar[list[Tensor] | None] = ContextVar("unweave_outputs", defaul
 
 @dataclass
 class CleanPass:
-    """What is known of a prompt's clean pass. Everything but `inputs`, which its reader may drop, stays as it is.
+    """A prompt's clean pass, and what the engine works out from it once, under `lock`. The pass itself never changes,
+    but for `inputs`, which its reader may drop.
 
-    logits: [seq, vocab]; outputs: of each block, [1, seq, d_model]; keys_values: of each block, or None where the
-    architecture's cache cannot be resumed; inputs: {site: [1, seq, d_in]}.
+    outputs: of each block; keys_values: of each block, or None where the architecture's cache cannot be resumed;
+    inputs: what each site reads; baseline, importances and self_check (nats): None until the first question for them.
     """
 
     token_ids: tuple[int, ...]
     logits: Float[Tensor, "seq vocab"]
-    outputs: list[Tensor]
+    outputs: list[Float[Tensor, "1 seq d_model"]]
     keys_values: list[KeysValues] | None
-    inputs: dict[str, Tensor] | None
-    known: dict[str, Any] = field(default_factory=dict)
+    inputs: SiteInputs | None
+    baseline: Baseline | None = None
+    importances: Importances | None = None
+    self_check: float | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def nbytes(self) -> int:
@@ -137,10 +143,6 @@ class Passes:
         self.resumes = self.suffixes = True
         with torch.inference_mode():
             self._probe()
-
-    @property
-    def _transformer(self) -> PreTrainedModel | None:
-        return self.target.model if isinstance(self.target.model, PreTrainedModel) else None
 
     def block_of(self, site: str) -> int:
         """The block a site lies in; 0 for one outside the blocks, since a whole pass is always right."""
@@ -238,16 +240,16 @@ class Passes:
 
     def new_cache(self) -> DynamicCache | None:
         """An empty cache for a continuation; None where the target takes none."""
-        model = self._transformer
+        model = self.target.transformer
         return DynamicCache(config=model.config) if self.suffixes and model is not None else None
 
     def _forward(self, tokens: Tensor, keep: Tensor | None, cache: DynamicCache | None) -> Tensor:
         if cache is None:
             return self.target.logits(tokens, keep)
-        assert self._transformer is not None
+        assert self.target.transformer is not None
         kept: Any = 0 if keep is None else keep
         with of_shape(tokens):
-            return self._transformer(
+            return self.target.transformer(
                 input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=kept
             ).logits
 
@@ -259,7 +261,7 @@ class Passes:
         if not self.blocks:
             self.resumes = False
         plain = self.target.logits(torch.tensor([ids], device=self.target.device))[0]
-        if self._transformer is not None:
+        if self.target.transformer is not None:
             self.suffixes = self._works(ids, plain, Touch(0, 2))
         else:
             self.suffixes = False

@@ -3,87 +3,57 @@
 ci            m = g, remainder off
 rounded       m = 1 where g > threshold, else 0; remainder off
 stochastic    m = ℓ + (1 − ℓ) r, m_Δ = r_Δ, r uniform in [0, 1]: n seeded samples
-adversarial   the same masks, r climbed by sign steps to the largest KL, from a seeded start
+adversarial   the same masks, r moved by sign steps to the largest KL, from a seeded start
 
-ℓ is what must stay: the causal importances, or where a selection is given, its strengths. Only what is not selected
+ℓ is the lower bound of the masks: the causal importances, or the strengths of a selection. Only what is not selected
 is drawn or attacked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from workers.spd.ablation.edits import Condition, Edit
-from workers.spd.ablation.engine import AblationEngine, CleanPass
-from workers.spd.ablation.outputs import PositionResult, Rows, kl_rows, shifts
+from workers.spd.ablation.engine import AblationEngine
+from workers.spd.ablation.outputs import Rows, kl_rows, shifts
+from workers.spd.answers import RegimeOutcome, check_finite
 from workers.spd.method.losses import kl_divergence
+from workers.spd.queries import AblationQuery, Condition, RegimeSpec
 from workers.spd.targets.masks import SiteMask, masked
 
-Regime = Literal["ci", "rounded", "stochastic", "adversarial"]
-PGD_STEPS = 20
 PGD_STEP_SIZE = 0.1
 BAND = (0.05, 0.95)
 
-
-@dataclass(frozen=True)
-class RegimeSpec:
-    """kind; seed and samples for `stochastic`, seed and steps for `adversarial`; selection: None means the causal
-    importances say what stays."""
-
-    kind: Regime
-    selection: tuple[Edit, ...] | None = None
-    threshold: float = 0.0
-    samples: int = 16
-    seed: int = 0
-    steps: int = PGD_STEPS
-
-
-@dataclass(frozen=True)
-class RegimeResult:
-    """KL a position, nats: mean over the samples, and the 5 % and 95 % quantiles (equal where there is one sample).
-
-    `positions` of a stochastic regime compare the target with the mean of the samples' probabilities, whose
-    logarithm stands for the logit.
-    """
-
-    kind: Regime
-    kl: list[float]
-    low: list[float]
-    high: list[float]
-    samples: int
-    positions: list[PositionResult]
-
-
-Sources = dict[str, Tensor]  # [seq, C + 1]: of the components, and last of the remainder
+Sources = dict[
+    str, Float[Tensor, "seq C_and_remainder"]
+]  # r of the components, and last r_Δ of the remainder
+Logits = Float[Tensor, "seq vocab"]
 
 
 class RegimeRun:
-    """One regime on one prompt, a step at a time: every step is about a pass or a few."""
+    """One regime on the prompt of a query, a step at a time: every step is about a pass or a few."""
 
-    def __init__(self, engine: AblationEngine, token_ids: Sequence[int], spec: RegimeSpec) -> None:
-        self.engine, self.spec = engine, spec
-        self.clean: CleanPass = engine.clean(token_ids)
-        self.tokens = torch.tensor([list(token_ids)], device=engine.target.device)
-        self.seq = len(token_ids)
+    def __init__(self, engine: AblationEngine, query: AblationQuery, spec: RegimeSpec) -> None:
+        self.engine, self.query, self.spec = engine, query, spec
+        self.clean = engine.clean(query.token_ids)
+        self.tokens = torch.tensor([query.token_ids], device=engine.target.device)
+        self.seq = len(query.token_ids)
         self.floor = self._floor()
 
-    def _floor(self) -> dict[str, Tensor]:
-        """ℓ [seq, C] of each site."""
+    def _floor(self) -> dict[str, Float[Tensor, "seq C"]]:
+        """ℓ of each site."""
         if self.spec.selection is None:
-            found = self.engine.site_importances(self.clean).g
-            return {site: g[0].clone() for site, g in found.items()}
-        edits = self.engine.editor.site_edits(
-            Condition(self.spec.selection, "keep_only", "on"), 0, self.seq
-        )  # coefficient = m − 1
-        return {site: (edit.coefficient + 1).clamp(0, 1) for site, edit in edits.items()}
+            importances = self.engine.site_importances(self.clean).g
+            return {site: g[0].clone() for site, g in importances.items()}
+        selected = Condition(self.spec.selection, "keep_only", "on")
+        masks = self.engine.editor.masks([selected], 0, self.seq)  # coefficient = m − 1
+        return {site: (mask.coefficient[0] + 1).clamp(0, 1) for site, mask in masks.items()}
 
     def masks(self, sources: Sequence[Sources] | None) -> dict[str, SiteMask]:
-        """Masks of a pass, a row a set of sources; None: the floor itself (or rounded), remainder off."""
+        """Masks of a pass, a row for each set of sources; None: the floor itself (or rounded), remainder off."""
         mask: dict[str, Tensor] = {}
         delta: dict[str, Tensor] = {}
         for site, floor in self.floor.items():
@@ -105,29 +75,30 @@ class RegimeRun:
         }
 
     @torch.no_grad()
-    def logits(self, sources: Sequence[Sources] | None) -> Tensor:
+    def logits(self, sources: Sequence[Sources] | None) -> Float[Tensor, "rows seq vocab"]:
+        """Logits of a pass under `masks(sources)`."""
         rows = 1 if sources is None else len(sources)
         with masked(self.masks(sources)):
             return self.engine.target.logits(self.tokens.repeat(rows, 1))
 
-    def steps(self) -> Iterator[list[Tensor] | None]:
-        """None while there is more to do, then the logits of each sample, [seq, vocab]."""
+    def steps(self) -> Iterator[list[Logits] | None]:
+        """None while there is more to do, then the logits of each sample."""
         generator = torch.Generator().manual_seed(self.spec.seed)
         if self.spec.kind in ("ci", "rounded"):
             yield [self.logits(None)[0]]
         elif self.spec.kind == "stochastic":
-            rows: list[Tensor] = []
+            samples: list[Tensor] = []
             for _ in range(self.spec.samples):
-                rows += [self.logits([self.draw(generator)])[0]]
+                samples.append(self.logits([self.draw(generator)])[0])
                 yield None
-            yield rows
+            yield samples
         else:
-            yield from self._climb(self.draw(generator))
+            yield from self._ascent(self.draw(generator))
 
-    def _climb(self, sources: Sources) -> Iterator[list[Tensor] | None]:
-        """Sign steps up the mean KL over the positions; the worst pass met is the answer."""
+    def _ascent(self, sources: Sources) -> Iterator[list[Logits] | None]:
+        """Sign steps up the mean KL over the positions; yields the worst pass seen."""
         log_probs = torch.log_softmax(self.clean.logits.clone().float(), -1)
-        worst, found = -1.0, self.clean.logits
+        worst, worst_logits = -1.0, self.clean.logits
         for step in range(self.spec.steps + 1):
             with torch.enable_grad():
                 for source in sources.values():
@@ -135,32 +106,44 @@ class RegimeRun:
                 with masked(self.masks([sources])):
                     logits = self.engine.target.logits(self.tokens)[0]
                 kl = kl_divergence(log_probs, logits).mean()
-                if float(kl) > worst:
-                    worst, found = float(kl), logits.detach()
+                if float(kl.detach()) > worst:
+                    worst, worst_logits = float(kl.detach()), logits.detach()
                 if step == self.spec.steps:
                     break
                 grads = torch.autograd.grad(kl, list(sources.values()))
             moved = zip(sources.items(), grads, strict=True)
             sources = {s: (r.detach() + PGD_STEP_SIZE * g.sign()).clamp(0, 1) for (s, r), g in moved}
             yield None
-        yield [found]
+        yield [worst_logits]
 
     @torch.inference_mode()
-    def result(
-        self, samples: list[Tensor], top_k: int, watch: Sequence[int], positions: Sequence[int] | None
-    ) -> RegimeResult:
-        """The samples against the target."""
-        before, top = self.engine.baseline(self.clean)
+    def outcome(self, samples: list[Logits]) -> RegimeOutcome:
+        """The samples against the target. `positions` of several samples compare it with the mean of their
+        probabilities, whose logarithm stands for the logit. Raises NotFiniteError."""
+        baseline = self.engine.baseline(self.clean)
         rows = [Rows.of(logits) for logits in samples]
-        nats = torch.stack([kl_rows(before, after) for after in rows])
+        nats = torch.stack([kl_rows(baseline.rows, after) for after in rows])
         quantiles = torch.quantile(nats, torch.tensor(BAND, dtype=nats.dtype, device=nats.device), dim=0)
         after = rows[0]
         if len(rows) > 1:
             mean = torch.stack([logits.float().softmax(-1) for logits in samples]).mean(0)
             after = Rows.of(mean.clamp_min(torch.finfo(mean.dtype).tiny).log())
-        at = torch.tensor(list(range(self.seq) if positions is None else positions), device=nats.device)
         kl = nats.mean(0)
-        found = shifts(at.tolist(), before.pick(at), after.pick(at), kl[at], top_k, watch, before_top=top[at])
-        return RegimeResult(
-            self.spec.kind, kl.tolist(), quantiles[0].tolist(), quantiles[1].tolist(), len(rows), found
+        check_finite(kl.tolist())
+        return RegimeOutcome(
+            kind=self.spec.kind,
+            kl=kl.tolist(),
+            low=quantiles[0].tolist(),
+            high=quantiles[1].tolist(),
+            samples=len(rows),
+            positions=shifts(baseline, after, kl, self.query, self.engine.piece),
         )
+
+
+def regime_steps(
+    engine: AblationEngine, query: AblationQuery, spec: RegimeSpec
+) -> Iterator[RegimeOutcome | None]:
+    """None while there is more to do, then the outcome."""
+    run = RegimeRun(engine, query, spec)
+    for samples in run.steps():
+        yield None if samples is None else run.outcome(samples)

@@ -46,11 +46,11 @@ def self_check(decomposition: Decomposition, passes: Passes, clean: CleanPass, b
     logits, state = passes.with_state(clean, masks, last)
     was = clean.outputs[-1][0]
     worst = ((state[0] - was).norm(dim=-1) / was.norm(dim=-1).clamp_min(1e-30)).argmax()[None]
-    found = kl_rows(before.pick(last), Rows.of(logits[0]))
+    nats = kl_rows(before.pick(last), Rows.of(logits[0]))
     if int(worst) != seq - 1:
         there = passes.from_state(clean, state, worst)
-        found = torch.cat([found, kl_rows(before.pick(worst), Rows.of(there[0]))])
-    return float(found.max())
+        nats = torch.cat([nats, kl_rows(before.pick(worst), Rows.of(there[0]))])
+    return float(nats.max())
 
 
 class EditError(Exception):
@@ -72,9 +72,9 @@ class _Compared(SiteMask):
         kept_as = weight if isinstance(module, nn.Linear) else weight.T
         edited = with_weight(module, kept_as)(x)
         own = with_weight(module, module.weight)(x)  # type: ignore[arg-type]
-        found = super().applied(module, x, output)
+        masked_output = super().applied(module, x, output)
         allowed = EDIT_AGREES * (edited - own).abs().max() + 1e-5 * output.abs().max()
-        if not bool((found - edited).abs().max() <= allowed):
+        if not bool((masked_output - edited).abs().max() <= allowed):
             what = "token ids" if ids else "its inputs"
             raise EditError(
                 f"Suppressing a component of “{self.name}” is not what the model computes when the component is taken "

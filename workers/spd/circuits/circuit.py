@@ -8,8 +8,8 @@ target's own effect on the output, so all edges share one unit: logits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -19,8 +19,9 @@ from workers.spd.ablation.engine import AblationEngine
 from workers.spd.circuits.flow import Flow
 from workers.spd.circuits.frozen import FreezeError, frozen_pass
 from workers.spd.circuits.influence import Influence
-from workers.spd.circuits.nodes import MOST_NODES, ORIGINS, Alive, Edges, GraphError, Nodes, Via, alive_nodes
+from workers.spd.circuits.nodes import Alive, Edges, GraphError, Nodes, alive_nodes
 from workers.spd.method.decomposition import Decomposition, Importances
+from workers.spd.queries import CircuitQuery
 
 MOST_EDGES = 20_000
 AGREES = (
@@ -29,120 +30,116 @@ AGREES = (
 
 
 @dataclass(frozen=True)
-class Output:
-    """What the circuit is to explain: the logit of `token` at `position`, less that of `against`."""
-
-    position: int
-    token: int
-    against: int | None = None
-
-
-@dataclass(frozen=True)
 class CircuitGraph:
-    """value: of the output; output_inputs: its origins; edges_total: edges that are not 0, kept or not; completeness:
-    the largest |sum of origins − what the target reads|, as a share of the absolute contributions,
-    or of what a random direction reads, where that is more."""
+    """token: whose logit is explained; edges_total: edges that are not 0, listed or not; value: of the output, logits;
+    output_inputs: its origins; completeness: the largest |sum of origins − what the target reads|, as a share of the
+    absolute contributions, or of what a random direction reads, where that is more; cached: computed for an earlier
+    question."""
 
+    token: int
     nodes: Nodes
     edges: Edges
     edges_total: int
     value: float
     output_inputs: Float[Tensor, " origins"]
     completeness: float
+    cached: bool = False
 
     def nbytes(self) -> int:
         """Bytes held."""
-        held = [*vars(self.nodes).values(), *vars(self.edges).values()]
-        return sum(one.numel() * one.element_size() for one in held)
+        columns = [*vars(self.nodes).values(), *vars(self.edges).values()]
+        return sum(column.nbytes for column in columns)
 
 
 def circuit_graph(
     decomposition: Decomposition,
     importances: Importances,
-    token_ids: Sequence[int],
-    output: Output,
-    threshold: float,
+    query: CircuitQuery,
     *,
     most_edges: int = MOST_EDGES,
 ) -> CircuitGraph:
-    """The circuit of one prompt whose importances (of the clean pass) are known.
+    """The circuit behind the logit of a token, which the query must name. `importances`: of the prompt's clean pass.
 
     Raises GraphError: nothing or too much is in use, or this architecture cannot be taken apart.
     """
-    target = decomposition.target
-    assert 0 <= output.position < len(token_ids), output
-    alive, nodes = alive_nodes(decomposition, importances, threshold)
-    tokens = torch.tensor([list(token_ids)], device=target.device)
+    target, components = decomposition.target, decomposition.components
+    token = query.token
+    assert token is not None
+    assert 0 <= query.position < len(query.token_ids), query
+    alive, nodes = alive_nodes(decomposition, importances, query.threshold)
+    tokens = torch.tensor([query.token_ids], device=target.device)
     try:
-        found, head = frozen_pass(target, tokens, output.position)
-        live, live_head = frozen_pass(target, tokens, output.position, found)
+        frozen, head = frozen_pass(target, tokens, query.position)
+        live, live_head = frozen_pass(target, tokens, query.position, frozen)
     except FreezeError as error:
         raise GraphError(str(error)) from None
-    missing = [site for site in alive if site not in found.linears]
+    missing = [site for site in alive if site not in frozen.linears]
     if missing:
         raise GraphError(
-            f"“{missing[0]}” does not run as a matrix of its own, so nothing can be said to feed it."
+            f"“{missing[0]}” does not run as a matrix of its own, so nothing can be shown to feed it."
         )
-    direction = head.weight[output.token].detach().clone()
-    if output.against is not None:
-        direction = direction - head.weight[output.against]
-    components = decomposition.components
-    written = {  # what each node writes: [slots, seq, d_out]
-        site: components.U[site].detach()[here.place] * here.inner[..., None] for site, here in alive.items()
+    direction = head.weight[token].detach().clone()
+    if query.against is not None:
+        direction = direction - head.weight[query.against]
+    written = {
+        site: components.U[site].detach()[at.place] * at.inner[..., None] for site, at in alive.items()
     }
     influence = Influence(live, live_head, direction, components, alive, written)
-    count = len(nodes.site)
-    gradient = torch.zeros(count + 1)
-    gradient[count] = 1.0
-    effect = torch.zeros(count)
-    for site, here in alive.items():
-        slope, used = influence.slopes(site), here.used
-        at = here.node[used].cpu()
-        gradient[at], effect[at] = slope[used].cpu(), (slope * here.inner)[used].cpu()
-    flow = Flow(decomposition, found, alive, written, gradient, nodes.position, output.position, most_edges)
+    gradient, effect = _effects(influence, alive, len(nodes.site))
+    flow = Flow(decomposition, frozen, alive, written, gradient, nodes.position, query.position, most_edges)
     flow.run(head, direction)
     edges, total = flow.edges()
-    inputs, value = flow.inputs, flow.value
+    return CircuitGraph(
+        token=token,
+        nodes=replace(nodes, effect=effect, inputs=flow.inputs[:, :-1]),
+        edges=edges,
+        edges_total=total,
+        value=flow.value,
+        output_inputs=flow.inputs[:, -1],
+        completeness=_completeness(flow),
+    )
+
+
+def _effects(
+    influence: Influence, alive: Mapping[str, Alive], count: int
+) -> tuple[Float[Tensor, " targets"], Float[Tensor, " nodes"]]:
+    """The output's gradient by each node's inner activation (and 1 for itself), and each node's effect on it."""
+    gradient, effect = torch.zeros(count + 1), torch.zeros(count)
+    gradient[count] = 1.0
+    for site, here in alive.items():
+        slope, node = influence.slopes(site), here.node[here.used].cpu()
+        gradient[node] = slope[here.used].cpu()
+        effect[node] = (slope * here.inner)[here.used].cpu()
+    return gradient, effect
+
+
+def _completeness(flow: Flow) -> float:
+    """See `CircuitGraph`. Raises GraphError where origins are missing."""
+    inputs = flow.inputs
     scale = torch.maximum(inputs.abs().sum(0), flow.typical).clamp_min(1e-6)
     off = float(((inputs.sum(0) - flow.reads).abs() / scale).max())
     if off > AGREES:
         raise GraphError(
             "This architecture computes something between its matrices that cannot be held fixed, so what feeds a "
-            f"component cannot be told ({off:.1%} would be missing)."
+            f"component cannot be shown ({off:.1%} would be missing)."
         )
-    kept = Nodes(
-        nodes.site, nodes.component, nodes.position, nodes.ci, nodes.inner, effect, inputs[:, :count]
-    )
-    return CircuitGraph(kept, edges, total, float(value), inputs[:, count], off)
+    return off
 
 
-def circuit_of(
-    engine: AblationEngine,
-    token_ids: Sequence[int],
-    position: int,
-    token: int | None,
-    against: int | None,
-    threshold: float,
-) -> tuple[CircuitGraph, int, bool]:
-    """The circuit of a prompt, kept for the next question about it; the token it explains (where None: the likeliest at
-    that position); and whether it was kept. Raises GraphError."""
-    clean = engine.clean(token_ids)
-    chosen = int(clean.logits[position].argmax()) if token is None else token
-    if chosen == against:
+def circuit_of(engine: AblationEngine, query: CircuitQuery) -> CircuitGraph:
+    """The circuit of a prompt, cached for the next question about it. Raises GraphError."""
+    clean = engine.clean(query.token_ids)
+    token = query.token
+    if token is None:
+        token = int(clean.logits[query.position].argmax())
+    if token == query.against:
         raise GraphError(
             "The token and the one it is set against are the same, so there is nothing to explain."
         )
-    key = (tuple(token_ids), position, chosen, against, threshold)
-    found = engine.circuits.get(key)
-    if found is not None:
-        return found, chosen, True
-    output = Output(position, chosen, against)
-    made = circuit_graph(engine.decomposition, engine.site_importances(clean), token_ids, output, threshold)
-    engine.circuits.put(key, made, made.nbytes())
-    return made, chosen, False
-
-
-__all__ = [
-    "MOST_EDGES", "MOST_NODES", "ORIGINS", "Alive", "CircuitGraph", "Edges", "GraphError", "Nodes", "Output",
-    "Via", "alive_nodes", "circuit_graph", "circuit_of",
-]  # fmt: skip
+    query = replace(query, token=token)
+    cached: CircuitGraph | None = engine.circuits.get(query)
+    if cached is not None:
+        return cached
+    graph = circuit_graph(engine.decomposition, engine.site_importances(clean), query)
+    engine.circuits.put(query, replace(graph, cached=True), graph.nbytes())
+    return graph

@@ -9,12 +9,13 @@ sees them, in this thread alone: nothing is attached to a module and no architec
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
+from torch.autograd.graph import Node, get_gradient_edge
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from transformers.pytorch_utils import Conv1D
@@ -37,132 +38,132 @@ class FreezeError(Exception):
 
 @dataclass(eq=False)
 class Linear:
-    """A matrix in the pass: x, what it reads, [… seq d_in] (None where it reads ids); y, what it writes, a leaf."""
+    """A matrix in the pass: x, what it reads (None where it reads ids); y, what it writes, a leaf."""
 
     name: str
-    x: Tensor | None
-    y: Tensor
+    x: Float[Tensor, "*batch d_in"] | None
+    y: Float[Tensor, "*batch d_out"]
     weight: Float[Tensor, "d_out d_in"]
 
     @property
-    def written(self) -> Float[Tensor, "seq d_out"]:
-        return self.y.detach().reshape(-1, self.y.shape[-1])
+    def leaf(self) -> Float[Tensor, "*batch d_out"]:
+        """Where a piece begins."""
+        return self.y
 
 
 @dataclass(eq=False)
 class Attended:
-    """An attention in the pass. q, k, v: [1, heads, seq, d_head]; pattern: [heads, query, key]; z: v mixed, a leaf."""
+    """An attention in the pass. pattern: [heads, query, key]; z: the values mixed by it, a leaf."""
 
-    q: Tensor
-    k: Tensor
-    v: Tensor
+    q: Float[Tensor, "1 heads seq d_head"]
+    k: Float[Tensor, "1 heads seq d_head"]
+    v: Float[Tensor, "1 heads seq d_value"]
     pattern: Float[Tensor, "heads seq seq"]
     scale: float
-    z: Tensor
+    z: Float[Tensor, "1 heads seq d_value"]
+
+    @property
+    def leaf(self) -> Float[Tensor, "1 heads seq d_value"]:
+        """Where a piece begins."""
+        return self.z
 
 
 @dataclass(eq=False)
 class Bias:
     """The bias of a norm, a leaf."""
 
-    y: Tensor
+    y: Float[Tensor, "*batch d_model"]
+
+    @property
+    def leaf(self) -> Float[Tensor, "*batch d_model"]:
+        """Where a piece begins."""
+        return self.y
 
 
 Record = Linear | Attended | Bias
 
 
-@dataclass
 class FrozenPass:
-    """The pieces of a pass in order. `gates`: the leaves that an activation function reads."""
+    """The pieces of a pass in order. `gates`: the records whose leaves an activation function reads."""
 
-    records: list[Record] = field(default_factory=list)
-    leaves: dict[int, Record] = field(default_factory=dict)
-    gates: set[int] = field(default_factory=set)
-    _sources: dict[Any, frozenset[int]] = field(default_factory=dict)
-    _kept: list[Tensor] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.gates: set[Record] = set()
+        self._behind: dict[
+            Node, frozenset[int]
+        ] = {}  # places in `records` of the leaves behind an autograd node
 
     def add(self, record: Record) -> None:
-        """Keep a record under its leaf."""
+        """Append a record, whose leaf requires a gradient."""
+        # The node lives as long as it is a key here, so the graphs built on the leaf meet this very one.
+        self._behind[get_gradient_edge(record.leaf).node] = frozenset([len(self.records)])
         self.records.append(record)
-        self.leaves[id(leaf_of(record))] = record
 
     @property
     def linears(self) -> dict[str, Linear]:
         return {record.name: record for record in self.records if isinstance(record, Linear)}
 
-    @property
-    def attentions(self) -> list[Attended]:
-        return [record for record in self.records if isinstance(record, Attended)]
-
     def reads(self, tensor: Tensor) -> list[Record]:
         """The records whose leaves a tensor of the pass is made of, in order."""
-        if id(tensor) in self.leaves:
-            return [self.leaves[id(tensor)]]
-        found = self._reached(tensor.grad_fn)
-        return [record for record in self.records if id(leaf_of(record)) in found]
+        if not tensor.requires_grad:
+            return []
+        return [self.records[place] for place in sorted(self._reached(get_gradient_edge(tensor).node))]
 
-    def _reached(self, start: Any) -> frozenset[int]:
-        """Ids of the leaves behind a node of the autograd graph, worked out once a node."""
-        stack, done = [start], self._sources
+    def _reached(self, start: Node) -> frozenset[int]:
+        """Places of the records behind a node of the autograd graph, worked out once for each node."""
+        stack, behind = [start], self._behind
         while stack:
             node = stack[-1]
-            if node is None or node in done:
+            if node in behind:
                 stack.pop()
                 continue
-            variable = getattr(node, "variable", None)
-            if variable is not None:
-                done[node] = frozenset([id(variable)])
-                continue
-            behind = [one for one, _ in node.next_functions if one is not None]
-            missing = [one for one in behind if one not in done]
+            nodes = [one for one, _ in node.next_functions if one is not None]
+            missing = [one for one in nodes if one not in behind]
             if missing:
                 stack += missing
                 continue
-            done[node] = frozenset().union(*(done[one] for one in behind))
-        return frozenset() if start is None else done[start]
-
-
-def leaf_of(record: Record) -> Tensor:
-    """Where a piece begins."""
-    return record.z if isinstance(record, Attended) else record.y
+            behind[node] = frozenset[int]().union(*(behind[one] for one in nodes))
+        return behind[start]
 
 
 class Freezing(TorchFunctionMode):
-    """Records a pass into `found`. `unembedding` is not run: its logits are not needed.
+    """Records a pass into `recording`. `unembedding` is not run: its logits are not needed.
 
-    With `known`, an earlier recording of the same prompt, what matrices write is taken from there, and the pieces are
-    left as they are: gradients within them are the model's own.
+    With `earlier`, a recording of the same prompt, what matrices write is taken from there, and the pieces are left as
+    they are: gradients within them are the model's own.
     """
 
-    def __init__(self, model: nn.Module, unembedding: Tensor, known: FrozenPass | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        unembedding: Float[Tensor, "vocab d_model"],
+        earlier: FrozenPass | None = None,
+    ) -> None:
         super().__init__()
-        self.found = FrozenPass()
-        self._known = None if known is None else known.linears
+        self.recording = FrozenPass()
+        self._earlier = None if earlier is None else earlier.linears
         self.unembedding = unembedding
-        self.matrices: dict[int, str] = {}
-        self.tables: dict[int, str] = {}
-        for name, module in model.named_modules():
-            if isinstance(module, nn.Linear | Conv1D):
-                self.matrices[id(module.weight)] = name
-            elif isinstance(module, nn.Embedding):
-                self.tables[id(module.weight)] = name
+        modules = [(name, module) for name, module in model.named_modules() if hasattr(module, "weight")]
+        # A tensor's hash is its identity, and the model keeps these alive.
+        self.matrices = {m.weight: name for name, m in modules if isinstance(m, nn.Linear | Conv1D)}
+        self.tables = {m.weight: name for name, m in modules if isinstance(m, nn.Embedding)}
         self._model = model
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is F.linear and id(args[1]) in self.matrices:
-            return self._linear(self.matrices[id(args[1])], args[0], func, args, kwargs)
-        if func in (torch.addmm, Tensor.addmm) and len(args) > 2 and id(args[2]) in self.matrices:
-            return self._linear(self.matrices[id(args[2])], args[1], func, args, kwargs)
-        if func is F.embedding and id(args[1]) in self.tables:
-            return self._linear(self.tables[id(args[1])], None, func, args, kwargs)
+        if func is F.linear and args[1] in self.matrices:
+            return self._linear(self.matrices[args[1]], args[0], func, args, kwargs)
+        if func in (torch.addmm, Tensor.addmm) and len(args) > 2 and args[2] in self.matrices:
+            return self._linear(self.matrices[args[2]], args[1], func, args, kwargs)
+        if func is F.embedding and args[1] in self.tables:
+            return self._linear(self.tables[args[1]], None, func, args, kwargs)
         if func is F.scaled_dot_product_attention:
             return self._attention(*args, **kwargs)
         if func is attend:
             return self._attention(*(one[:, None] for one in args), is_causal=True)[:, 0]
-        if self._known is not None:
+        if self._earlier is not None:
             return func(*args, **kwargs)
         if func is F.layer_norm:
             return self._layer_norm(*args, **kwargs)
@@ -177,14 +178,19 @@ class Freezing(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _linear(
-        self, name: str, x: Tensor | None, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Tensor:
-        if any(isinstance(one, Linear) and one.name == name for one in self.found.records):
+        self,
+        name: str,
+        x: Float[Tensor, "*batch d_in"] | None,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Float[Tensor, "*batch d_out"]:
+        if any(isinstance(one, Linear) and one.name == name for one in self.recording.records):
             raise FreezeError(f"“{name}” runs more than once in a pass, which the circuit cannot show.")
         with torch.no_grad():
             weight = site_weight(self._model.get_submodule(name))
-            if self._known is not None:
-                y = self._known[name].y.detach()
+            if self._earlier is not None:
+                y = self._earlier[name].y.detach()
             elif x is not None and weight is self.unembedding:
                 y = x.new_zeros(*x.shape[:-1], weight.shape[0])
             elif x is not None:
@@ -194,13 +200,20 @@ class Freezing(TorchFunctionMode):
             else:
                 y = func(*args, **kwargs).detach()
         y.requires_grad_()
-        self.found.add(Linear(name, x, y, weight))
+        self.recording.add(Linear(name, x, y, weight))
         return y
 
     def _attention(
-        self, q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
-        is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
-    ) -> Tensor:  # fmt: skip
+        self,
+        q: Float[Tensor, "1 heads seq d_head"],
+        k: Float[Tensor, "1 groups seq d_head"],
+        v: Float[Tensor, "1 groups seq d_value"],
+        attn_mask: Shaped[Tensor, "#*mask seq seq"] | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Float[Tensor, "1 heads seq d_value"]:
         k, v = _for_each_head(k, q), _for_each_head(v, q)
         size: float = q.shape[-1] ** -0.5 if scale is None else scale
         with torch.no_grad():
@@ -213,34 +226,46 @@ class Freezing(TorchFunctionMode):
             pattern = scores.softmax(-1)
             z = pattern @ v
         z.requires_grad_()
-        self.found.add(Attended(q, k, v, pattern[0], size, z))
+        self.recording.add(Attended(q, k, v, pattern[0], size, z))
         return z
 
     def _layer_norm(
-        self, x: Tensor, shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None,
+        self,
+        x: Float[Tensor, "*batch d_model"],
+        shape: Sequence[int],
+        weight: Float[Tensor, " d_model"] | None = None,
+        bias: Float[Tensor, " d_model"] | None = None,
         eps: float = 1e-5,
-    ) -> Tensor:  # fmt: skip
+    ) -> Float[Tensor, "*batch d_model"]:
         dims = tuple(range(-len(shape), 0))
         centred = x - x.mean(dims, keepdim=True)
         scale = (centred.detach().pow(2).mean(dims, keepdim=True) + eps).rsqrt()
         return self._biased(centred * (scale if weight is None else scale * weight), bias)
 
     def _rms_norm(
-        self, x: Tensor, shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
-    ) -> Tensor:
+        self,
+        x: Float[Tensor, "*batch d_model"],
+        shape: Sequence[int],
+        weight: Float[Tensor, " d_model"] | None = None,
+        eps: float | None = None,
+    ) -> Float[Tensor, "*batch d_model"]:
         dims = tuple(range(-len(shape), 0))
         eps = torch.finfo(x.dtype).eps if eps is None else eps
         scale = (x.detach().pow(2).mean(dims, keepdim=True) + eps).rsqrt()
         return x * (scale if weight is None else scale * weight)
 
-    def _biased(self, y: Tensor, bias: Tensor | None) -> Tensor:
+    def _biased(
+        self, y: Float[Tensor, "*batch d_model"], bias: Float[Tensor, " d_model"] | None
+    ) -> Float[Tensor, "*batch d_model"]:
         if bias is None:
             return y
         leaf = bias.detach().expand_as(y).clone().requires_grad_()
-        self.found.add(Bias(leaf))
+        self.recording.add(Bias(leaf))
         return y + leaf
 
-    def _activation(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    def _activation(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Float[Tensor, "*batch d_mlp"]:
         x = args[0]
         self._gate(x)
         kwargs = {name: value for name, value in kwargs.items() if name != "inplace"}
@@ -252,12 +277,13 @@ class Freezing(TorchFunctionMode):
             rest = y - slope * x
         return x * slope + rest
 
-    def _gate(self, x: Tensor) -> None:
-        if x.requires_grad:
-            self.found.gates |= {id(leaf_of(one)) for one in self.found.reads(x)}
+    def _gate(self, x: Float[Tensor, "*batch d_mlp"]) -> None:
+        self.recording.gates.update(self.recording.reads(x))
 
 
-def _for_each_head(x: Tensor, q: Tensor) -> Tensor:
+def _for_each_head(
+    x: Float[Tensor, "1 groups seq d_x"], q: Float[Tensor, "1 heads seq d_head"]
+) -> Float[Tensor, "1 heads seq d_x"]:
     """Keys or values that groups of heads share, once for each head."""
     groups = q.shape[1] // x.shape[1]
     if groups == 1:
@@ -266,28 +292,25 @@ def _for_each_head(x: Tensor, q: Tensor) -> Tensor:
 
 
 def frozen_pass(
-    target: Target, tokens: Int[Tensor, "1 seq"], at: int, known: FrozenPass | None = None
+    target: Target, tokens: Int[Tensor, "1 seq"], at: int, earlier: FrozenPass | None = None
 ) -> tuple[FrozenPass, Linear]:
-    """The pass of one prompt, and its unembedding, which reads position `at` alone. With `known`, its recording, the
+    """The pass of one prompt, and its unembedding, which reads position `at` alone. With `earlier`, its recording, the
     same with the model's own gradients. Raises FreezeError."""
     unembedding = target.unembedding()
-    mode = Freezing(target.model, unembedding, known)
+    mode = Freezing(target.model, unembedding, earlier)
     with torch.enable_grad(), mode:
         target.logits(tokens, torch.tensor([at], device=tokens.device))
-    found = mode.found
-    head = next(
-        (r for r in found.records if isinstance(r, Linear) and r.x is not None and r.weight is unembedding), None
-    )  # fmt: skip
-    if head is None:
-        raise FreezeError("This model writes its logits in a way that the circuit cannot read.")
-    return found, head
+    for record in mode.recording.records:
+        if isinstance(record, Linear) and record.x is not None and record.weight is unembedding:
+            return mode.recording, record
+    raise FreezeError("This model writes its logits in a way that the circuit cannot read.")
 
 
 # --- within a piece -----------------------------------------------------------------------------------------------
 
 
 def pull(
-    output: Tensor, leaves: Sequence[Tensor], cotangents: Float[Tensor, "rows ..."]
+    output: Float[Tensor, "*output"], leaves: Sequence[Tensor], cotangents: Float[Tensor, "rows ..."]
 ) -> list[Tensor | None]:
     """How each row of cotangents of `output` reads the leaves: [rows, *leaf.shape]; None where it does not."""
     rows = cotangents.reshape(cotangents.shape[0], *output.shape)
@@ -298,8 +321,10 @@ def pull(
     )
 
 
-def push(output: Tensor, leaf: Tensor, tangents: Float[Tensor, "rows ..."]) -> Float[Tensor, "rows ..."]:
-    """What rows added at a leaf add to `output`: [rows, *output.shape]. The transpose of `pull`, by its derivative."""
+def push(
+    output: Float[Tensor, "*output"], leaf: Float[Tensor, "*leaf"], tangents: Float[Tensor, "rows ..."]
+) -> Float[Tensor, "rows ..."]:
+    """What rows added at a leaf add to `output`. The transpose of `pull`, by its derivative."""
     rows = tangents.reshape(tangents.shape[0], *leaf.shape)
     probe = torch.zeros_like(output, requires_grad=True)
     (read,) = torch.autograd.grad(output, leaf, probe, create_graph=True, retain_graph=True)

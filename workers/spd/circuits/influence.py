@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workers.spd.circuits.frozen import Attended, Bias, FrozenPass, Linear, leaf_of, pull, push
-from workers.spd.circuits.nodes import Alive
+from workers.spd.circuits.frozen import Attended, Bias, FrozenPass, Linear, Record, pull, push
+from workers.spd.circuits.nodes import Alive, Written
 from workers.spd.method.components import Components
 from workers.spd.targets.onednn import times
 
@@ -31,10 +31,13 @@ class Steering:
 
 
 def steering(
-    found: FrozenPass, tensor: Tensor, alive: Mapping[str, Alive], written: Mapping[str, Tensor]
+    recording: FrozenPass,
+    tensor: Float[Tensor, "1 heads seq d_head"],
+    alive: Mapping[str, Alive],
+    written: Mapping[str, Written],
 ) -> Steering | None:
     """The nodes behind the queries or keys `tensor` of an attention; None where that matrix has none."""
-    linears = [record for record in found.reads(tensor) if isinstance(record, Linear)]
+    linears = [record for record in recording.reads(tensor) if isinstance(record, Linear)]
     if len(linears) != 1 or linears[0].name not in alive:
         return None
     site = linears[0].name
@@ -73,50 +76,54 @@ class Influence:
 
     def __init__(
         self,
-        found: FrozenPass,
+        recording: FrozenPass,
         head: Linear,
         direction: Float[Tensor, " d_model"],
         components: Components,
         alive: Mapping[str, Alive],
-        written: Mapping[str, Tensor],
+        written: Mapping[str, Written],
     ) -> None:
-        self._found, self._alive, self._written = found, alive, written
+        self._recording, self._alive, self._written = recording, alive, written
         self._V, self._U = components.V, components.U
-        self._towards: dict[int, Tensor] = {}
-        self._finite: dict[str, Tensor] = {}
+        self._cotangents: dict[Record, Tensor] = {}  # ∂output/∂leaf
+        self._corrections: dict[str, Float[Tensor, "slots seq"]] = {}
         with torch.no_grad():
             self._sweep(head, direction)
 
     @torch.no_grad()
     def slopes(self, site: str) -> Float[Tensor, "slots seq"]:
         """∂output/∂(inner activation) of a site's nodes."""
-        y = self._found.linears[site].y
-        got = self._towards.get(id(y))
-        here = self._alive[site]
-        if got is None:
+        linear, here = self._recording.linears[site], self._alive[site]
+        cotangent = self._cotangents.get(linear)
+        if cotangent is None:
             return torch.zeros_like(here.inner)
-        slope = (got.reshape(-1, y.shape[-1]) @ self._U[site].detach().T).gather(1, here.place.T).T
-        return slope + self._finite.get(site, 0.0)
+        rows = cotangent.reshape(-1, linear.y.shape[-1])
+        slope = (rows @ self._U[site].detach().T).gather(1, here.place.T).T
+        return slope + self._corrections.get(site, 0.0)
 
-    def _sweep(self, head: Linear, direction: Tensor) -> None:
+    def _sweep(self, head: Linear, direction: Float[Tensor, " d_model"]) -> None:
         assert head.x is not None
-        records = self._found.records
-        first = min((self._found.linears[site] for site in self._alive), key=records.index)
+        records, linears = self._recording.records, self._recording.linears
+        first = min(records.index(linears[site]) for site in self._alive)
         self._add(head.x, direction.expand_as(head.x))
-        for record in reversed(records[records.index(first) + 1 :]):
-            got = self._towards.get(id(leaf_of(record)))
-            if got is None or record is head or isinstance(record, Bias):
+        for record in reversed(records[first + 1 :]):
+            cotangent = self._cotangents.get(record)
+            if cotangent is None or record is head or isinstance(record, Bias):
                 continue
             if isinstance(record, Attended):
-                self._attention(record, got[0])
+                self._attention(record, cotangent[0])
             elif record.x is not None:
-                towards = times(got, record.weight.T)
-                if record.name in self._finite:
-                    here = self._alive[record.name]
-                    V = self._V[record.name].detach().T[here.place]
-                    more = torch.einsum("ts,tsd->sd", self._finite[record.name], V)
-                    towards = towards + more.reshape(towards.shape)
-                self._add(record.x, towards)
+                self._linear(record, record.x, cotangent)
+
+    def _linear(
+        self, record: Linear, x: Float[Tensor, "*batch d_in"], cotangent: Float[Tensor, "*batch d_out"]
+    ) -> None:
+        read = times(cotangent, record.weight.T)
+        if record.name in self._corrections:
+            V = self._V[record.name].detach().T[self._alive[record.name].place]
+            correction = torch.einsum("ts,tsd->sd", self._corrections[record.name], V)
+            read = read + correction.reshape(read.shape)
+        self._add(x, read)
 
     def _attention(self, here: Attended, cotangent: Float[Tensor, "heads seq d_head"]) -> None:
         q, k, v, z = (tensor.detach()[0] for tensor in (here.q, here.k, here.v, here.z))
@@ -126,33 +133,36 @@ class Influence:
         self._add(here.q, towards_q[None])
         self._add(here.k, towards_k[None])
         self._add(here.v, (here.pattern.transpose(-1, -2) @ cotangent)[None])
-        keys = steering(self._found, here.k, self._alive, self._written)
+        keys = steering(self._recording, here.k, self._alive, self._written)
         if keys is not None:
-            gone = (without_key(here, keys) * apart[:, :, keys.position]).sum((0, 1))
-            self._correct(keys, gone, towards_k)
-        queries = steering(self._found, here.q, self._alive, self._written)
+            loss = (without_key(here, keys) * apart[:, :, keys.position]).sum((0, 1))
+            self._correct(keys, loss, towards_k)
+        queries = steering(self._recording, here.q, self._alive, self._written)
         if queries is not None:
             at = cotangent[:, queries.position].transpose(0, 1)
             self._correct(queries, (without_query(here, queries) * at).sum((-1, -2)), towards_q)
 
-    def _correct(self, nodes: Steering, gone: Float[Tensor, " nodes"], towards: Tensor) -> None:
-        """Let these nodes count with what their removal does, instead of to first order."""
+    def _correct(
+        self, nodes: Steering, loss: Float[Tensor, " nodes"], towards: Float[Tensor, "heads seq d_head"]
+    ) -> None:
+        """Let these nodes count with `loss`, what their removal takes from the output, instead of to first order."""
         at = towards[:, nodes.position].transpose(0, 1)
         first_order = (nodes.rows * at).sum((-1, -2))
         here = self._alive[nodes.site]
         inner = here.inner[here.used]
         safe = torch.where(inner.abs() < 1e-6, torch.ones_like(inner), inner)
-        change = torch.where(inner.abs() < 1e-6, torch.zeros_like(inner), (gone - first_order) / safe)
-        before = self._finite.setdefault(nodes.site, torch.zeros_like(here.inner))
-        before[here.used] += change
+        change = torch.where(inner.abs() < 1e-6, torch.zeros_like(inner), (loss - first_order) / safe)
+        correction = self._corrections.setdefault(nodes.site, torch.zeros_like(here.inner))
+        correction[here.used] += change
 
-    def _add(self, tensor: Tensor, cotangent: Tensor) -> None:
-        leaves = [leaf_of(record) for record in self._found.reads(tensor)]
-        if not leaves:
+    def _add(self, tensor: Float[Tensor, "*batch d"], cotangent: Float[Tensor, "*batch d"]) -> None:
+        """Take a cotangent of a tensor of the pass to the leaves that it reads."""
+        records = self._recording.reads(tensor)
+        if not records:
             return
         with torch.enable_grad():
-            found = pull(tensor, leaves, cotangent.reshape(1, *tensor.shape))
-        for leaf, got in zip(leaves, found, strict=True):
-            if got is not None:
-                before = self._towards.get(id(leaf))
-                self._towards[id(leaf)] = got[0] if before is None else before + got[0]
+            pulled = pull(tensor, [record.leaf for record in records], cotangent.reshape(1, *tensor.shape))
+        for record, part in zip(records, pulled, strict=True):
+            if part is not None:
+                before = self._cotangents.get(record)
+                self._cotangents[record] = part[0] if before is None else before + part[0]

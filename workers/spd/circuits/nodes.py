@@ -1,12 +1,13 @@
-"""What a circuit is made of: nodes, edges, and the kinds of origin and of path they are told apart by."""
+"""What a circuit is made of: nodes, edges, and the kinds of origin and of path."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workers.spd.method.decomposition import Decomposition, Importances
@@ -17,7 +18,7 @@ HERE, ATTENDED, EMBEDDING, REST, ATTENTION, OTHER, CONSTANT = range(len(ORIGINS)
 
 
 class Via(IntEnum):
-    """How an edge gets there. The last three steer: they tell what the target would lose without the source, and are no
+    """The path of an edge. The last three steer: they give what the target would lose without the source, and are no
     part of what it is made of."""
 
     RESIDUAL = 0
@@ -35,7 +36,7 @@ class GraphError(Exception):
 @dataclass(frozen=True)
 class Nodes:
     """Columns. site indexes the decomposition's sites, component is the index as trained; effect: of the whole node on
-    the output, to first order; inputs: what its inner activation is made of, a row an origin of `ORIGINS`."""
+    the output, to first order; inputs: what its inner activation is made of, a row for each of `ORIGINS`."""
 
     site: Int[Tensor, " nodes"]
     component: Int[Tensor, " nodes"]
@@ -56,30 +57,56 @@ class Edges:
     weight: Float[Tensor, " edges"]
     effect: Float[Tensor, " edges"]
 
+    @classmethod
+    def joined(cls, parts: Sequence[Edges]) -> Edges:
+        """All edges of several sets, one after the other."""
+        return cls(*(torch.cat(columns) for columns in zip(*(part._columns for part in parts), strict=True)))
+
+    def pick(self, chosen: Int[Tensor, " picked"]) -> Edges:
+        """Some of the edges."""
+        return Edges(*(column[chosen] for column in self._columns))
+
+    def to(self, device: str) -> Edges:
+        """The same on a device."""
+        return Edges(*(column.to(device) for column in self._columns))
+
+    @property
+    def _columns(self) -> tuple[Tensor, ...]:
+        return self.source, self.target, self.via, self.weight, self.effect
+
 
 @dataclass(frozen=True)
 class Alive:
-    """The nodes of one site in slots: node [slots, seq], −1 where a position has fewer. U, V of a slot's component."""
+    """The nodes of one site in slots; node is −1 where a position has fewer.
 
-    first: int
+    place: the column of the slot's component; inner: its inner activation.
+    """
+
     node: Int[Tensor, "slots seq"]
     place: Int[Tensor, "slots seq"]
     inner: Float[Tensor, "slots seq"]
 
     @property
-    def used(self) -> Tensor:
+    def used(self) -> Bool[Tensor, "slots seq"]:
         return self.node >= 0
 
 
+Written = Float[Tensor, "slots seq d_out"]  # what each node of a site writes
+
+
 def alive_nodes(
-    decomposition: Decomposition, found: Importances, threshold: float
+    decomposition: Decomposition, importances: Importances, threshold: float
 ) -> tuple[dict[str, Alive], Nodes]:
-    """The nodes of one prompt (the first row of `found`), in site order, then position, then component."""
+    """The nodes of one prompt (the first row of `importances`), in site order, then position, then component. Their
+    effects and inputs are still 0. Raises GraphError where there are none, or too many."""
     alive: dict[str, Alive] = {}
     columns: dict[str, list[Tensor]] = {name: [] for name in ("site", "component", "position", "ci", "inner")}
     count = 0
     for number, site in enumerate(decomposition.sites):
-        g, inner = found.g[site][0].detach().clone(), found.inner[site][0].detach().clone().float()
+        g, inner = (
+            importances.g[site][0].detach().clone(),
+            importances.inner[site][0].detach().clone().float(),
+        )
         at, place = (g > max(threshold, 0.0)).nonzero(as_tuple=True)
         if not len(at):
             continue
@@ -91,7 +118,7 @@ def alive_nodes(
         places, amount = torch.zeros(shape, dtype=torch.long, device=at.device), inner.new_zeros(shape)
         node[slot, at] = torch.arange(count, count + n, device=at.device)
         places[slot, at], amount[slot, at] = place, inner[at, place]
-        alive[site] = Alive(count, node, places, amount)
+        alive[site] = Alive(node, places, amount)
         count += n
         columns["site"].append(torch.full((n,), number))
         columns["component"].append(
@@ -109,6 +136,5 @@ def alive_nodes(
             f"{count:,} components are in use over the positions of this prompt; at most {MOST_NODES:,} fit into a "
             f"circuit. Raise the threshold above {threshold:g}, or shorten the prompt."
         )
-    made = {name: torch.cat([part.cpu() for part in parts]) for name, parts in columns.items()}
-    nothing = torch.zeros(count)
-    return alive, Nodes(**made, effect=nothing, inputs=nothing[None])
+    joined = {name: torch.cat([part.cpu() for part in parts]) for name, parts in columns.items()}
+    return alive, Nodes(**joined, effect=torch.zeros(count), inputs=torch.zeros(len(ORIGINS), count))

@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from workers.spd.ablation.engine import AblationEngine, Edit
+from workers.spd.ablation.engine import AblationEngine
 from workers.spd.artifact import Artifact, Check, Manifest, Split
 from workers.spd.config import ConfigError, DecomposeConfig
 from workers.spd.keys import ComponentKey
+from workers.spd.queries import AblationQuery, Condition, Edit
 from workers.spd.statistics.prompt_statistics import PromptStatistics
 from workers.spd.targets.target import Target
 from workers.spd.targets.tokenizer import PromptTokenizer
@@ -52,7 +53,7 @@ def made_checks(
 ) -> list[Check]:
     """The config's selectivity tests, run by the live engine on what was stored. One that names a group which the
     harvest did not find counts as missed (see `unknown_groups`)."""
-    engine = AblationEngine(Artifact(work, manifest, ""), target)
+    engine = AblationEngine.from_artifact(Artifact(work, manifest, ""), target)
     groups = {group.name: group.components for group in found.groups}
     splits: dict[str, Split] = {prompt.text: prompt.split for prompt in found.prompts}
     checks: list[Check] = []
@@ -62,8 +63,9 @@ def made_checks(
         ids = tokenizer.encode(check.prompt, bos=config.bos)
         answer = tokenizer.token_id(check.answer)
         assert answer is not None, f"the answer “{check.answer}” of a check is not one token"
-        edits = [Edit(key.site, key.index) for key in keys]
-        result = engine.ablate(ids, edits, watch=[answer], positions=[len(ids) - 1])
+        basket = Condition(tuple(Edit(key.site, key.index) for key in keys))
+        query = AblationQuery(tuple(ids), (basket,), watch=(answer,), positions=(len(ids) - 1,))
+        (result,) = engine.ablate(query)
         watched = result.positions[0].watched[0]
         before, after = watched.baseline.probability, watched.ablated.probability
         kept = after / before if before > 0 else math.nan  # nothing to fall from: no wish is met

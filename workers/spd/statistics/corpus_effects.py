@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from workers.spd.ablation.engine import AblationEngine, Condition, Edit
+from workers.spd.ablation.engine import AblationEngine
 from workers.spd.ablation.outputs import Rows, kl_rows
 from workers.spd.keys import ComponentKey
+from workers.spd.queries import Condition, Edit
 from workers.spd.statistics.text import Window
 
 TOKENS = 768
@@ -22,7 +23,7 @@ def window_effects(
 ) -> list[np.ndarray]:
     """KL at every position of one window for each component suppressed alone, strength 1, the remainder on."""
     clean = engine.clean(window.ids)
-    before, _ = engine.baseline(clean)
+    before = engine.baseline(clean).rows
     seq = len(window.ids)
     by_site: dict[str, list[ComponentKey]] = {}
     for key in keys:

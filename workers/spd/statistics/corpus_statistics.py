@@ -18,7 +18,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 import workers
-from workers.spd.ablation.engine import AblationEngine, artifact_target
+from workers.spd.ablation.engine import AblationEngine
+from workers.spd.ablation.loading import artifact_target
 from workers.spd.artifact import Artifact, write_json
 from workers.spd.keys import ComponentKey
 from workers.spd.method.decomposition import Decomposition
@@ -140,7 +141,7 @@ def harvest_corpus(
     if not resume:
         shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
-    engine = AblationEngine(artifact, artifact_target(artifact, home, device=device, report=fetched))
+    engine = AblationEngine.from_artifact(artifact, artifact_target(artifact, home, device=device, report=fetched))
     run = _Run(artifact, config, engine.decomposition, engine, texts, work, report, stop)
 
     counts, sources = _count(run)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from workers.spd.ablation.engine import sparse_importances
+from workers.spd.ablation.importances import sparse_importances
 from workers.spd.artifact import HarvestColumns, HarvestGroup, HarvestPrompt
 from workers.spd.keys import ComponentKey
 from workers.spd.method.decomposition import Decomposition

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from workers.spd.artifact import TargetCard, is_full
 from workers.spd.config import FolderSource, HubSource, InductionSource, PackageSource, Source
@@ -55,6 +56,11 @@ class Target:
     @property
     def dtype(self) -> torch.dtype:
         return next(self.model.parameters()).dtype
+
+    @property
+    def transformer(self) -> PreTrainedModel | None:
+        """The model, if it is one of `transformers`; None for our own induction model."""
+        return self.model if isinstance(self.model, PreTrainedModel) else None
 
     def sites(self, patterns: tuple[str, ...]) -> list[str]:
         """Module paths that match, in model order. Raises TargetError for a pattern that matches nothing usable."""
