@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
 from backend import errors
 from backend.api import (
@@ -27,6 +28,7 @@ from backend.services import container
 from backend.services.container import Services
 from backend.settings import Settings, app_version
 from backend.web import embeds, pages
+from backend.web.caching import Conditional
 from backend.web.headers import (
     BodyLimit,
     HeadAsGet,
@@ -87,6 +89,11 @@ def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
         app.include_router(noun.router)
     embeds.install(app)
     pages.install(app)
+    app.add_middleware(Conditional)
+    app.add_middleware(
+        GZipMiddleware, minimum_size=1_000, compresslevel=5,
+        exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, experiments.NDJSON),
+    )  # fmt: skip
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, most=settings.max_body_bytes)
     app.add_middleware(OwnPages, allowed=settings.allowed_hosts)

@@ -11,6 +11,7 @@ from backend.api.deps import FindingsDep
 from backend.schemas.common import Listing
 from backend.schemas.findings import Finding, FindingRequest, FindingSummary, Replay
 from backend.services import files, finding_files
+from backend.web.caching import KEEP_A_WHILE
 
 router = APIRouter(prefix="/api/findings", tags=["findings"])
 
@@ -68,13 +69,16 @@ def export_finding(slug: Slug, kind: files.FindingKind, findings: FindingsDep) -
     else:
         facts = {**files.facts(found.provenance), "finding": slug}
         text = "".join(files.csv_text(facts, finding_files.HEADS, finding_files.rows(found)))
-    return Response(text, media_type=files.MEDIA[kind], headers=files.disposition(slug, "finding", kind))
+    headers = {**files.disposition(slug, "finding", kind), "Cache-Control": KEEP_A_WHILE}
+    return Response(text, media_type=files.MEDIA[kind], headers=headers)
 
 
 @router.get("/{slug}")
-def get_finding(slug: Slug, findings: FindingsDep) -> Finding:
+def get_finding(slug: Slug, findings: FindingsDep, response: Response) -> Finding:
     """A finding as it was recorded. Needs no model weights."""
-    return findings.get(slug)
+    found = findings.get(slug)
+    response.headers["Cache-Control"] = KEEP_A_WHILE
+    return found
 
 
 @router.post("/{slug}/replay")

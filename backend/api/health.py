@@ -11,8 +11,9 @@ router = APIRouter(tags=["health"])
 
 
 @router.get("/api/health")
-def get_health(health: HealthDep) -> Health:
+def get_health(health: HealthDep, response: Response) -> Health:
     """Version, database, where each model's weights are, and the workers."""
+    response.headers["Cache-Control"] = "no-store"
     return health.report()
 
 
