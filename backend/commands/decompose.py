@@ -52,9 +52,9 @@ def train(
     config: DecomposeConfig, target: Path, *, home: Path, device: str, resume: bool, console: Console
 ) -> tuple[int, str]:
     """Run a decomposition in the foreground. Returns (0, "") or an exit code and a sentence: 130 when stopped."""
+    from workers.spd.corpora.dataset_library import TextsError
     from workers.spd.method.training import DivergedError
     from workers.spd.progress import Stopped
-    from workers.spd.prompts.dataset_library import TextsError
     from workers.spd.run.decompose import decompose
     from workers.spd.targets.target import TargetError
 

@@ -29,8 +29,8 @@ def gather(
 ) -> tuple[int, str]:
     """Harvest in the foreground into a folder in `place`. Returns (0, "") or an exit code and a sentence: 130 when
     stopped."""
+    from workers.spd.corpora.dataset_library import TextsError
     from workers.spd.progress import Stopped
-    from workers.spd.prompts.dataset_library import TextsError
     from workers.spd.statistics.corpus_statistics import harvest_corpus
     from workers.spd.statistics.store import read_info
     from workers.spd.targets.target import TargetError

@@ -8,8 +8,8 @@ from tests.spd import tiny
 from tests.spd.test_decompose import same_numbers, stop_at
 from tests.spd.test_training import TOKENIZER
 from workers.spd.config import ConfigError, CorpusData, parse_config
+from workers.spd.corpora.corpus import Corpus, text_files
 from workers.spd.progress import Stopped
-from workers.spd.prompts.corpus import Corpus, text_files
 from workers.spd.prompts.training_data import TrainingData
 from workers.spd.run.decompose import decompose
 from workers.spd.statistics.config import HarvestConfig

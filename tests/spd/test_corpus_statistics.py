@@ -345,7 +345,7 @@ def test_a_harvest_over_a_dataset_reads_every_text_by_itself_and_says_what_it_re
     made: tuple[Path, Artifact], tmp_path: Path
 ) -> None:
     pytest.importorskip("datasets")
-    from workers.spd.prompts.dataset_texts import ensure_texts
+    from workers.spd.corpora.dataset_texts import ensure_texts
 
     home, artifact = made
     (tmp_path / "data").mkdir()

@@ -19,11 +19,11 @@ from tests.spd.test_decompose import same_numbers, stop_at
 from tests.spd.test_training import TOKENIZER
 from workers.spd.artifact import read_artifact
 from workers.spd.config import ConfigError, CorpusData, DatasetText, parse_config
+from workers.spd.corpora import dataset_library, dataset_texts
+from workers.spd.corpora.corpus import Corpus
+from workers.spd.corpora.dataset_library import TextsError
+from workers.spd.corpora.dataset_texts import Taken, ensure_texts, texts_folder
 from workers.spd.progress import Stopped
-from workers.spd.prompts import dataset_library, dataset_texts
-from workers.spd.prompts.corpus import Corpus
-from workers.spd.prompts.dataset_library import TextsError
-from workers.spd.prompts.dataset_texts import Taken, ensure_texts, texts_folder
 from workers.spd.run.decompose import decompose
 
 pytest.importorskip("datasets")
@@ -282,8 +282,8 @@ TAKE = """
 import json, sys
 from pathlib import Path
 from workers.spd.config import ConfigError, DatasetText
-from workers.spd.prompts.dataset_library import TextsError
-from workers.spd.prompts.dataset_texts import ensure_texts
+from workers.spd.corpora.dataset_library import TextsError
+from workers.spd.corpora.dataset_texts import ensure_texts
 said = []
 for source in json.loads(sys.argv[1]):
     try:

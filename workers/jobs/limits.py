@@ -24,7 +24,9 @@ from workers.spd.config import (
     InductionData,
     InductionSource,
     PackageSource,
+    PackageText,
     PromptsConfig,
+    TextModelSource,
     load_config,
     preset_names,
 )
@@ -131,6 +133,13 @@ class Limits:
             counts.append(("data.relations, all characters together", characters, self.prompt_characters))
         if isinstance(data, CorpusData):
             counts += self._dataset_sizes("data.dataset", data.dataset)
+        if isinstance(target, TextModelSource):
+            width = max(4 * target.d_model, target.d_mlp) * target.layers + target.vocabulary
+            tokens = target.batch_size * (target.context + 1)
+            counts += [
+                ("target.steps", target.steps, self.steps),
+                ("target.batch_size × context × widths", tokens * width, self.batch_elements),
+            ]
         if isinstance(target, InductionSource):
             counts.append(("target.steps", target.steps, self.steps))
             row = target.length * (target.vocabulary + 2)
@@ -157,14 +166,15 @@ class Limits:
         for key, place, rooms in places:
             if place is not None and not self._allowed(place, home, rooms):
                 yield _outside(key, rooms, "decompose")
-        if isinstance(target, PackageSource) and not self._knows(target):
-            yield (
-                f"“target.package” {target.package} {target.version} is in no preset and not allowed by the "
-                "owner of this server"
-            )
-
-    def _knows(self, target: PackageSource) -> bool:
-        return target.package in self.packages or target in _preset_packages()
+        for key, package in _packages(config):
+            if (
+                package.package not in self.packages
+                and (package.package, package.wheel_sha256) not in _known()
+            ):
+                yield (
+                    f"“{key}” {package.package} {package.version} is in no preset and not allowed by the "
+                    "owner of this server"
+                )
 
 
 def _outside(key: str, rooms: tuple[str, ...], command: str) -> str:
@@ -175,6 +185,20 @@ def _outside(key: str, rooms: tuple[str, ...], command: str) -> str:
     )
 
 
-def _preset_packages() -> list[PackageSource]:
-    targets = (load_config(name).target for name in preset_names())
-    return [target for target in targets if isinstance(target, PackageSource)]
+def _packages(config: DecomposeConfig) -> Iterator[tuple[str, PackageSource | PackageText]]:
+    """The packages that a run fetches, each with its key in the config."""
+    if isinstance(config.target, PackageSource):
+        yield "target.package", config.target
+    if isinstance(config.target, TextModelSource):
+        yield "target.text.package", config.target.text
+    if isinstance(config.data, CorpusData) and config.data.package is not None:
+        yield "data.package.package", config.data.package
+
+
+def _known() -> set[tuple[str, str]]:
+    """Name and SHA-256 of every wheel that a preset fetches."""
+    return {
+        (package.package, package.wheel_sha256)
+        for name in preset_names()
+        for _, package in _packages(load_config(name))
+    }

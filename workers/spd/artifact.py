@@ -32,7 +32,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 
-from workers.spd.config import DatasetText, DecomposeConfig, Source
+from workers.spd.config import DatasetText, DecomposeConfig, PackageText, Source
 
 FORMAT = 1
 OLD = ".old"
@@ -70,18 +70,29 @@ class ModelCard(Stored):
     license: str | None = None
 
 
+class TrainingCard(Stored):
+    """How a language model that was trained here came out: cross-entropy in nats a token, on windows of the text it was
+    trained on and of the text it never saw. `tokens`: what it read, repetitions included."""
+
+    steps: int
+    tokens: int
+    train_loss: float
+    held_out_loss: float
+
+
 class TargetCard(Stored):
     source: Source
     weights_hash: str
     model: ModelCard
     bos_token_id: int | None = None
+    training: TrainingCard | None = Field(None, description="of a language model that was trained here")
 
 
 class TextsCard(Stored):
-    """What was taken of a dataset. `commit`: where the revision stood (None for a folder); `sha256`: of the texts and
-    their bounds; `empty`: rows without text, left out; `whole`: the split had no more than what was taken."""
+    """What was taken of a dataset or package. `commit`: where a hub's revision stood (else None); `sha256`: of the
+    texts and their bounds; `empty`: rows without text, left out; `whole`: the split had no more than what was taken."""
 
-    source: DatasetText
+    source: DatasetText | PackageText
     commit: str | None
     sha256: str
     texts: int

@@ -6,6 +6,7 @@ per Adam step, coefficients multiply losses in nats (reconstruction) or squared 
     run       the whole, with what of one part must fit another
     sources   where the target's weights come from
     data      what is read: prompts, induction sequences, a corpus, facts
+    texts     texts of a package, for models and corpora
     ci        causal importance functions
     losses    what is trained on
     training  start values, steps, and how many components there are in the end
@@ -44,7 +45,15 @@ from workers.spd.config.losses import (
 )
 from workers.spd.config.reading import PRESETS, load_config, parse_config, preset_names, with_overrides
 from workers.spd.config.run import CheckConfig, DecomposeConfig
-from workers.spd.config.sources import FolderSource, HubSource, InductionSource, PackageSource, Source
+from workers.spd.config.sources import (
+    FolderSource,
+    HubSource,
+    InductionSource,
+    PackageSource,
+    Source,
+    TextModelSource,
+)
+from workers.spd.config.texts import PackageText
 from workers.spd.config.training import (
     AdaptConfig,
     EliminateConfig,
@@ -82,6 +91,7 @@ __all__ = [
     "Loss",
     "OptimizerConfig",
     "PackageSource",
+    "PackageText",
     "PartialReconstruction",
     "PromptData",
     "PromptsConfig",
@@ -95,6 +105,7 @@ __all__ = [
     "Source",
     "StartConfig",
     "StochasticReconstruction",
+    "TextModelSource",
     "TransformerCI",
     "VectorMLPCI",
     "load_config",

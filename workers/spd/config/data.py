@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from workers.spd.config.base import Frozen, InsidePath, LocalPath, Revision
+from workers.spd.config.texts import PackageText
 
 
 class PromptData(Frozen):
@@ -84,19 +85,20 @@ class DatasetText(Frozen):
 
 class CorpusData(Frozen):
     """Windows of running text, drawn anew each step, from a file or folder (the end of every file is held out) or from
-    the texts of a dataset (the last of them are held out)."""
+    the texts of a dataset or a package (the last of them are held out)."""
 
     kind: Literal["corpus"] = "corpus"
     path: LocalPath | None = Field(default=None, description="a text file, or a folder of them (UTF-8)")
     glob: InsidePath = Field(default="*.txt", description="which files of a folder, below it too")
     dataset: DatasetText | None = Field(default=None, description="instead of a path")
+    package: PackageText | None = Field(default=None, description="instead of a path or a dataset")
     window: int = Field(default=64, ge=2, le=8192, description="tokens a window; shorter texts are padded")
     batch_size: int = Field(default=16, ge=1, le=65_536, description="windows a step")
     held_out: float = Field(
         default=0.1,
         gt=0,
         lt=1,
-        description="the share of each file, or of a dataset, that is never trained on",
+        description="the share of each file, or of a dataset or package, that is never trained on",
     )
     evaluation: int = Field(
         default=64,
@@ -107,12 +109,19 @@ class CorpusData(Frozen):
     shown: int = Field(default=4, ge=1, le=64, description="windows kept for the page")
     bos: bool = False
 
+    @property
+    def texts(self) -> DatasetText | PackageText | None:
+        """What is taken and kept before the run; None for files."""
+        return self.dataset or self.package
+
     @model_validator(mode="after")
     def _one_source(self) -> CorpusData:
-        if (self.path is None) == (self.dataset is None):
-            raise ValueError("give either “path”, a text file or folder, or “dataset”, one of the two.")
-        if self.dataset is not None and self.glob != "*.txt":
-            raise ValueError("glob goes with “path”; “dataset” would ignore it.")
+        if sum(place is not None for place in (self.path, self.dataset, self.package)) != 1:
+            raise ValueError("give “path”, a text file or folder, “dataset” or “package”, one of the three.")
+        if self.path is None and self.glob != "*.txt":
+            raise ValueError(
+                f"glob goes with “path”; “{'dataset' if self.dataset else 'package'}” would ignore it."
+            )
         return self
 
 

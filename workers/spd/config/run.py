@@ -107,6 +107,39 @@ class DecomposeConfig(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _passes_have_prompts(self) -> DecomposeConfig:
+        if self.reconstruction.passes == "each":
+            return self
+        passes = sum(
+            getattr(loss, "uniform", 0)
+            + getattr(loss, "level", 0)
+            + (loss.kind == "adversarial_reconstruction")
+            for loss in self.losses
+        )
+        size = getattr(self.data, "batch_size", None)
+        if size is not None and size < passes:
+            raise ValueError(
+                f"reconstruction.passes “divided” shares {size} prompts a step out among {passes} passes; raise "
+                "data.batch_size."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _held_out_is_new_to_the_target(self) -> DecomposeConfig:
+        data, target = self.data, self.target
+        if data.kind != "corpus" or target.kind != "text_model" or data.package is None:
+            return self
+        apart = data.package.model_copy(update={"license": None}) == target.text.model_copy(
+            update={"license": None}
+        )
+        if apart and data.held_out != target.held_out:
+            raise ValueError(
+                f"data.held_out ({data.held_out:g}) must be target.held_out ({target.held_out:g}): otherwise text that "
+                "the model was trained on would count as held out."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _data_fit_the_target(self) -> DecomposeConfig:
         if (self.target.kind == "induction") != (self.data.kind == "induction"):
             raise ValueError(

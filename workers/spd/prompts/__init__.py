@@ -1,4 +1,4 @@
-"""What a run reads: prompts, facts, induction sequences, corpora and datasets, as padded batches.
+"""What a run reads: prompts, facts, induction sequences and windows of a corpus, as padded batches.
 
-Imports targets, config and artifact; nothing here trains.
+Imports targets, corpora, config and artifact; nothing here trains.
 """

@@ -13,9 +13,9 @@ from workers.spd.config import (
     PromptData,
     PromptsConfig,
 )
+from workers.spd.corpora.corpus import Corpus
+from workers.spd.corpora.dataset_texts import Taken
 from workers.spd.prompts.batches import Batch, Prompt, clean_batch, induction_prompts, read_prompts
-from workers.spd.prompts.corpus import Corpus
-from workers.spd.prompts.dataset_texts import Taken
 from workers.spd.prompts.facts import Candidate, known_facts
 from workers.spd.targets.induction import sample_sequences
 from workers.spd.targets.target import Target

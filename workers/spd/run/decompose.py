@@ -24,6 +24,7 @@ from workers.spd.config import (
     FactsData,
     InductionData,
 )
+from workers.spd.corpora.dataset_texts import ensure_texts
 from workers.spd.evaluation.evidence import LightEvidence, full_evidence, metric_rows
 from workers.spd.evaluation.facts import fact_groups, fact_table, named_groups
 from workers.spd.evaluation.induction_table import circuit, paper_table, site_use
@@ -32,7 +33,6 @@ from workers.spd.evaluation.selectivity import made_checks, unknown_groups, usab
 from workers.spd.method.processes import World
 from workers.spd.method.training import Trainer
 from workers.spd.progress import Report, RunProgress, Stopped
-from workers.spd.prompts.dataset_texts import ensure_texts
 from workers.spd.prompts.training_data import TrainingData
 from workers.spd.run.checkpoint import load_checkpoint, save_checkpoint
 from workers.spd.run.storing import remarks, store
@@ -93,12 +93,12 @@ def decompose(
     check_sites(target, sites)
     usable_checks(config, tokenizer)
     taken = None
-    if isinstance(config.data, CorpusData) and config.data.dataset is not None:
+    if isinstance(config.data, CorpusData) and config.data.texts is not None:
 
         def reading(message: str) -> None:
             report(RunProgress("target", steps=config.steps, message=message))
 
-        taken = ensure_texts(config.data.dataset, home, report=reading, go_on=go_on)
+        taken = ensure_texts(config.data.texts, home, report=reading, go_on=go_on)
     data = TrainingData(config, target, tokenizer, taken)
     trainer, seconds, warnings = _train(config, target, tokenizer, sites, data, work, report, stop, go_on)
 

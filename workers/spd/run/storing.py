@@ -21,7 +21,7 @@ from workers.spd.targets.sites import tied_notes
 from workers.spd.targets.target import Target
 from workers.spd.targets.tokenizer import PromptTokenizer
 
-SHIPPED_TARGET_BYTES = 2**20
+SHIPPED_TARGET_BYTES = 4 * 2**20
 
 
 def store(

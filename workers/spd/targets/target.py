@@ -20,7 +20,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from workers.spd.artifact import TargetCard, is_full
-from workers.spd.config import FolderSource, HubSource, InductionSource, PackageSource, Source
+from workers.spd.config import (
+    FolderSource,
+    HubSource,
+    InductionSource,
+    PackageSource,
+    Source,
+    TextModelSource,
+)
 from workers.spd.keys import layer_of
 from workers.spd.targets.fetching import (
     CARD,
@@ -30,6 +37,7 @@ from workers.spd.targets.fetching import (
     Report,
     TargetError,
     from_package,
+    from_text,
     from_training,
     from_transformers,
     no_progress_bars,
@@ -124,8 +132,7 @@ class Target:
 def target_folder(source: Source, home: Path) -> Path:
     """Where this source's converted weights lie (or will)."""
     text = json.dumps(source.model_dump(exclude={"license"}), sort_keys=True)
-    readable = {"package": "package", "hub": "hub", "folder": "folder", "induction": "induction"}[source.kind]
-    return home / "targets" / f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return home / "targets" / f"{source.kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def target_present(source: Source, home: Path) -> bool:
@@ -162,6 +169,8 @@ def ensure_target(
                 from_transformers(source.repo, source, work, report, revision=source.revision)
             elif isinstance(source, FolderSource):
                 from_transformers(str(Path(source.path).expanduser()), source, work, report)
+            elif isinstance(source, TextModelSource):
+                from_text(source, work, home, report, go_on)
             else:
                 from_training(source, work, report, go_on)
             os.replace(work, folder)

@@ -1,4 +1,5 @@
-"""The texts of a dataset, taken once and kept: the same run reads the same texts however often it is begun (SPEC 20).
+"""The texts of a dataset or a package, taken once and kept: the same run reads the same texts however often it is begun
+(SPEC 20).
 
 HOME/corpora/<name>-<hash>/texts.txt           the texts in UTF-8, an empty line between two
 HOME/corpora/<name>-<hash>/bounds.safetensors  begin and end of every text in it, bytes
@@ -26,8 +27,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from workers.spd.artifact import TextsCard
-from workers.spd.config import ConfigError, DatasetText
-from workers.spd.prompts.dataset_library import opened
+from workers.spd.config import ConfigError, DatasetText, PackageText
+from workers.spd.corpora.dataset_library import TextsError, opened
+from workers.spd.corpora.package_texts import package_texts
+from workers.spd.corpora.wheels import WheelError
 
 TEXTS, BOUNDS, CARD = "texts.txt", "bounds.safetensors", "texts.json"
 BETWEEN = b"\n\n"
@@ -45,10 +48,24 @@ class Taken:
     end: Int[Tensor, " texts"]
     card: TextsCard
 
+    def before(self, share: float) -> list[str]:
+        """The texts that lie wholly within this share of all bytes, which a corpus trains on."""
+        lengths = self.end - self.begin
+        last = lengths.cumsum(0) <= round(int(lengths.sum()) * share)
+        whole = self.path.read_bytes()
+        return [whole[b:e].decode("utf-8") for b, e in zip(self.begin[last], self.end[last], strict=True)]
+
     @property
     def said(self) -> str:
         """What was read, for whoever reads the result."""
         card, source = self.card, self.card.source
+        if isinstance(source, PackageText):
+            return (
+                f"The corpus is the {card.texts:,} texts ({card.characters:,} characters) of “{source.file}” in the "
+                f"package {source.package} {source.version}"
+                + (f", in an order drawn from seed {source.seed}" if source.seed is not None else "")
+                + f"; SHA-256 {card.sha256[:16]}."
+            )
         where = f"“{source.name or Path(source.path or '').name}”" + (
             f", {source.config}" if source.config else ""
         )
@@ -61,8 +78,11 @@ class Taken:
         )
 
 
-def texts_folder(source: DatasetText, home: Path) -> Path:
+def texts_folder(source: DatasetText | PackageText, home: Path) -> Path:
     """Where the texts of a source lie (or will)."""
+    if isinstance(source, PackageText):
+        what = source.model_dump_json(exclude={"license"})
+        return home / "corpora" / f"{source.package}-{hashlib.sha256(what.encode()).hexdigest()[:12]}"
     name = source.name or Path(source.path or "").name
     readable = re.sub(r"[^\w.-]+", "-", name)[:60].strip("-.") or "folder"
     digest = hashlib.sha256(source.model_dump_json().encode())
@@ -74,7 +94,7 @@ def texts_folder(source: DatasetText, home: Path) -> Path:
 
 
 def ensure_texts(
-    source: DatasetText,
+    source: DatasetText | PackageText,
     home: Path,
     *,
     report: Callable[[str], None] = lambda message: None,
@@ -83,8 +103,9 @@ def ensure_texts(
     """The source's texts, taken once. Safe to call from several processes at a time. `go_on` is called again and again
     meanwhile and may raise.
 
-    Raises ConfigError (no such dataset, subset, split or column; nothing but empty texts), TextsError (the hub cannot
-    be reached, the library is missing) and OSError (a full disk), and leaves nothing half-made behind.
+    Raises ConfigError (no such dataset, subset, split, column or file; nothing but empty texts), TextsError (the hub or
+    the index cannot be reached, the library is missing, another SHA-256) and OSError (a full disk), and leaves nothing
+    half-made behind.
     """
     folder = texts_folder(source, home)
     taken = read_texts(folder)
@@ -129,55 +150,100 @@ def read_texts(folder: Path) -> Taken | None:
     return Taken(folder / TEXTS, begin, end, card) if same else None
 
 
-def _take(source: DatasetText, work: Path, report: Callable[[str], None], go_on: Callable[[], None]) -> None:
+def _take(
+    source: DatasetText | PackageText, work: Path, report: Callable[[str], None], go_on: Callable[[], None]
+) -> None:
+    if isinstance(source, PackageText):
+        try:
+            texts = package_texts(source, work, report, go_on)
+        except WheelError as error:
+            raise TextsError(str(error)) from None
+        written = _write(iter(texts), work, go_on)
+        if not written.begin:
+            raise ConfigError(f"data.package.file: “{source.file}” of {source.package} holds no text.")
+        _store(written, work, source=source, commit=None, whole=True, library="pip")
+        return
     name = source.name or Path(source.path or "").name
     report(f"Reading the dataset “{name}”")
-    begin: list[int] = []
-    end: list[int] = []
-    characters = empty = 0
-    whole, said = True, time.monotonic()
+
+    def read(texts: int, characters: int) -> None:
+        report(f"Reading the dataset “{name}”: {texts:,} texts, {characters / 1e6:.1f} M characters")
+
     found = opened(source, work / "library")
-    with (work / TEXTS).open("w+b") as file, closing(_texts_of(found.rows, source, name)) as texts:
+    with closing(_texts_of(found.rows, source, name)) as texts:
+        written = _write(texts, work, go_on, source.texts, source.characters, read)
+    if not written.begin:
+        raise ConfigError(
+            f"data.dataset: the column “{source.column}” of “{name}”, split {source.split}, holds no text."
+        )
+    shutil.rmtree(work / "library", ignore_errors=True)
+    _store(written, work, source=source, commit=found.commit, whole=written.whole, library=found.library)
+
+
+@dataclass
+class _Written:
+    """Where texts stand in the file, and how many rows had none."""
+
+    begin: list[int]
+    end: list[int]
+    characters: int = 0
+    empty: int = 0
+    whole: bool = True
+
+
+def _write(
+    texts: Iterator[str],
+    work: Path,
+    go_on: Callable[[], None],
+    most: int | None = None,
+    most_characters: int | None = None,
+    report: Callable[[int, int], None] = lambda texts, characters: None,
+) -> _Written:
+    """The first texts into one file, an empty line between two; None: all of them."""
+    done, reported = _Written([], []), time.monotonic()
+    with (work / TEXTS).open("wb") as file:
         for row, text in enumerate(texts):
-            if (
-                len(begin) >= source.texts
-                or characters >= source.characters
-                or row >= source.texts * ROWS_A_TEXT
-            ):
-                whole = False
+            left = None if most_characters is None else most_characters - done.characters
+            if (most is not None and (len(done.begin) >= most or row >= most * ROWS_A_TEXT)) or left == 0:
+                done.whole = False
                 break
-            if time.monotonic() - said > SAID_EVERY:
-                report(
-                    f"Reading the dataset “{name}”: {len(begin):,} texts, {characters / 1e6:.1f} M characters"
-                )
-                said = time.monotonic()
+            if time.monotonic() - reported > SAID_EVERY:
+                report(len(done.begin), done.characters)
+                reported = time.monotonic()
             go_on()
             if not text.strip():
-                empty += 1
+                done.empty += 1
                 continue
-            if len(text) > source.characters - characters:
-                text, whole = text[: source.characters - characters], False
-            file.write(BETWEEN if begin else b"")
-            begin.append(file.tell())
+            if left is not None and len(text) > left:
+                text, done.whole = text[:left], False
+            file.write(BETWEEN if done.begin else b"")
+            done.begin.append(file.tell())
             file.write(text.encode("utf-8", "replace"))
-            end.append(file.tell())
-            characters += len(text)
-        if not begin:
-            raise ConfigError(
-                f"data.dataset: the column “{source.column}” of “{name}”, split {source.split}, holds no text."
-            )
-        bounds = {"begin": torch.tensor(begin), "end": torch.tensor(end)}
-        file.flush()
-        file.seek(0)
+            done.end.append(file.tell())
+            done.characters += len(text)
+    return done
+
+
+def _store(
+    written: _Written,
+    work: Path,
+    *,
+    source: DatasetText | PackageText,
+    commit: str | None,
+    whole: bool,
+    library: str,
+) -> None:
+    """The bounds and the card beside the texts."""
+    bounds = {"begin": torch.tensor(written.begin), "end": torch.tensor(written.end)}
+    with (work / TEXTS).open("rb") as file:
         digest = _sha256(file, bounds["begin"], bounds["end"])
-    shutil.rmtree(work / "library", ignore_errors=True)
     try:
         save_file(bounds, work / BOUNDS)
     except SafetensorError as error:  # its own words for a full disk
         raise OSError(f"the texts could not be written: {error}") from error
     card = TextsCard(
-        source=source, commit=found.commit, sha256=digest, texts=len(begin), characters=characters, empty=empty,
-        whole=whole, library=found.library,
+        source=source, commit=commit, sha256=digest, texts=len(written.begin), characters=written.characters,
+        empty=written.empty, whole=whole, library=library,
     )  # fmt: skip
     (work / CARD).write_text(card.model_dump_json(indent=1), encoding="utf-8")
 

@@ -5,19 +5,28 @@ from __future__ import annotations
 import codecs
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from workers.spd.config import ConfigError, CorpusData
-from workers.spd.prompts.dataset_texts import Taken
-from workers.spd.targets.tokenizer import PromptTokenizer
+from workers.spd.corpora.dataset_texts import Taken
 
 BYTES_A_TOKEN = 8  # read for each token of a window: more than most text needs
 ATTEMPTS = 100
 CorpusSplit = Literal["train", "held_out"]
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """What a corpus needs of a tokenizer."""
+
+    bos_token_id: int | None
+    context_length: int
+
+    def encode(self, text: str, *, bos: bool) -> list[int]: ...
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class Texts:
 
     @classmethod
     def of_dataset(cls, taken: Taken) -> Texts:
-        """What was taken of a dataset: all texts in one file."""
+        """What was taken of a dataset or package: all texts in one file."""
         return cls([taken.path], torch.zeros_like(taken.begin), taken.begin, taken.end)
 
 
@@ -58,13 +67,13 @@ class Region:
 
 
 class Corpus:
-    """The texts of a config. Training windows begin and end in the first part of a file, or of the texts of a dataset,
-    held-out ones in the rest; no window goes beyond its text.
+    """The texts of a config. Training windows begin and end in the first part of a file, or of the texts of a dataset
+    or package, held-out ones in the rest; no window goes beyond its text.
 
     Raises ConfigError where there is no text at the path, or a window does not fit the model.
     """
 
-    def __init__(self, config: CorpusData, tokenizer: PromptTokenizer, taken: Taken | None = None) -> None:
+    def __init__(self, config: CorpusData, tokenizer: Encodes, taken: Taken | None = None) -> None:
         self.config, self.tokenizer = config, tokenizer
         if config.window > tokenizer.context_length:
             raise ConfigError(
@@ -73,7 +82,7 @@ class Corpus:
         if config.bos and tokenizer.bos_token_id is None:
             raise ConfigError("data.bos: this model has no BOS token.")
         if config.path is None:
-            assert taken is not None, "a dataset's texts are taken before the corpus is opened"
+            assert taken is not None, "texts of a dataset or package are taken before the corpus is opened"
             texts = Texts.of_dataset(taken)
             lengths = texts.end - texts.begin
             before = lengths.cumsum(0) - lengths
@@ -142,6 +151,8 @@ def text_files(key: str, path: str, glob: str) -> list[Path]:
 
 
 def _name(config: CorpusData) -> str:
+    if config.package is not None:
+        return config.package.package
     if config.dataset is None:
         return config.path or ""
     return config.dataset.name or config.dataset.path or ""
