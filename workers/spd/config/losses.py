@@ -92,6 +92,17 @@ class AdversarialReconstruction(Frozen):
     kind: Literal["adversarial_reconstruction"] = "adversarial_reconstruction"
     coefficient: Coefficient = 1.0
     step_size: float = Field(default=0.1, gt=0, le=1)
+    shared: Literal["batch", "batch_and_positions"] = Field(
+        default="batch",
+        description="what a component's source is shared over: the batch (each position has its own), or the batch and"
+        " its positions, as the adversary that judges a run",
+    )
+    restart: int | None = Field(
+        default=None,
+        ge=1,
+        description="steps after which the sources start afresh, so that training meets ever new opponents instead of"
+        " one that it has learned to resist; null: never",
+    )
     after: float = Field(default=0.3, ge=0, le=1, description="share of the steps before it starts")
 
 

@@ -80,13 +80,18 @@ class OptimizerConfig(Frozen):
 
 
 class ReconstructionConfig(Frozen):
-    """What counts as the same output."""
+    """What counts as the same output, and who is asked."""
 
     positions: Literal["answer", "all"] = "all"
     distance: Literal["kl", "mse"] = "kl"
     first_position: Literal["masked", "unmasked"] = Field(
         default="masked",
         description="unmasked: the target's own weights run at position 0 (an attention sink in Llama)",
+    )
+    passes: Literal["each", "divided"] = Field(
+        default="each",
+        description="each: every prompt of a step meets every masked pass; divided: a step's prompts are shared out"
+        " among the passes, which costs one pass in all and asks each of them on other text",
     )
 
 

@@ -33,7 +33,12 @@ from workers.spd.method.components import (
 from workers.spd.method.decomposition import Decomposition
 from workers.spd.method.elimination import Elimination, eliminate
 from workers.spd.method.processes import World
-from workers.spd.method.reconstruction import Adversary, passes_of, reconstruction
+from workers.spd.method.reconstruction import (
+    Adversary,
+    divided_reconstruction,
+    passes_of,
+    reconstruction,
+)
 from workers.spd.prompts.batches import Batch, clean_batch
 from workers.spd.targets import onednn
 from workers.spd.targets.masks import inner_activation
@@ -204,9 +209,13 @@ class Trainer:
     def reconstruction(self, batch: Batch, g: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """The reconstruction losses of this step, weighted and summed, and each by name."""
         passes = passes_of(self.config.losses, self.step / self.config.steps)
-        if self.adversary is None and any(item.sources == "adversarial" for item in passes):
-            self.adversary = Adversary.drawn(g, self.generator)
-        return reconstruction(
+        for item in passes:
+            if isinstance(item.loss, AdversarialReconstruction):
+                over = item.loss.restart is not None and self.step % item.loss.restart == 0
+                if self.adversary is None or over:
+                    self.adversary = Adversary.drawn(g, self.generator, item.loss.shared)
+        divided = self.config.reconstruction.passes == "divided"
+        return (divided_reconstruction if divided else reconstruction)(
             self.decomposition, batch, g, passes, self.generator,
             distance=self.config.reconstruction.distance, adversary=self.adversary, world=self.world,
             precision=self.config.precision,
