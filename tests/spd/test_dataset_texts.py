@@ -236,8 +236,8 @@ def test_pictures_and_scripts_are_not_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        ({}, "give either “path”, a text file or folder, or “dataset”"),
-        ({"path": "a", "dataset": {"name": "a/b"}}, "give either “path”"),
+        ({}, "give “path”, a text file or folder, “dataset” or “package”"),
+        ({"path": "a", "dataset": {"name": "a/b"}}, "give “path”"),
         ({"dataset": {}}, "give either “name”"),
         ({"dataset": {"name": "json"}}, "data.corpus.dataset.name"),
         ({"dataset": {"name": "../b"}}, "data.corpus.dataset.name"),
