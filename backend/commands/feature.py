@@ -33,7 +33,8 @@ class Spec(BaseModel):
     title: str
     claim: str = ""
     notes: str = ""
-    groups: list[str]
+    groups: list[str] = []
+    components: list[str] = Field(default=[], description="keys, chosen by their effect, beside those of the groups")
     bos: bool = False
     watch: list[str] = []
     top_k: int = 10
@@ -53,7 +54,7 @@ def read_specs(path: Path) -> list[Spec]:
 def request(spec: Spec, entry: Entry) -> FindingRequest:
     """A spec with its groups as components. Raises KeyError naming a group the harvest does not have."""
     groups = {group.name: group.components for group in entry.artifact.groups}
-    keys = list(dict.fromkeys(key for name in spec.groups for key in groups[name]))
+    keys = list(dict.fromkeys([*(key for name in spec.groups for key in groups[name]), *spec.components]))
     components = [Suppression(key=key) for key in keys]
     return FindingRequest(
         decomposition=spec.decomposition,
