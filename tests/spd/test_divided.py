@@ -30,6 +30,7 @@ def test_each_prompt_meets_one_pass_with_masks_of_its_own():
     assert len(batch.tokens) == 3
     g = {s: v.detach() for s, v in trainer.decomposition.importances(batch.inputs).g.items()}
     trainer.reconstruction(batch, g)  # draws the adversary
+    assert trainer.adversary is not None
     before = trainer.generator.get_state()
     total, figures = trainer.reconstruction(batch, g)
     trainer.generator.set_state(before)
@@ -89,6 +90,7 @@ def test_shared_sources_serve_all_positions_climb_and_start_afresh_after_so_many
     seen = []
     for _ in range(6):
         steps(trainer, data, 1)
+        assert trainer.adversary is not None
         seen.append({s: v.detach().clone() for s, v in trainer.adversary.sources.items()})
     for site, V in trainer.components.V.items():
         assert seen[0][site].shape == (1, V.shape[1] + 1)

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from workers.spd.config import TextModelSource
+from workers.spd.corpora.corpus import CorpusSplit
 
 REPORTS = 250  # steps between two measurements
 MEASURED = 400  # windows of a split that a measurement reads
 WROTE = ("embed_tokens", "o_proj", "down_proj")  # what writes to the residual stream: dropout acts there
 
-Draw = Callable[[int, str, torch.Generator], list[list[int]]]
-"""How many windows, of which split ("train" or "held_out"), from which generator."""
+Draw = Callable[[int, CorpusSplit, torch.Generator], list[list[int]]]
+"""How many windows, of which split, from which generator."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,9 @@ def train_text_model(
     training diverges.
     """
     full = source.context + 1
+    splits: tuple[CorpusSplit, ...] = ("train", "held_out")
     measured = {
-        split: _whole(draw(MEASURED, split, torch.Generator().manual_seed(5)), full)
-        for split in ("train", "held_out")
+        split: _whole(draw(MEASURED, split, torch.Generator().manual_seed(5)), full) for split in splits
     }
     with torch.random.fork_rng():
         torch.manual_seed(source.seed)
