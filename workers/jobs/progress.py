@@ -15,6 +15,7 @@ from workers.jobs.database import points_table, progress_table
 from workers.jobs.machine import Machine, this_machine
 
 STAGES = ("target", "train", "harvest", "evidence", "store")
+STARTING = "Starting: loading PyTorch."
 CURVE_POINTS = 300
 """About how many points of a curve are kept, however long the run."""
 
@@ -72,7 +73,7 @@ class ProgressStore:
         now, machine = time.time(), machine or this_machine()
         values = {
             "job_id": job_id, "stage": STAGES[0], "step": 0, "steps": steps, "fraction": 0.0, "rate": None,
-            "remaining_seconds": None, "message": "Starting.", "furthest_stage": 0, "furthest_step": 0, "attempts": 1,
+            "remaining_seconds": None, "message": STARTING, "furthest_stage": 0, "furthest_step": 0, "attempts": 1,
             "resumed": int(from_checkpoint), "crashes": 0, "left_cleanly": False, "boot": machine.boot,
             "memory_kills": machine.memory_kills, "out_of_memory": False, "started_at": now, "updated_at": now,
         }  # fmt: skip

@@ -3,6 +3,7 @@ is run again, the second is one rename; so a worker that dies anywhere leaves a 
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +12,12 @@ from dbos import DBOS
 from dbos import error as dbos_error
 
 from workers.jobs.database import HARVEST, WORKFLOW
+from workers.jobs.failures import JobError
 from workers.jobs.harvesting import publish_harvest, run_harvest
 from workers.jobs.monitor import Why
 from workers.jobs.runner import JobRunner, RunStoppedError, WorkerLeaves
+
+log = logging.getLogger("unweave.jobs")
 
 
 def register(
@@ -41,6 +45,9 @@ def register(
         """What a step gives; one that was told to stop leaves the job as whoever told it wants it."""
         try:
             return work()
+        except JobError as error:
+            log.warning("job %s failed: %s", job_id, error)
+            raise
         except RunStoppedError as interrupted:
             if interrupted.why is Why.LEAVING:
                 runner.store.leave(job_id)

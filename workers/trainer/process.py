@@ -18,6 +18,7 @@ from dbos import error as dbos_error
 from sqlalchemy.exc import SQLAlchemyError
 
 from workers.jobs import database
+from workers.jobs.failures import JobError
 from workers.jobs.heartbeat import Heartbeat
 from workers.jobs.progress import ProgressStore
 from workers.jobs.runner import JobRunner, Method, has_checkpoint
@@ -64,6 +65,8 @@ class WorkerProcess:
         """
         logging.getLogger("dbos").addFilter(_is_news)
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", datefmt="%H:%M:%S")
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_is_printed_here)
         code = 0
         try:
             self._work(supervised)
@@ -164,6 +167,11 @@ class WorkerProcess:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """DBOS logs a trace when a job was cancelled, which is no error here."""
+    """DBOS logs a trace of a job that was cancelled, which is no error here, or that failed: its own log has that."""
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, dbos_error.DBOSAwaitedWorkflowCancelledError)
+    return not isinstance(error, dbos_error.DBOSAwaitedWorkflowCancelledError | JobError)
+
+
+def _is_printed_here(record: logging.LogRecord) -> bool:
+    """These libraries print what they log themselves; handed on, every line would stand twice."""
+    return record.name.partition(".")[0] not in ("huggingface_hub", "transformers", "datasets")

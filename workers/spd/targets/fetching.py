@@ -11,7 +11,7 @@ import json
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -181,6 +181,7 @@ def from_transformers(
         options["use_safetensors"] = True
     if revision is not None:
         options["revision"] = revision
+        _check_reachable(place, revision)
     elif not Path(place).is_dir():
         raise TargetError(f"There is no model folder “{place}”.")
     report(FetchProgress("converting", None, "Reading the weights"))
@@ -218,6 +219,32 @@ def from_transformers(
         "license": getattr(source, "license", None), "bos_token_id": model.config.bos_token_id,
     }  # fmt: skip
     store(work, model, json.loads(json.dumps(config, default=str)), card, source)
+
+
+def _check_reachable(repo: str, revision: str) -> None:
+    """Raise TargetError at once where the hub cannot be reached and has not been before: `transformers` would find out
+    file by file, with a growing pause after each attempt."""
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+
+    if constants.HF_HUB_OFFLINE or isinstance(try_to_load_from_cache(repo, CONFIG, revision=revision), str):
+        return
+    try:
+        HfApi().model_info(repo, revision=revision, timeout=10)
+    except (
+        Exception
+    ) as error:  # of whichever HTTP library; what the hub itself refuses is told when it is loaded
+        names = {kind.__name__ for cause in _causes(error) for kind in type(cause).__mro__}
+        if names & {"TransportError", "ConnectionError", "Timeout"}:
+            raise TargetError(
+                f"The Hugging Face hub cannot be reached, so “{repo}” cannot be fetched. Check the network (or "
+                "HTTPS_PROXY) and try again; models that were fetched before need none."
+            ) from None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def no_progress_bars() -> None:
