@@ -85,11 +85,28 @@ def serve(
 
 
 @app.command()
-def worker(home: Home = None, device: Device = None) -> None:
+def worker(
+    home: Home = None,
+    device: Device = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Only tell whether a worker of this machine is alive: exit code 0 or 1."
+        ),
+    ] = False,
+) -> None:
     """Take decomposition jobs from the queue until told to stop."""
     from workers.trainer import main as work
 
     made = settings(home=home, device=device)
+    if check:
+        from workers.trainer.slots import alive_here
+
+        found = alive_here(made.url)
+        if not found:
+            fail("No worker of this machine is alive.")
+        out.print(f"Alive: {', '.join(found)}.", highlight=False)
+        return
     work(made.home, made.url, made.device)
 
 

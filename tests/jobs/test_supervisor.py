@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.conftest import ROOT, url_of
+from workers.jobs.database import connect, jobs_url, prepare
+from workers.jobs.heartbeat import Heartbeat
 from workers.jobs.queue import JobQueue
 from workers.trainer import share_the_machine
-from workers.trainer.slots import claim
+from workers.trainer.slots import alive_here, claim
 from workers.trainer.supervisor import Supervisor, worker_command
 
 SERVER = """
@@ -112,3 +114,19 @@ def test_openmp_waits_passively_unless_the_environment_says_otherwise(
 def test_the_wait_policy_is_set_before_torch_could_be_imported(module: str) -> None:
     code = f"import sys, {module}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_a_worker_is_alive_here_while_its_heart_beats_on_this_machine(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert alive_here(url_of(home)) == []
+    url = jobs_url(url_of(home))
+    engine = connect(url)
+    prepare(url, engine)
+    assert alive_here(url_of(home)) == []
+    slot = claim(home)
+    Heartbeat(engine, slot.executor_id, "cpu")._write()
+    Heartbeat(engine, "worker-another-machine-1", "cpu")._write()
+    assert alive_here(url_of(home)) == [slot.executor_id]
+    monkeypatch.setattr("time.time", lambda now=time.time() + 60: now)
+    assert alive_here(url_of(home)) == []

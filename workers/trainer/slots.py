@@ -9,8 +9,16 @@ from __future__ import annotations
 import fcntl
 import re
 import socket
+import time
 from pathlib import Path
 from typing import IO
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from workers.jobs import database
+from workers.jobs.database import workers_table
+from workers.jobs.heartbeat import LOST_SECONDS
 
 MOST = 64
 
@@ -27,7 +35,7 @@ class Slot:
 
 def claim(home: Path) -> Slot:
     """Take the lowest free slot. Raises RuntimeError where all are held, OSError where the folder is not writable."""
-    host = re.sub(r"[^a-z0-9-]+", "-", socket.gethostname().lower()).strip("-") or "host"
+    host = _host()
     folder = home / "jobs" / ".slots"
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(1, MOST + 1):
@@ -39,3 +47,23 @@ def claim(home: Path) -> Slot:
             continue
         return Slot(file, f"worker-{host}-{number}")
     raise RuntimeError(f"{MOST} workers run on this home folder already.")
+
+
+def alive_here(database_url: str) -> list[str]:
+    """Names of this machine's workers whose heart has beaten lately; none where the database cannot be read."""
+    try:
+        engine = database.connect(database.jobs_url(database_url))
+        query = sa.select(workers_table.c.id, workers_table.c.seen_at)
+        with engine.connect() as connection:
+            rows = connection.execute(query).all()
+        engine.dispose()
+    except (SQLAlchemyError, ValueError):
+        return []
+    mine = re.compile(rf"worker-{re.escape(_host())}-\d+")
+    return sorted(
+        row.id for row in rows if mine.fullmatch(row.id) and time.time() - row.seen_at < LOST_SECONDS
+    )
+
+
+def _host() -> str:
+    return re.sub(r"[^a-z0-9-]+", "-", socket.gethostname().lower()).strip("-") or "host"
