@@ -34,7 +34,9 @@ class Spec(BaseModel):
     claim: str = ""
     notes: str = ""
     groups: list[str] = []
-    components: list[str] = Field(default=[], description="keys, chosen by their effect, beside those of the groups")
+    components: list[str] = Field(
+        default=[], description="keys, chosen by their effect, beside those of the groups"
+    )
     bos: bool = False
     watch: list[str] = []
     top_k: int = 10

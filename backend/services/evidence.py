@@ -18,6 +18,8 @@ FAITHFUL = 1e-3
 NOT_JUDGED = (
     "kl_everything_off",
     "kl_ci_masks_all_positions",
+    "kl_start_as_many",
+    "kl_random_as_many",
     "l0",
     "alive",
 )  # scales and counts, not claims
@@ -80,9 +82,54 @@ WORDS: dict[str, Words] = {
         "Cross-entropy not recovered, rounded",
         "The same with components fully on above the threshold and off below.",
     ),
+    "ce_change_ci_masks": Words(
+        "Cross-entropy lost, causal importances as masks",
+        "By how many nats a token the model predicts the text worse when only what the run calls important stays.",
+    ),
+    "ce_change_rounded_ci": Words(
+        "Cross-entropy lost, rounded causal importances",
+        "The same with components fully on above the threshold and off below.",
+    ),
+    "l0_above_zero": Words(
+        "Components in use at all",
+        "Mean number of components with a causal importance above 0 at one position.",
+    ),
+    "kl_without_never_needed": Words(
+        "KL, never-needed parts deleted",
+        "Components that stay below the threshold on 256 windows of the training text are deleted, and so is the "
+        "remainder; all others are fully on. It should cost next to nothing.",
+    ),
+    "kl_start_as_many": Words(
+        "Control: as many singular directions",
+        "Each position keeps as many singular directions of every matrix, where training starts, as the run uses "
+        "components there, chosen by how much they write. The run should be far below.",
+    ),
+    "kl_random_as_many": Words(
+        "Control: as many components at random",
+        "Each position keeps as many components as the run uses there, drawn at random in proportion to how often each "
+        "is used. The run should be far below.",
+    ),
     "l0": Words("Components in use (L0)", "Mean number of components above the threshold at one position."),
     "alive": Words("Alive components", "Components above the threshold at least once in the run's data."),
 }
+
+COUNTED: dict[str, Words] = {
+    "kl_adversarial_shared_": Words(
+        "KL, adversary shared over positions, {} steps",
+        "The worst masks that {} sign steps of 0.1 have found from a fresh random start, one source a component for "
+        "all windows and positions, as the field judges a run.",
+    ),
+    "kl_adversarial_position_": Words(
+        "KL, adversary per position, {} steps",
+        "The same with a source of its own for each position: a stronger opponent, and the second figure.",
+    ),
+    "kl_aggregated_": Words(
+        "KL added by {} foreign tokens",
+        "By how much the KL under causal importances as masks rises where what {} other tokens need is switched on "
+        "too: it must not disturb.",
+    ),
+}
+"""Figures that carry a number in their name."""
 
 
 def words(name: str) -> Words:
@@ -91,6 +138,10 @@ def words(name: str) -> Words:
         known = WORDS.get(name.removesuffix(split))
         if name.endswith(split) and known:
             return Words(f"{known.label}, {said}", known.explain)
+    for prefix, made in COUNTED.items():
+        count = name.removeprefix(prefix)
+        if count != name and count.isdigit():
+            return Words(made.label.format(count), made.explain.format(count))
     return WORDS.get(name) or Words(name.replace("_", " "), "A figure this run measured.")
 
 

@@ -107,6 +107,13 @@ class CorpusData(Frozen):
         description="windows a split for start values, pruning, harvest and evidence",
     )
     shown: int = Field(default=4, ge=1, le=64, description="windows kept for the page")
+    adversary_budgets: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field(
+        default=(20,),
+        min_length=1,
+        max_length=12,
+        description="numbers of sign steps after which the evidence reports the worst masks that an adversary has found"
+        " on held-out windows",
+    )
     bos: bool = False
 
     @property

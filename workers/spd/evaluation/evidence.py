@@ -7,13 +7,15 @@ from collections.abc import Callable
 import torch
 
 from workers.spd.artifact import Metric
-from workers.spd.config import DecomposeConfig
+from workers.spd.config import CorpusData, DecomposeConfig
 from workers.spd.evaluation.metrics import STOCHASTIC_SEEDS, Evaluator, Evidence
+from workers.spd.evaluation.running_text import FEW, RunningText, ever_needed
 from workers.spd.method.decomposition import Decomposition
 from workers.spd.prompts.batches import Batch
 from workers.spd.prompts.training_data import TrainingData
 
 LIGHT_PROMPTS = 32
+NEEDED_WINDOWS = 256  # of the training text; what none of them needs counts as never needed
 SPLITS = ("train", "held_out")
 
 
@@ -69,20 +71,35 @@ def full_evidence(
             assert everywhere is not None
             other = Evaluator(decomposition, everywhere, config.threshold, go_on)
             result[split].figures["kl_ci_masks_all_positions"] = other.kl_ci_masks()
+    if isinstance(config.data, CorpusData):
+        needed = ever_needed(decomposition, data.more_windows("train", NEEDED_WINDOWS), config.threshold)
+        for split, evidence in result.items():
+            batch = data.split(split, config.reconstruction.positions)
+            assert batch is not None
+            budgets = config.data.adversary_budgets if split == "held_out" else FEW
+            tests = RunningText(decomposition, batch, config.threshold, go_on)
+            evidence.figures.update(tests.figures(needed, budgets))
     return result
 
 
 def metric_rows(evidence: dict[str, Evidence], faithfulness: float, alive: int) -> list[Metric]:
     """The evidence as the artefact keeps it."""
-    units = {"l0": "components", "ce_unrecovered_ci_masks": "share"}
     train, held_out = evidence["train"], evidence.get("held_out")
+    names = dict.fromkeys([*train.figures, *(held_out.figures if held_out else ())])
     metrics = [Metric(name="faithfulness", unit="squared weight units", train=faithfulness)]
-    for name, value in train.figures.items():
+    for name in names:
+        unit = (
+            "components"
+            if name.startswith("l0")
+            else "share"
+            if name.startswith("ce_unrecovered")
+            else "nats"
+        )
         metrics.append(
             Metric(
                 name=name,
-                unit=units.get(name, "nats"),
-                train=value,
+                unit=unit,
+                train=train.figures.get(name),
                 held_out=held_out.figures.get(name) if held_out else None,
                 spread=train.spread.get(name),
                 seeds=STOCHASTIC_SEEDS if name in train.spread else None,

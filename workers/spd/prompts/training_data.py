@@ -13,7 +13,7 @@ from workers.spd.config import (
     PromptData,
     PromptsConfig,
 )
-from workers.spd.corpora.corpus import Corpus
+from workers.spd.corpora.corpus import Corpus, CorpusSplit
 from workers.spd.corpora.dataset_texts import Taken
 from workers.spd.prompts.batches import Batch, Prompt, clean_batch, induction_prompts, read_prompts
 from workers.spd.prompts.facts import Candidate, known_facts
@@ -96,6 +96,13 @@ class TrainingData:
             windows = [prompt.ids for prompt in self.prompts if prompt.data.split == "train"]
             return clean_batch(self.target, windows, self.config.reconstruction.positions)
         return self.next(torch.Generator().manual_seed(self.config.seed))
+
+    def more_windows(self, split: CorpusSplit, count: int, rows: int = 64) -> list[Batch]:
+        """Windows of a corpus besides those that are kept, `rows` a batch, always the same ones."""
+        generator = torch.Generator().manual_seed(self.config.seed + 2)
+        drawn = self.corpus.draw(count, split, generator)
+        positions = self.config.reconstruction.positions
+        return [clean_batch(self.target, drawn[at : at + rows], positions) for at in range(0, count, rows)]
 
     def split(self, name: str, positions: str, limit: int = 64) -> Batch | None:
         """Up to `limit` prompts of a split with their clean pass; None where there are none."""

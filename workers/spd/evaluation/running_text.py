@@ -1,0 +1,207 @@
+"""What a decomposition of running text must withstand besides the regimes of every run (SPEC 26).
+
+Every KL is KL(target ‖ masked) in nats, a mean over all positions of the batch.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from workers.spd.method.components import svd_start
+from workers.spd.method.decomposition import Decomposition, mean_counted
+from workers.spd.prompts.batches import Batch
+from workers.spd.targets.masks import inner_activation, masked
+
+FEW = (20,)  # sign steps on windows of the training text
+STEP_SIZE = 0.1
+FOREIGN = (8, 16, 64)
+
+Masks = Mapping[str, Float[Tensor, "batch seq _C"]]
+Remainders = Mapping[str, Float[Tensor, "batch seq 1"]]
+CheckStop = Callable[[], None]
+
+
+class RunningText:
+    """The tests of one decomposition on one batch of windows. `go_on` is called before every pass and may raise."""
+
+    def __init__(
+        self, decomposition: Decomposition, batch: Batch, threshold: float, go_on: CheckStop = lambda: None
+    ) -> None:
+        self.decomposition, self.batch, self.threshold, self.go_on = decomposition, batch, threshold, go_on
+        with torch.no_grad():
+            self.g = decomposition.importances(batch.inputs).g
+        self.valid = batch.masked(decomposition.first_unmasked)
+
+    def _kl(self, mask: Masks, delta: float | Remainders = 0.0) -> Float[Tensor, ""]:
+        self.go_on()
+        remainder = (
+            delta if isinstance(delta, Mapping) else {s: m[..., :1] * 0 + delta for s, m in mask.items()}
+        )
+        plan = self.decomposition.site_masks(mask, remainder)
+        return mean_counted(self.decomposition.kl(self.batch, plan)[0], self.batch.counted)
+
+    # --- the adversary --------------------------------------------------------------------------------------------
+
+    def adversarial(
+        self, budgets: Sequence[int], *, each_position: bool = False, seed: int = 0
+    ) -> dict[int, float]:
+        """The worst KL that sign steps of 0.1 have met after each number of steps, from one fresh random start.
+
+        One source a component and one a remainder, shared over batch and positions, or over the batch alone.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        sources = {
+            site: torch.rand(g.shape[1] if each_position else 1, g.shape[-1] + 1, generator=generator)
+            .to(g)
+            .requires_grad_()
+            for site, g in self.g.items()
+        }
+        worst, result = 0.0, dict[int, float]()
+        for step in range(max(budgets) + 1):
+            mask = {s: g + (1 - g) * sources[s][..., :-1] for s, g in self.g.items()}
+            delta = {s: sources[s][..., -1:].expand(*g.shape[:-1], 1) for s, g in self.g.items()}
+            with torch.set_grad_enabled(step < max(budgets)):
+                value = self._kl(mask, delta)
+            worst = max(worst, float(value.detach()))
+            if step in budgets:
+                result[step] = worst
+            if step == max(budgets):
+                break
+            gradients = torch.autograd.grad(value, list(sources.values()))
+            with torch.no_grad():
+                for source, gradient in zip(sources.values(), gradients, strict=True):
+                    source.add_(STEP_SIZE * gradient.sign()).clamp_(0, 1)
+        return result
+
+    # --- what is kept, what is taken away ---------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def aggregated(self, foreign: int, seed: int = 0) -> float:
+        """How much the KL under CI as masks rises where the importances of so many other positions, drawn anew for each
+        position, join its own (the largest of them counts)."""
+        generator = torch.Generator().manual_seed(seed)
+        rows, seq = self.batch.tokens.shape
+        places = self.valid.flatten().nonzero().flatten().cpu()
+        others = [
+            places[torch.randint(len(places), (rows * seq,), generator=generator)] for _ in range(foreign)
+        ]
+        union: dict[str, Tensor] = {}
+        for site, g in self.g.items():
+            flat = g.flatten(0, 1)
+            joined = flat.clone()
+            for chosen in others:
+                torch.maximum(joined, flat[chosen.to(flat.device)], out=joined)
+            union[site] = joined.view_as(g)
+        return float(self._kl(union)) - float(self._kl(self.g))
+
+    @torch.no_grad()
+    def without_never_needed(self, needed: Mapping[str, Bool[Tensor, " _C"]]) -> float:
+        """KL with the needed components fully on everywhere; the others and the remainder are gone."""
+        return float(self._kl({s: needed[s].to(g).expand_as(g) for s, g in self.g.items()}))
+
+    # --- cross-entropy ----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def cross_entropy(self, mask: Masks | None) -> float:
+        """Of the next token at every position but a window's last, nats; None: the target's own."""
+        self.go_on()
+        batch = self.batch
+        if mask is None:
+            log_p = batch.log_probs
+        else:
+            off = {site: m[..., :1] * 0 for site, m in mask.items()}
+            with masked(self.decomposition.site_masks(mask, off)):
+                log_p = torch.log_softmax(
+                    self.decomposition.target.logits(batch.tokens, batch.keep).float(), -1
+                )
+        found = -log_p[:, :-1].gather(-1, batch.tokens[:, 1:, None])[..., 0]
+        known = batch.valid[:, 1:]
+        return float(found[known].mean())
+
+    # --- controls ---------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def start_with_as_many(self, seed: int = 0) -> float:
+        """KL where each position of each site keeps as many singular directions of its weight, the start of training,
+        as the decomposition has components above the threshold there: those that write most."""
+        generator = torch.Generator().manual_seed(seed)
+        target, components = self.decomposition.target, self.decomposition.components
+        V: dict[str, Tensor] = {}
+        U: dict[str, Tensor] = {}
+        mask: dict[str, Tensor] = {}
+        for site, g in self.g.items():
+            weight = target.weight(site).float()
+            V[site], U[site] = svd_start(weight, min(weight.shape), generator)
+            written = inner_activation(self.batch.inputs[site], V[site]).abs() * U[site].norm(dim=1)
+            place = written.argsort(-1, descending=True).argsort(-1)
+            mask[site] = (place < (g > self.threshold).sum(-1, keepdim=True)).to(g)
+        start = copy.copy(self.decomposition)
+        start.components = type(components)(V, U, {site: list(range(v.shape[1])) for site, v in V.items()})
+        self.go_on()
+        plan = start.site_masks(mask, {site: m[..., :1] * 0 for site, m in mask.items()})
+        return float(mean_counted(start.kl(self.batch, plan)[0], self.batch.counted))
+
+    @torch.no_grad()
+    def random_with_as_many(self, seed: int = 0) -> float:
+        """KL where each position keeps components drawn at random, in proportion to how often each is above the
+        threshold, as many at a site as are above it there."""
+        generator = torch.Generator().manual_seed(seed)
+        mask: dict[str, Tensor] = {}
+        for site, g in self.g.items():
+            above = g > self.threshold
+            often = above[self.valid].float().mean(0)
+            # The largest of log(frequency) + Gumbel noise are a draw without replacement in that proportion.
+            gumbel = -(-torch.rand(g.shape, generator=generator).clamp(1e-9, 1 - 1e-7).log()).log().to(g)
+            place = (often.clamp_min(1e-9).log() + gumbel).argsort(-1, descending=True).argsort(-1)
+            mask[site] = (place < above.sum(-1, keepdim=True)).to(g)
+        return float(self._kl(mask))
+
+    # --- all of it --------------------------------------------------------------------------------------------------
+
+    def figures(
+        self, needed: Mapping[str, Bool[Tensor, " _C"]], budgets: Sequence[int] = FEW
+    ) -> dict[str, float]:
+        """Every test by name."""
+        rounded = {s: (g > self.threshold).to(g) for s, g in self.g.items()}
+        off = {s: torch.zeros_like(g) for s, g in self.g.items()}
+        target, everything_off = self.cross_entropy(None), self.cross_entropy(off)
+        lost = {
+            "ci_masks": self.cross_entropy(self.g) - target,
+            "rounded_ci": self.cross_entropy(rounded) - target,
+        }
+        figures = {f"ce_change_{name}": value for name, value in lost.items()}
+        if everything_off > target:
+            figures |= {
+                f"ce_unrecovered_{name}": value / (everything_off - target) for name, value in lost.items()
+            }
+        positions = self.valid.sum()
+        figures["l0_above_zero"] = float(sum((g[self.valid] > 0).sum() for g in self.g.values()) / positions)
+        figures |= {f"kl_aggregated_{n}": self.aggregated(n) for n in FOREIGN}
+        figures["kl_without_never_needed"] = self.without_never_needed(needed)
+        figures["kl_start_as_many"] = self.start_with_as_many()
+        figures["kl_random_as_many"] = self.random_with_as_many()
+        shared = self.adversarial(budgets)
+        figures |= {f"kl_adversarial_shared_{n}": value for n, value in shared.items()}
+        few = [n for n in budgets if n <= 160] or [min(budgets)]
+        own = self.adversarial(few, each_position=True)
+        return figures | {f"kl_adversarial_position_{n}": value for n, value in own.items()}
+
+
+@torch.no_grad()
+def ever_needed(
+    decomposition: Decomposition, batches: Sequence[Batch], threshold: float
+) -> dict[str, Bool[Tensor, " _C"]]:
+    """Which components are above the threshold at any masked position of these batches."""
+    result: dict[str, Tensor] = {}
+    for batch in batches:
+        g = decomposition.importances(batch.inputs).g
+        valid = batch.masked(decomposition.first_unmasked)
+        for site, value in g.items():
+            here = (value[valid] > threshold).any(0)
+            result[site] = result[site] | here if site in result else here
+    return result
