@@ -30,6 +30,11 @@ class Entry:
     def weights_hash(self) -> str:
         return self.artifact.manifest.target.weights_hash
 
+    @property
+    def model_identity(self) -> str:
+        """Equal for decompositions of one model: its weights, config and attention implementation."""
+        return self.artifact.manifest.target.identity
+
     @cached_property
     def site_names(self) -> list[str]:
         """Sites in model order; sparse columns index into this."""

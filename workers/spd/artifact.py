@@ -86,6 +86,24 @@ class TargetCard(Stored):
     model: ModelCard
     bos_token_id: int | None = None
     training: TrainingCard | None = Field(None, description="of a language model that was trained here")
+    config_hash: str | None = Field(
+        None, description="SHA-256 of what the model's config says it computes; None: made before it was kept"
+    )
+    attention: str | None = Field(None, description="attention implementation the model runs with")
+
+    @property
+    def identity(self) -> str:
+        """Equal for models that compute the same: weights, config and attention implementation. Without a config's
+        hash, its source stands for the config."""
+        told = self.config_hash or self.source.model_dump_json(exclude={"license"})
+        return f"{self.weights_hash} {told} {self.attention}"
+
+    def fits(self, here: TargetCard) -> bool:
+        """Whether the model `here` is the one meant: what one of the two cards does not say is not compared."""
+        pairs = ((self.config_hash, here.config_hash), (self.attention, here.attention))
+        return self.weights_hash == here.weights_hash and all(
+            None in pair or pair[0] == pair[1] for pair in pairs
+        )
 
 
 class TextsCard(Stored):

@@ -154,7 +154,7 @@ def _each(steps: Iterator[T]) -> Iterator[T]:
 
 
 class LocalLoader:
-    """Loads engines in this process. Decompositions of the same weights share one copy of them in memory."""
+    """Loads engines in this process. Decompositions of the same model share one copy of it in memory."""
 
     def __init__(self) -> None:
         self._targets: WeakValueDictionary[tuple[str, str], Target] = WeakValueDictionary()
@@ -162,11 +162,13 @@ class LocalLoader:
     def __call__(self, entry: Entry, settings: Settings, report: Report) -> Ablator:
         """Fetch, convert and load what is needed, reporting on the way. Imports torch here, and only here."""
         from workers.spd.ablation.engine import AblationEngine
-        from workers.spd.ablation.loading import artifact_target
+        from workers.spd.ablation.loading import artifact_folder
+        from workers.spd.targets.target import load_target, read_card
 
-        key = (entry.weights_hash, settings.device)
+        folder = artifact_folder(entry.artifact, settings.home, report=report)
+        key = (read_card(folder).identity, settings.device)
         target = self._targets.get(key)
         if target is None:
-            target = artifact_target(entry.artifact, settings.home, device=settings.device, report=report)
+            target = load_target(folder, device=settings.device)
             self._targets[key] = target
         return LocalAblator(AblationEngine.from_artifact(entry.artifact, target, entry.piece))

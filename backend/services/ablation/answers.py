@@ -91,7 +91,7 @@ def content_key(entry: Entry, engine: Ablator, ids: list[int], request: Wire, *w
     `without`."""
     rest = request.model_dump_json(exclude={"text", "token_ids", "bos", "recompute", *without})
     kind = type(request).__name__
-    return kind, entry.hash, entry.weights_hash, engine.dtype, engine.device, tuple(ids), rest
+    return kind, entry.hash, entry.model_identity, engine.dtype, engine.device, tuple(ids), rest
 
 
 def wire_bytes(answer: Wire) -> int:

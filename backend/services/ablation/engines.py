@@ -62,7 +62,7 @@ class Engines:
         """One line a set of weights that something was asked of; a ready one speaks for its copies."""
         with self._changed:
             slots = sorted(self._slots.values(), key=lambda slot: slot.state == "ready")
-            return list({slot.entry.weights_hash: self._status(slot) for slot in slots}.values())
+            return list({slot.entry.model_identity: self._status(slot) for slot in slots}.values())
 
     def want(self, entry: Entry, *, retry: bool = False, first: bool = True) -> TargetStatus:
         """Start loading unless that is done, under way, or failed before (then only with `retry`)."""
@@ -208,8 +208,8 @@ class Engines:
 
 
 def _bytes(slots: list[_Slot]) -> int:
-    """What engines need, by what their artefacts say. Decompositions of the same weights share one copy."""
-    weights = {s.entry.weights_hash: s.entry.artifact.manifest.target.model.parameters * 4 for s in slots}
+    """What engines need, by what their artefacts say. Decompositions of the same model share one copy."""
+    weights = {s.entry.model_identity: s.entry.artifact.manifest.target.model.parameters * 4 for s in slots}
     components = sum(
         len(site.kept) * (site.d_in + site.d_out) * 4
         for s in {s.entry.hash: s for s in slots}.values()

@@ -15,16 +15,23 @@ from workers.spd.method.ci import CIFunctions
 from workers.spd.method.components import Components
 from workers.spd.method.decomposition import Decomposition
 from workers.spd.targets.fetching import Report
-from workers.spd.targets.target import Target, ensure_target, load_target
+from workers.spd.targets.target import Target, ensure_target, load_target, target_of
 
 
 def load_decomposition(artifact: Artifact, target: Target) -> Decomposition:
     """The stored components and CI functions on a target. Raises ArtifactError where they do not belong together."""
     manifest = artifact.manifest
-    if manifest.target.weights_hash != target.card.weights_hash:
+    wanted, here = manifest.target, target.card
+    if wanted.weights_hash != here.weights_hash:
         raise ArtifactError(
-            f"“{artifact.name}” was made from other weights ({manifest.target.weights_hash[:12]}) than those of "
-            f"{target.card.model.name} here ({target.card.weights_hash[:12]}); its ablations would mean nothing."
+            f"“{artifact.name}” was made from other weights ({wanted.weights_hash[:12]}) than those of "
+            f"{here.model.name} here ({here.weights_hash[:12]}); its ablations would mean nothing."
+        )
+    if not wanted.fits(here):
+        raise ArtifactError(
+            f"“{artifact.name}” was made from {here.model.name} under another config or attention implementation than "
+            "the one here, so the same weights compute something else; its ablations would mean nothing. Restore the "
+            "config.json it was made with, or decompose the model again."
         )
     config = manifest.config
     sites = [site.name for site in manifest.sites]
@@ -70,6 +77,12 @@ def artifact_target(
 ) -> Target:
     """The target an artefact was made from: out of the artefact itself where it is small enough to ship, else from
     its source (fetched once). Raises TargetError."""
-    own = artifact.path / "target"
-    folder = own if own.is_dir() else ensure_target(artifact.manifest.target.source, home, report=report)
-    return load_target(folder, device=device)
+    return load_target(artifact_folder(artifact, home, report=report), device=device)
+
+
+def artifact_folder(artifact: Artifact, home: Path, *, report: Report = lambda p: None) -> Path:
+    """The folder with the model an artefact was made from. Raises TargetError."""
+    own, card = artifact.path / "target", artifact.manifest.target
+    if own.is_dir():
+        return own
+    return target_of(card, home) or ensure_target(card.source, home, report=report)

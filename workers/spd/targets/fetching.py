@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -37,14 +36,11 @@ from workers.spd.corpora.dataset_library import TextsError
 from workers.spd.corpora.dataset_texts import ensure_texts
 from workers.spd.corpora.wheels import WheelError, fetch_wheel
 from workers.spd.targets.induction import induction_tokenizer, train_induction_model
+from workers.spd.targets.reading import TargetError, read_model
 from workers.spd.targets.text_model import Losses, text_tokenizer, train_text_model
 from workers.spd.targets.tokenizer import PromptTokenizer
 
 MODEL, CONFIG, TOKENIZER, CARD = "model.safetensors", "config.json", "tokenizer.json", "target.json"
-
-
-class TargetError(Exception):
-    """A target that cannot be had; the message is a plain sentence with a way out."""
 
 
 @dataclass(frozen=True)
@@ -171,54 +167,40 @@ def from_transformers(
     revision: str | None = None,
     gguf_file: str | None = None,
 ) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     no_progress_bars()
-    options: dict[str, Any] = {"trust_remote_code": False}
-    if gguf_file is not None:
-        options["gguf_file"] = gguf_file
-    else:
-        options["use_safetensors"] = True
     if revision is not None:
-        options["revision"] = revision
         _check_reachable(place, revision)
-    elif not Path(place).is_dir():
-        raise TargetError(f"There is no model folder “{place}”.")
     report(FetchProgress("converting", None, "Reading the weights"))
     started = time.monotonic()
-    try:
-        model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, **options)
-        options.pop("use_safetensors", None)
-        tokenizer = AutoTokenizer.from_pretrained(place, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise TargetError(
-            f"“{Path(place).name if revision is None else place}” cannot be loaded: {reason}"
-        ) from None
+    read = read_model(place, revision=revision, gguf_file=gguf_file)
+    model = read.model
     report(
         FetchProgress("converting", None, f"Storing the weights ({time.monotonic() - started:.0f} s so far)")
     )
     config = model.config.to_dict()
     config.pop("quantization_config", None)
     config.update(architectures=[type(model).__name__], dtype="float32")
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise TargetError(f"“{Path(place).name}” has no fast tokenizer; Unweave needs a tokenizer.json.")
-    backend.save(str(work / TOKENIZER))
+    read.tokenizer.save(str(work / TOKENIZER))
     name = (
         source.repo if isinstance(source, HubSource) else str(config.get("_name_or_path") or Path(place).name)
     )
     if isinstance(source, PackageSource):
         name = Path(source.gguf).name.split(".")[0]
     elif isinstance(source, FolderSource):
-        name = Path(source.path).name
+        name = Path(source.path).name.removesuffix(".gguf")
     card = {
         "name": name, "architecture": type(model).__name__, "layers": int(model.config.num_hidden_layers),
-        "d_model": int(model.config.hidden_size), "vocabulary": int(model.config.vocab_size),
-        "context_length": int(getattr(model.config, "max_position_embeddings", 1024)),
+        "d_model": int(model.config.hidden_size), "vocabulary": model.get_input_embeddings().weight.shape[0],
+        "context_length": _context_length(model.config),
         "license": getattr(source, "license", None), "bos_token_id": model.config.bos_token_id,
+        "config_hash": read.config_hash, "attention": model.config._attn_implementation,
     }  # fmt: skip
     store(work, model, json.loads(json.dumps(config, default=str)), card, source)
+
+
+def _context_length(config: Any) -> int:
+    names = ("max_position_embeddings", "n_positions", "max_seq_len")
+    return int(next((size for name in names if (size := getattr(config, name, None))), 1024))
 
 
 def _check_reachable(repo: str, revision: str) -> None:
@@ -264,6 +246,7 @@ def store(
     training: TrainingCard | None = None,
 ) -> None:
     tied = {"lm_head.weight"} if config.get("tie_word_embeddings") else set()
+    tied |= set(getattr(model, "all_tied_weights_keys", None) or {})
     tensors = {
         name: tensor.to(dtype).contiguous() if tensor.is_floating_point() else tensor.contiguous()
         for name, tensor in model.state_dict().items()
@@ -274,6 +257,7 @@ def store(
     parameters = sum(tensor.numel() for tensor in tensors.values())
     written = TargetCard(
         source=source, weights_hash=weights_hash(tensors),
-        bos_token_id=card.pop("bos_token_id"), model=ModelCard(parameters=parameters, **card), training=training,
+        **{name: card.pop(name, None) for name in ("bos_token_id", "config_hash", "attention")},
+        model=ModelCard(parameters=parameters, **card), training=training,
     )  # fmt: skip
     (work / CARD).write_text(written.model_dump_json(indent=1), encoding="utf-8")

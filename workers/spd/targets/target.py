@@ -44,6 +44,7 @@ from workers.spd.targets.fetching import (
 )
 from workers.spd.targets.induction import InductionModel
 from workers.spd.targets.masks import attach, measured_scale, of_shape, site_weight
+from workers.spd.targets.reading import stamp
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -130,9 +131,31 @@ class Target:
 
 
 def target_folder(source: Source, home: Path) -> Path:
-    """Where this source's converted weights lie (or will)."""
+    """Where this source's converted weights lie (or will). A model folder, or GGUF file, that changed on disk has
+    another one; one that is gone, the last there was."""
     text = json.dumps(source.model_dump(exclude={"license"}), sort_keys=True)
-    return home / "targets" / f"{source.kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    folder = home / "targets" / f"{source.kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    if not isinstance(source, FolderSource):
+        return folder
+    place = Path(source.path).expanduser()
+    if place.exists():
+        return folder.with_name(f"{folder.name}-{stamp(place)}")
+    made = [card.parent for card in folder.parent.glob(f"{folder.name}*/{CARD}")]
+    return max(made, key=lambda one: one.stat().st_mtime, default=folder)
+
+
+def target_of(card: TargetCard, home: Path) -> Path | None:
+    """The folder with the very model of a card, also where its source has changed since; None where there is none."""
+    folder = target_folder(card.source, home)
+    start = "-".join(folder.name.split("-")[:2])
+    for file in sorted(folder.parent.glob(f"{start}*/{CARD}")):
+        try:
+            here = read_card(file.parent)
+        except TargetError:
+            continue
+        if card.fits(here):
+            return file.parent
+    return None
 
 
 def target_present(source: Source, home: Path) -> bool:
@@ -168,7 +191,7 @@ def ensure_target(
             elif isinstance(source, HubSource):
                 from_transformers(source.repo, source, work, report, revision=source.revision)
             elif isinstance(source, FolderSource):
-                from_transformers(str(Path(source.path).expanduser()), source, work, report)
+                _from_disk(source, folder, home, work, report)
             elif isinstance(source, TextModelSource):
                 from_text(source, work, home, report, go_on)
             else:
@@ -186,6 +209,20 @@ def ensure_target(
     return folder
 
 
+def _from_disk(source: FolderSource, folder: Path, home: Path, work: Path, report: Report) -> None:
+    place = Path(source.path).expanduser()
+    if place.suffix.lower() == ".gguf":
+        if not place.is_file():
+            raise TargetError(f"There is no file “{place.name}”.")
+        from_transformers(str(place.parent), source, work, report, gguf_file=place.name)
+    else:
+        from_transformers(str(place), source, work, report)
+    if target_folder(source, home) != folder:
+        raise TargetError(
+            f"“{place.name}” changed while it was read. Wait until it is written, then try again."
+        )
+
+
 def _lock(folder: Path, go_on: Callable[[], None]) -> AcquireReturnProxy:
     """The lock of a target folder; waits for a process that makes it."""
     lock = FileLock(str(folder) + ".lock")
@@ -196,10 +233,24 @@ def _lock(folder: Path, go_on: Callable[[], None]) -> AcquireReturnProxy:
             go_on()
 
 
+def read_card(folder: Path) -> TargetCard:
+    """The card of a target folder. Raises TargetError where it is damaged."""
+    try:
+        return TargetCard.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(folder, error) from None
+
+
+def _damaged(folder: Path, error: Exception) -> TargetError:
+    return TargetError(
+        f"The weights in {folder.name} cannot be loaded: {error}. Delete that folder and they are fetched again."
+    )
+
+
 def load_target(folder: Path, *, device: str = "cpu", dtype: str = "float32") -> Target:
     """Load a target folder. Raises TargetError with a plain sentence where it is damaged or does not fit."""
     try:
-        card = TargetCard.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
+        card = read_card(folder)
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         if config["model_type"] == "induction":
             fields = {key: value for key, value in config.items() if key != "model_type"}
@@ -215,11 +266,10 @@ def load_target(folder: Path, *, device: str = "cpu", dtype: str = "float32") ->
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
+                attn_implementation=card.attention,
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise TargetError(
-            f"The weights in {folder.name} cannot be loaded: {error}. Delete that folder and they are fetched again."
-        ) from None
+        raise _damaged(folder, error) from None
     tokenizer = folder / TOKENIZER
     moved = nn.Module.to(model, torch.device(device), DTYPES[dtype])
     return Target(moved, card, tokenizer if tokenizer.is_file() else None)
