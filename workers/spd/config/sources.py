@@ -31,7 +31,7 @@ class HubSource(Frozen):
 
 
 class FolderSource(Frozen):
-    """A `transformers` causal LM saved in a local folder (config.json and safetensors)."""
+    """A `transformers` causal LM on this machine: a folder (config.json and safetensors), or a GGUF file."""
 
     kind: Literal["folder"] = "folder"
     path: LocalPath
