@@ -234,7 +234,7 @@ def test_an_artefact_refuses_equal_weights_under_another_config(tmp_path):
     config["rope_parameters"]["rope_theta"] = 50.0
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ArtifactError, match="under another config or attention implementation"):
-        AblationEngine(artifact, loaded(folder, tmp_path))
+        AblationEngine.from_artifact(artifact, loaded(folder, tmp_path))
 
 
 # --- GGUF -----------------------------------------------------------------------------------------------------------
