@@ -142,14 +142,14 @@ def test_a_folder_whose_files_changed_is_read_anew(tmp_path: Path) -> None:
 def test_a_stop_in_mid_reading_leaves_nothing_behind(folder: Path, tmp_path: Path) -> None:
     asked = 0
 
-    def go_on() -> None:
+    def check_stop() -> None:
         nonlocal asked
         asked += 1
         if asked == 20:
             raise Stopped("enough")
 
     with pytest.raises(Stopped):
-        ensure_texts(of(folder), tmp_path, go_on=go_on)
+        ensure_texts(of(folder), tmp_path, check_stop=check_stop)
     assert not [path for path in (tmp_path / "corpora").iterdir() if path.is_dir()]
     assert stored(ensure_texts(of(folder), tmp_path)) == wanted()
 

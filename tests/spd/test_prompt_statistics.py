@@ -112,7 +112,7 @@ def test_over_many_components_only_those_with_the_highest_mean_are_suppressed_an
     heard: list[tuple[int, int]] = []
     all_of_them, some = (
         gathered(TABLE, TEXTS),
-        gathered(TABLE, TEXTS, most_effects=1, tell=lambda *at: heard.append(at)),
+        gathered(TABLE, TEXTS, most_effects=1, report=lambda *at: heard.append(at)),
     )
     assert (all_of_them.unasked, some.unasked) == (0, 1)
     assert all(all_of_them.columns.effect[:2])

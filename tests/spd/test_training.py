@@ -276,13 +276,13 @@ def test_the_faithfulness_warm_up_can_be_left():
 
     asked = []
 
-    def go_on() -> None:
+    def check_stop() -> None:
         asked.append(1)
         if len(asked) == 3:
             raise Left
 
     with pytest.raises(Left):
-        trainer_of(start={"kind": "random"})[0].warm_up_faithfulness(200, go_on)
+        trainer_of(start={"kind": "random"})[0].warm_up_faithfulness(200, check_stop)
 
 
 # --- gradients ------------------------------------------------------------------------------------------------------

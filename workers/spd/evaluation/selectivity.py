@@ -49,7 +49,7 @@ def made_checks(
     tokenizer: PromptTokenizer,
     target: Target,
     work: Path,
-    go_on: Callable[[], None],
+    check_stop: Callable[[], None],
 ) -> list[Check]:
     """The config's selectivity tests, run by the live engine on what was stored. One that names a group which the
     harvest did not find counts as missed (see `unknown_groups`)."""
@@ -58,7 +58,7 @@ def made_checks(
     splits: dict[str, Split] = {prompt.text: prompt.split for prompt in found.prompts}
     checks: list[Check] = []
     for check in config.checks:
-        go_on()
+        check_stop()
         keys = [ComponentKey.parse(key) for name in check.groups for key in groups.get(name, [])]
         ids = tokenizer.encode(check.prompt, bos=config.bos)
         answer = tokenizer.token_id(check.answer)

@@ -62,7 +62,10 @@ class Adaptation:
 
 @torch.no_grad()
 def remainder_kl(
-    decomposition: Decomposition, batch: Batch, sites: list[str], go_on: Callable[[], None] = lambda: None
+    decomposition: Decomposition,
+    batch: Batch,
+    sites: list[str],
+    check_stop: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """KL(target ‖ masked) with one site's remainder alone off, everything else on: {site: nats at the counted
     positions}."""
@@ -70,7 +73,7 @@ def remainder_kl(
     here = batch.masked(decomposition.first_unmasked)[..., None]
     found: dict[str, float] = {}
     for site in sites:
-        go_on()
+        check_stop()
         off = torch.zeros(here.shape, dtype=V[site].dtype, device=here.device)
         ones = torch.ones(V[site].shape[1], dtype=V[site].dtype, device=here.device)
         masks = {site: site_mask(V[site], U[site], ones, off, here)}

@@ -33,13 +33,13 @@ class Elimination:
 class _Masks:
     """The KL under CI-as-masks (remainder off) with some components left out."""
 
-    def __init__(self, decomposition: Decomposition, batch: Batch, go_on: Callable[[], None]) -> None:
-        self.decomposition, self.batch, self.go_on = decomposition, batch, go_on
+    def __init__(self, decomposition: Decomposition, batch: Batch, check_stop: Callable[[], None]) -> None:
+        self.decomposition, self.batch, self.check_stop = decomposition, batch, check_stop
         self.g = decomposition.importances(batch.inputs).g
 
     def kl(self, left_out: list[set[Place]]) -> Tensor:
         """One value a set, nats: [sets]."""
-        self.go_on()
+        self.check_stop()
         count = len(left_out)
         mask = {site: g.repeat(count, 1, 1, 1) for site, g in self.g.items()}
         for row, places in enumerate(left_out):
@@ -59,12 +59,12 @@ def eliminate(
     budget: float,
     rounds: int = 2,
     floor: float = 0.0,
-    go_on: Callable[[], None] = lambda: None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> Elimination:
     """Find components to drop so that the KL under CI-as-masks stays at most `budget` nats (or, where it is above that
     already, where it is). Components whose importance never passes `floor` on the batch are off as it is.
-    `go_on` is called before every pass and may raise."""
-    masks = _Masks(decomposition, batch, go_on)
+    `check_stop` is called before every pass and may raise."""
+    masks = _Masks(decomposition, batch, check_stop)
     valid = batch.masked(decomposition.first_unmasked)
     used = [
         (site, place)

@@ -181,14 +181,14 @@ class Trainer:
     def ci(self) -> CIFunctions:
         return self.decomposition.ci
 
-    def warm_up_faithfulness(self, steps: int, go_on: Callable[[], None] = lambda: None) -> float:
-        """Steps on faithfulness alone (L-BFGS), before the run; returns where it ended. `go_on` may raise."""
+    def warm_up_faithfulness(self, steps: int, check_stop: Callable[[], None] = lambda: None) -> float:
+        """Steps on faithfulness alone (L-BFGS), before the run; returns where it ended. `check_stop` may raise."""
         if steps:
             parameters = list(self.components.parameters())
             solver = torch.optim.LBFGS(parameters, max_iter=steps, line_search_fn="strong_wolfe")
 
             def closure() -> Tensor:
-                go_on()
+                check_stop()
                 solver.zero_grad()
                 loss = losses.faithfulness(self.weights, self.components.V, self.components.U) * 1e6
                 loss.backward()
@@ -272,12 +272,12 @@ class Trainer:
         if not all(bool(parameter.isfinite().all()) for parameter in parameters):
             raise DivergedError(self.config, self.step, "the components or importance functions are")
 
-    def eliminate(self, batch: Batch, go_on: Callable[[], None] = lambda: None) -> Elimination:
+    def eliminate(self, batch: Batch, check_stop: Callable[[], None] = lambda: None) -> Elimination:
         """Close the components that this batch's output does not need (see `elimination`)."""
         assert self.config.eliminate is not None
         settings = self.config.eliminate
         found = eliminate(
-            self.decomposition, batch, budget=settings.budget, rounds=settings.rounds, go_on=go_on
+            self.decomposition, batch, budget=settings.budget, rounds=settings.rounds, check_stop=check_stop
         )
         for site, place in found.dropped:
             self.ci.close(site, place)
@@ -300,15 +300,15 @@ class Trainer:
         return before - components.count()
 
     @torch.no_grad()
-    def adapt(self, batch: Batch, go_on: Callable[[], None] = lambda: None) -> Adaptation:
+    def adapt(self, batch: Batch, check_stop: Callable[[], None] = lambda: None) -> Adaptation:
         """Drop what is dead on this batch, and grow where a remainder alone carries more than the config allows."""
         assert self.config.adapt is not None
         settings, had = self.config.adapt, {site: len(own) for site, own in self.components.index.items()}
         self.prune(batch, settings.prune_below, settings.positions)
         kept = {site: len(own) for site, own in self.components.index.items()}
-        before = remainder_kl(self.decomposition, batch, self.sites, go_on)
+        before = remainder_kl(self.decomposition, batch, self.sites, check_stop)
         added = self._grow([s for s in self.sites if before[s] > settings.grow_above], batch, settings.grow)
-        after = remainder_kl(self.decomposition, batch, list(added), go_on)
+        after = remainder_kl(self.decomposition, batch, list(added), check_stop)
         grown = [Growth(s, n, kept[s] + n, before[s], after[s]) for s, n in added.items()]
         dropped = {site: had[site] - kept[site] for site in self.sites if had[site] > kept[site]}
         self.adaptations.append(Adaptation(self.step, dropped, grown))

@@ -72,7 +72,7 @@ def decompose(
     if not world.leads:
         report = _silent
 
-    def go_on() -> None:
+    def check_stop() -> None:
         if stop():
             raise Stopped("Stopped; the checkpoint, where there is one already, is kept.")
 
@@ -80,7 +80,7 @@ def decompose(
         report(RunProgress("target", steps=config.steps, message=progress.message))
 
     report(RunProgress("target", steps=config.steps, message="Getting the target's weights"))
-    folder = ensure_target(config.target, home, report=fetched, go_on=go_on)
+    folder = ensure_target(config.target, home, report=fetched, check_stop=check_stop)
     target = load_target(folder, device=device)
     assert target.tokenizer_path is not None
     tokenizer = PromptTokenizer.from_file(
@@ -98,9 +98,11 @@ def decompose(
         def reading(message: str) -> None:
             report(RunProgress("target", steps=config.steps, message=message))
 
-        taken = ensure_texts(config.data.texts, home, report=reading, go_on=go_on)
+        taken = ensure_texts(config.data.texts, home, report=reading, check_stop=check_stop)
     data = TrainingData(config, target, tokenizer, taken)
-    trainer, seconds, warnings = _train(config, target, tokenizer, sites, data, work, report, stop, go_on)
+    trainer, seconds, warnings = _train(
+        config, target, tokenizer, sites, data, work, report, stop, check_stop
+    )
 
     if not world.leads:
         world.wait()
@@ -123,15 +125,15 @@ def decompose(
         bos=config.bos,
         shown=shown,
         most_effects=CORPUS_EFFECTS if isinstance(config.data, CorpusData) else None,
-        go_on=go_on,
-        tell=suppressing,
+        check_stop=check_stop,
+        report=suppressing,
     )
 
     report(RunProgress("evidence", config.steps, config.steps, 1.0, message="Measuring the evidence"))
-    evidence = full_evidence(config, decomposition, data, go_on)
+    evidence = full_evidence(config, decomposition, data, check_stop)
     paper = None
     if isinstance(config.data, InductionData):
-        go_on()
+        check_stop()
         held_out = [prompt for prompt in data.prompts if prompt.data.split == "held_out"]
         paper = paper_table(decomposition, held_out, config.threshold)
         pieces = [tokenizer.piece(token) for token in held_out[0].ids]
@@ -142,7 +144,7 @@ def decompose(
     facts = None
     if isinstance(config.data, FactsData):
         own = fact_groups(decomposition, data.prompts, config.threshold)
-        facts = fact_table(decomposition, data.prompts, data.candidates, own, config.data.rank, go_on)
+        facts = fact_table(decomposition, data.prompts, data.candidates, own, config.data.rank, check_stop)
         found = found.with_groups(named_groups(own, data.prompts))
 
     report(RunProgress("store", config.steps, config.steps, 1.0, message="Storing the decomposition"))
@@ -165,7 +167,7 @@ def decompose(
         notes=[*warnings, *remarks(config, trainer, data, found)], files={},
     )  # fmt: skip
     if config.checks:
-        checks = made_checks(config, manifest, found, tokenizer, target, work, go_on)
+        checks = made_checks(config, manifest, found, tokenizer, target, work, check_stop)
         notes = [*manifest.notes, *unknown_groups(config, found)]
         manifest = manifest.model_copy(update={"checks": checks, "notes": notes})
     artifact = seal(work, manifest, out)
@@ -186,7 +188,7 @@ def _train(
     work: Path,
     report: Report,
     stop: Callable[[], bool],
-    go_on: Callable[[], None],
+    check_stop: Callable[[], None],
 ) -> tuple[Trainer, float, list[str]]:
     """All steps, from the checkpoint if there is one. Returns the trainer, the seconds spent and warnings."""
     start = data.everything()
@@ -198,7 +200,7 @@ def _train(
     if found is None:
         if config.faithfulness_steps:
             report(RunProgress("train", 0, config.steps, message="Faithfulness alone, before the first step"))
-        trainer.warm_up_faithfulness(config.faithfulness_steps, go_on)
+        trainer.warm_up_faithfulness(config.faithfulness_steps, check_stop)
     else:
         before = found.seconds
         log = log_path.read_text(encoding="utf-8").splitlines()[: found.log_lines]
@@ -233,15 +235,15 @@ def _train(
             figures["pruned"] = float(trainer.prune(start, config.prune.below, config.prune.positions))
             logged = True
         if trainer.step in adapt_at:
-            done = trainer.adapt(start, go_on)
+            done = trainer.adapt(start, check_stop)
             figures |= {"pruned": float(done.pruned), "grown": float(done.added)}
             logged = True
         if trainer.step in eliminate_at:
-            gone = trainer.eliminate(start, go_on)
+            gone = trainer.eliminate(start, check_stop)
             figures |= {"eliminated": float(len(gone.dropped)), "kl_ci_masks": gone.after}
             logged = True
         if world.leads and light.due(trainer.step):
-            figures |= light.measure(trainer.decomposition, go_on)
+            figures |= light.measure(trainer.decomposition, check_stop)
             logged = True
         if logged:
             log.append(json.dumps({"step": at, **{k: float(f"{v:.6g}") for k, v in figures.items()}}))

@@ -19,7 +19,7 @@ TOKENS = 768
 
 @torch.inference_mode()
 def window_effects(
-    engine: AblationEngine, window: Window, keys: Sequence[ComponentKey], go_on: Callable[[], None]
+    engine: AblationEngine, window: Window, keys: Sequence[ComponentKey], check_stop: Callable[[], None]
 ) -> list[np.ndarray]:
     """KL at every position of one window for each component suppressed alone, strength 1, the remainder on."""
     clean = engine.clean(window.ids)
@@ -32,7 +32,7 @@ def window_effects(
     made: dict[ComponentKey, np.ndarray] = {}
     for members in by_site.values():  # of one site together: such a pass starts at their block
         for first in range(0, len(members), at_once):
-            go_on()
+            check_stop()
             part = members[first : first + at_once]
             start, logits = engine.logits(clean, [Condition((Edit(key.site, key.index),)) for key in part])
             base = before.pick(slice(start, None))

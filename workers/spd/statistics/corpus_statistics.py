@@ -71,11 +71,11 @@ class _Run:
     def spent(self) -> float:
         return self.seconds + time.monotonic() - self.started
 
-    def go_on(self) -> None:
+    def check_stop(self) -> None:
         if self.stop():
             raise Stopped("Stopped; the same command goes on from here.")
 
-    def tell(self, fraction: float, message: str, step: int = 0, steps: int = 0) -> None:
+    def report_progress(self, fraction: float, message: str, step: int = 0, steps: int = 0) -> None:
         stage = "harvest" if fraction < SHOWING else "evidence" if fraction < SUPPRESSING else "store"
         self.report(RunProgress(stage, step, steps, fraction, message=message))
 
@@ -130,25 +130,27 @@ def harvest_corpus(
         def reading(message: str) -> None:
             report(RunProgress("target", message=message))
 
-        def go_on() -> None:
+        def check_stop() -> None:
             if stop():
                 raise Stopped("Stopped before the texts were there.")
 
-        taken = ensure_texts(config.dataset, home, report=reading, go_on=go_on)
+        taken = ensure_texts(config.dataset, home, report=reading, check_stop=check_stop)
     texts = Texts(artifact, config, tokenizer, taken)
     id = harvest_id(artifact, config, texts.name, texts.hash)
     work = place / f"{id}.partial"
     if not resume:
         shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
-    engine = AblationEngine.from_artifact(artifact, artifact_target(artifact, home, device=device, report=fetched))
+    engine = AblationEngine.from_artifact(
+        artifact, artifact_target(artifact, home, device=device, report=fetched)
+    )
     run = _Run(artifact, config, engine.decomposition, engine, texts, work, report, stop)
 
     counts, sources = _count(run)
     examples, windows = _show(run, counts)
     effects = _suppress(run, counts, windows)
-    run.tell(SUPPRESSING, "Working out where components read and write")
-    made = columns(run.decomposition, counts, examples, effects, config, run.go_on)
+    run.report_progress(SUPPRESSING, "Working out where components read and write")
+    made = columns(run.decomposition, counts, examples, effects, config, run.check_stop)
     public = config.dataset if config.dataset is not None and config.dataset.name is not None else None
     info = HarvestInfo(
         id=id, artifact_hash=artifact.hash, weights_hash=card.weights_hash, corpus=texts.name,
@@ -161,7 +163,7 @@ def harvest_corpus(
         versions=workers.versions(), created_at=datetime.now(UTC), seconds=round(run.spent(), 1),
         notes=[*_remarks(counts, effects), *([taken.said] if taken is not None else [])], files={},
     )  # fmt: skip
-    run.tell(0.99, "Storing the harvest")
+    run.report_progress(0.99, "Storing the harvest")
     write_store(place / id, info, made)
     shutil.rmtree(work, ignore_errors=True)
     return place / id
@@ -224,14 +226,16 @@ def _count(run: _Run) -> tuple[Counts, Counter[str]]:
     expected = _expected(run)
     for part in _parts(run, done):
         for batch in batches(part, run.config.batch_tokens):
-            run.go_on()
+            run.check_stop()
             tokens, predicted, g, inner = _passed(run, batch)
             counted = torch.ones_like(tokens, dtype=torch.bool)
             if run.decomposition.first_unmasked:
                 counted[:, 0] = False
             counts.add(tokens, counted, g, inner, predicted, np.array([number for number, _ in batch]))
             share = min(1.0, counts.tokens / expected)
-            run.tell(COUNTING * share, f"Counting: {counts.tokens:,} tokens read", counts.tokens, expected)
+            run.report_progress(
+                COUNTING * share, f"Counting: {counts.tokens:,} tokens read", counts.tokens, expected
+            )
         sources.update(window.source for _, window in part)
         done = part[-1][0] + 1
         if run.due():
@@ -263,7 +267,7 @@ def _show(run: _Run, counts: Counts) -> tuple[Examples, dict[int, Window]]:
     for part in _parts(run):
         part = [item for item in part if item[0] in needed]
         for batch in batches(part, run.config.batch_tokens):
-            run.go_on()
+            run.check_stop()
             windows |= {number: window for number, window in batch if number in wanted}
             rows = [examples.of_window(number) for number, _ in batch]
             left -= len(batch)
@@ -278,7 +282,7 @@ def _show(run: _Run, counts: Counts) -> tuple[Examples, dict[int, Window]]:
                     site, at = site_of[component], place_of[component]
                     examples.fill(place, window, g[site][row, :, at], inner[site][row, :, at])
             share = 1 - left / max(1, len(needed))
-            run.tell(COUNTING + (SHOWING - COUNTING) * share, "Looking at the examples again")
+            run.report_progress(COUNTING + (SHOWING - COUNTING) * share, "Looking at the examples again")
         if left == 0:
             break
     return examples, windows
@@ -336,13 +340,13 @@ def _suppress(run: _Run, counts: Counts, windows: dict[int, Window]) -> Effects:
     for number in sorted(jobs):
         members = sorted(jobs[number])
         if number not in effects.done and len(windows[number].ids) > 0:
-            found = window_effects(run.engine, windows[number], [keys[c] for c in members], run.go_on)
+            found = window_effects(run.engine, windows[number], [keys[c] for c in members], run.check_stop)
             effects.add(number, windows[number], members, found)
             if run.due():
                 run.save(EFFECTS, effects.state())
         done += len(members)
         share = done / max(1, total)
-        run.tell(
+        run.report_progress(
             SHOWING + (SUPPRESSING - SHOWING) * share, f"Suppressing one component at a time: {done:,} of {total:,}",
             done, total,
         )  # fmt: skip

@@ -160,7 +160,7 @@ class Nearest:
 
 @torch.no_grad()
 def nearest(
-    decomposition: Decomposition, usable: np.ndarray, go_on: Callable[[], None] = lambda: None
+    decomposition: Decomposition, usable: np.ndarray, check_stop: Callable[[], None] = lambda: None
 ) -> dict[Likeness, Nearest]:
     """Nearest by cosine across sites. matrix: of the rank-1 matrices, between sites of one shape; reads and writes:
     of the directions that face the residual stream. `usable`: [C] bool, those that may be anyone's neighbour."""
@@ -188,7 +188,7 @@ def nearest(
             places = torch.cat([ordinals[site] for site in group])
             left = _unit([V[site].T for site in group]) if name != "writes" else None
             right = _unit([U[site] for site in group]) if name != "reads" else None
-            _fill(best, cosines, places, left, right, torch.from_numpy(usable), go_on)
+            _fill(best, cosines, places, left, right, torch.from_numpy(usable), check_stop)
         found[name] = Nearest(best, cosines)
     return found
 
@@ -205,7 +205,7 @@ def _fill(
     left: Tensor | None,
     right: Tensor | None,
     usable: Tensor,
-    go_on: Callable[[], None],
+    check_stop: Callable[[], None],
 ) -> None:
     allowed = usable[places]
     some = next(part for part in (left, right) if part is not None)
@@ -213,7 +213,7 @@ def _fill(
     if most < 1:
         return
     for first in range(0, len(places), BLOCK):
-        go_on()
+        check_stop()
         rows = slice(first, min(first + BLOCK, len(places)))
         cosine = torch.ones(rows.stop - first, len(places), device=some.device)
         for part in (left, right):

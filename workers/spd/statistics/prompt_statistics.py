@@ -66,13 +66,13 @@ def prompt_statistics(
     bos: bool,
     shown: int | None = None,
     most_effects: int | None = None,
-    go_on: Callable[[], None] = lambda: None,
-    tell: Callable[[int, int], None] = lambda done, of: None,
+    check_stop: Callable[[], None] = lambda: None,
+    report: Callable[[int, int], None] = lambda done, of: None,
 ) -> PromptStatistics:
     """Gather statistics over the training prompts, and keep up to `shown` prompts a split with their importances.
 
-    Alive components are suppressed alone, at most the `most_effects` with the highest mean importance; `tell` hears how
-    many are done. `go_on` is called before every pass and may raise.
+    Alive components are suppressed alone, at most the `most_effects` with the highest mean importance; `report` gets
+    the number done and the number in all. `check_stop` is called before every pass and may raise.
     """
     stored: list[HarvestPrompt] = []
     sums: dict[str, dict[int, Tensor]] = {site: {} for site in decomposition.sites}
@@ -84,7 +84,7 @@ def prompt_statistics(
     kept: dict[str, int] = defaultdict(int)
     start = 1 if decomposition.first_unmasked else 0
     for prompt in prompts:
-        go_on()
+        check_stop()
         split = prompt.data.split
         show = shown is None or kept[split] < shown
         if split != "train" and not show:
@@ -131,7 +131,7 @@ def prompt_statistics(
     asked, unasked = _asked(alive, total, most_effects)
     train = [prompt.ids for prompt in prompts if prompt.data.split == "train"][:MOST_PROMPTS]
     batch = clean_batch(decomposition.target, train, "answer")
-    effects = single_effects(decomposition, batch, asked, go_on, each=EFFECT_PROMPTS, tell=tell)
+    effects = single_effects(decomposition, batch, asked, check_stop, each=EFFECT_PROMPTS, report=report)
     columns = _columns(
         decomposition, tokenizer, sums, counts, peak, above, total, effects, positions, threshold
     )

@@ -21,16 +21,16 @@ def single_effects(
     decomposition: Decomposition,
     batch: Batch,
     chosen: Mapping[str, list[int]],
-    go_on: Callable[[], None] = lambda: None,
+    check_stop: Callable[[], None] = lambda: None,
     each: int | None = None,
-    tell: Callable[[int, int], None] = lambda done, of: None,
+    report: Callable[[int, int], None] = lambda done, of: None,
 ) -> dict[str, Float[Tensor, " components"]]:
     """The largest KL(target ‖ suppressed) in nats at a prompt's answer, over the prompts of the batch, or over the
     `each` prompts where the component's own importance is highest.
 
     One component at a time, the remainder on, at all masked positions; `chosen` holds places (not indices) a site, and
-    components not chosen get 0. Components of a site run as batches of at most ROWS rows, a row a prompt. `tell`
-    hears how many are done, of how many.
+    components not chosen get 0. Components of a site run as batches of at most ROWS rows, a row a prompt. `report`
+    gets the number done and the number in all.
     """
     prompts, seq = batch.tokens.shape
     column = answer_column(batch)
@@ -44,8 +44,8 @@ def single_effects(
         places = chosen.get(site, [])
         strongest = (importances[site] * here[..., None]).amax(1)  # [prompts, C]
         for first in range(0, len(places), max(1, ROWS // count)):
-            go_on()
-            tell(done, of)
+            check_stop()
+            report(done, of)
             part = places[first : first + max(1, ROWS // count)]
             rows = strongest[:, part].topk(count, dim=0).indices.T.flatten()  # component by component
             amount = -torch.eye(len(part), device=V.device, dtype=V.dtype)[:, None, None, :]

