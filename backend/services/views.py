@@ -22,7 +22,6 @@ from backend.services.entries import Entry
 from backend.services.evidence import Evidence, reconstruction_in_words, words
 from backend.services.paper import method_parts, paper_table
 from workers.spd.artifact import HarvestPrompt, Manifest
-from workers.spd.config import FactsData
 from workers.spd.keys import layer_of, short_name
 
 THUMBNAIL_ROWS = 12
@@ -93,7 +92,7 @@ def overview(entry: Entry, target: TargetStatus, featured: list[str]) -> Decompo
 def fact_table(manifest: Manifest) -> FactTable | None:
     """What suppressing each fact of the run does; None where the run was not over facts."""
     facts, data = manifest.facts, manifest.config.data
-    if facts is None or not isinstance(data, FactsData):
+    if facts is None or data.kind != "facts":
         return None
     asked = {relation.name: (relation.held_out or relation.templates)[0] for relation in data.relations}
     return FactTable(

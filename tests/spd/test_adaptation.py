@@ -18,9 +18,10 @@ from workers.spd.method.adaptation import (
     remainder_directions,
     remainder_kl,
 )
+from workers.spd.method.adversary import Adversary
 from workers.spd.method.ci import CIFunctions
-from workers.spd.method.components import random_start
-from workers.spd.method.reconstruction import Adversary
+from workers.spd.method.optimizer import trained_parameters
+from workers.spd.method.start import random_start
 from workers.spd.method.training import Trainer
 from workers.spd.progress import RunProgress, Stopped
 from workers.spd.run.checkpoint import load_checkpoint, save_checkpoint
@@ -39,7 +40,8 @@ def starved(**changes) -> tuple[Trainer, object]:
     trainer, data = trainer_of(C="auto", start={"kind": "svd"}, steps=60, **changes)
     keep = {site: [0, 1, 2] for site in trainer.sites}
     trainer.ci.keep(keep)
-    trainer.adopt(trainer.components.pruned(keep), trainer.ci)
+    trainer.components.keep(keep)
+    trainer.adopt(trainer.components, trainer.ci)
     return trainer, data
 
 
@@ -201,9 +203,12 @@ def test_far_too_many_components_are_dropped_and_an_exact_site_does_not_grow():
 def test_adams_moments_stay_with_their_components_and_new_ones_have_none():
     trainer, data = starved(adapt=ADAPT)
     steps(trainer, data, 3)
-    old = [trainer.optimizer.state[p]["exp_avg"].clone() for p in trainer._optimized()]
+    old = [
+        trainer.optimizer.state[p]["exp_avg"].clone()
+        for p in trained_parameters(trainer.components, trainer.ci)
+    ]
     trainer.adapt(data.everything())
-    new = [trainer.optimizer.state[p] for p in trainer._optimized()]
+    new = [trainer.optimizer.state[p] for p in trained_parameters(trainer.components, trainer.ci)]
     assert {int(entry["step"]) for entry in new} == {3}
     sites = len(trainer.sites)
     for place in range(sites):

@@ -5,7 +5,8 @@ import torch
 
 from tests.spd import tiny
 from workers.spd.method import losses
-from workers.spd.method.components import Components, contrasts, data_start, random_start, svd_start
+from workers.spd.method.components import Components
+from workers.spd.method.start import contrasts, data_start, random_start, svd_start
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -102,13 +103,14 @@ def test_pruned_components_keep_their_index_as_trained():
     made = Components(
         {"a": torch.arange(8.0).reshape(2, 4)}, {"a": torch.arange(12.0).reshape(4, 3)}, {"a": [0, 1, 2, 3]}
     )
-    once = made.pruned({"a": [1, 3]})
-    assert once.index == {"a": [1, 3]}
-    twice = once.pruned({"a": [1]})
-    assert twice.index == {"a": [3]}
-    assert torch.equal(twice.V["a"], torch.tensor([[3.0], [7.0]]))
-    assert torch.equal(twice.U["a"], torch.tensor([[9.0, 10.0, 11.0]]))
-    assert once.pruned({"a": []}).count() == 0
+    made.keep({"a": [1, 3]})
+    assert made.index == {"a": [1, 3]}
+    made.keep({"a": [1]})
+    assert made.index == {"a": [3]}
+    assert torch.equal(made.V["a"], torch.tensor([[3.0], [7.0]]))
+    assert torch.equal(made.U["a"], torch.tensor([[9.0, 10.0, 11.0]]))
+    made.keep({"a": []})
+    assert made.count() == 0
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])

@@ -10,7 +10,7 @@ from tests.spd.test_training import TOKENIZER
 from workers.spd.config import ConfigError, CorpusData, parse_config
 from workers.spd.corpora.corpus import Corpus, text_files
 from workers.spd.progress import Stopped
-from workers.spd.prompts.training_data import TrainingData
+from workers.spd.prompts.kinds import training_data
 from workers.spd.run.decompose import decompose
 from workers.spd.statistics.config import HarvestConfig
 
@@ -132,7 +132,7 @@ def config(texts, home, **changes):
 def test_padding_of_short_windows_counts_in_no_loss(tmp_path):
     (tmp_path / "short.txt").write_text("w1 w2 w3 w4 w5")
     (tmp_path / "long.txt").write_text("w6 w7 w8 w9 w10 w11 w12")
-    data = TrainingData(config(tmp_path, tmp_path), tiny.tiny_target("llama"), TOKENIZER)
+    data = training_data(config(tmp_path, tmp_path), tiny.tiny_target("llama"), TOKENIZER)
     lengths = {
         window.sum().item() for s in range(9) for window in data.next(torch.Generator().manual_seed(s)).valid
     }

@@ -6,7 +6,7 @@ import torch
 from tests.spd import tiny
 from workers.spd.config import ConfigError
 from workers.spd.prompts.batches import clean_batch, read_prompts
-from workers.spd.prompts.training_data import TrainingData
+from workers.spd.prompts.kinds import training_data
 from workers.spd.targets.tokenizer import PromptTokenizer
 
 TOKENIZER = PromptTokenizer(tiny.word_tokenizer(), bos_token_id=0, context_length=tiny.CONTEXT)
@@ -56,10 +56,10 @@ def test_rows_of_a_batch_are_a_batch(target):
 
 
 def test_a_step_takes_all_prompts_or_a_drawn_few(target):
-    every = TrainingData(tiny.run_config(), target, TOKENIZER)
+    every = training_data(tiny.run_config(), target, TOKENIZER)
     assert len(every.next(torch.Generator()).tokens) == 3
     config = tiny.run_config(data={**tiny.run_config().data.model_dump(), "batch_size": 2})
-    some = TrainingData(config, target, TOKENIZER)
+    some = training_data(config, target, TOKENIZER)
     generator = torch.Generator().manual_seed(0)
     drawn = [some.next(generator).tokens[:, 0].tolist() for _ in range(20)]
     assert all(len(set(rows)) == 2 for rows in drawn)
@@ -68,7 +68,7 @@ def test_a_step_takes_all_prompts_or_a_drawn_few(target):
 
 
 def test_a_split_without_prompts_is_none(target):
-    data = TrainingData(tiny.run_config(), target, TOKENIZER)
+    data = training_data(tiny.run_config(), target, TOKENIZER)
     assert data.split("bystander", "answer") is None
     held_out = data.split("held_out", "answer")
     assert held_out is not None
@@ -92,7 +92,7 @@ def test_a_prompt_that_cannot_be_used_is_told(prompt, sentence):
 def test_a_run_needs_something_to_train_on(target):
     config = tiny.run_config(data={"kind": "prompts", "prompts": [{"text": "w1", "split": "held_out"}]})
     with pytest.raises(ConfigError, match="at least one prompt must be in the split “train”"):
-        TrainingData(config, target, TOKENIZER)
+        training_data(config, target, TOKENIZER)
 
 
 def test_induction_data_goes_with_the_induction_target_alone():

@@ -81,8 +81,8 @@ def test_the_texts_of_a_folder_are_taken_in_order_without_the_empty_ones(
     card = taken.card
     assert (card.texts, card.empty, card.whole, card.commit) == (120, 30, True, None)
     assert card.characters == sum(map(len, wanted()))
-    assert "120 texts" in taken.said
-    assert "30 empty ones were left out" in taken.said
+    assert "120 texts" in taken.summary
+    assert "30 empty ones were left out" in taken.summary
     assert {path.name for path in (tmp_path / "corpora").iterdir() if path.is_dir()} == {
         taken.path.parent.name
     }
@@ -104,7 +104,7 @@ def test_no_more_is_taken_than_asked_for(folder: Path, tmp_path: Path) -> None:
     short = ensure_texts(of(folder, characters=100), tmp_path)
     assert "".join(stored(short)) == "".join(wanted())[:100]
     assert (short.card.characters, short.card.whole) == (100, False)
-    assert "the split holds more" in short.said
+    assert "the split holds more" in short.summary
 
 
 def test_one_huge_text_is_cut_where_the_limit_is(tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ from workers.spd.corpora.dataset_texts import ensure_texts
 said = []
 for source in json.loads(sys.argv[1]):
     try:
-        said.append(ensure_texts(DatasetText(**source), Path(sys.argv[2])).said)
+        said.append(ensure_texts(DatasetText(**source), Path(sys.argv[2])).summary)
     except (ConfigError, TextsError) as error:
         said.append(f"{type(error).__name__}: {error}")
 print(json.dumps(said))

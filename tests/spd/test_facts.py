@@ -9,10 +9,10 @@ from tests.spd import tiny
 from workers.spd.config import ConfigError, FactsData, parse_config
 from workers.spd.evaluation.facts import fact_groups, fact_table
 from workers.spd.keys import ComponentKey
-from workers.spd.method.components import data_start, token_means
 from workers.spd.method.decomposition import Importances
+from workers.spd.method.start import data_start, token_means
 from workers.spd.prompts.facts import Candidate, answers_of, known_facts
-from workers.spd.prompts.training_data import TrainingData
+from workers.spd.prompts.kinds import training_data
 from workers.spd.run.decompose import decompose
 from workers.spd.targets.tokenizer import PromptTokenizer
 
@@ -165,7 +165,7 @@ def test_token_means_are_one_row_a_token_and_what_contexts_add():
 
 def test_a_drawn_batch_has_no_padding_that_all_rows_share(target):
     config = tiny.run_config(data=relations(target, batch_size=2), reconstruction={"positions": "answer"})
-    data = TrainingData(config, target, TOKENIZER)
+    data = training_data(config, target, TOKENIZER)
     for seed in range(8):
         batch = data.next(torch.Generator().manual_seed(seed))
         assert batch.tokens.shape[1] == int(batch.valid.sum(1).max())

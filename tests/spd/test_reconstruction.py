@@ -4,8 +4,11 @@ import pytest
 import torch
 
 from tests.spd.test_training import state, steps, trainer_of
+from workers.spd.config import AdversaryOptions, ConfigError
+from workers.spd.evaluation.metrics import Evaluator
+from workers.spd.method.adversary import Adversary
 from workers.spd.method.processes import World
-from workers.spd.method.reconstruction import Adversary, passes_of, reconstruction
+from workers.spd.method.reconstruction import passes_of, reconstruction
 from workers.spd.run.checkpoint import load_checkpoint, save_checkpoint
 from workers.spd.targets.masks import masked
 
@@ -110,16 +113,84 @@ def test_an_adversary_left_to_climb_finds_worse_masks_than_chance():
     batch = data.everything()
     g = {s: v.detach() for s, v in trainer.decomposition.importances(batch.inputs).g.items()}
     passes = passes_of(trainer.config.losses, 1.0)[-1:]
-    adversary = Adversary.drawn(g, torch.Generator().manual_seed(0))
+    adversary = Adversary.drawn(g, torch.Generator().manual_seed(0), AdversaryOptions(step_size=0.1))
     values = []
     for _ in range(15):
         total, figures = reconstruction(
             trainer.decomposition, batch, g, passes, trainer.generator, adversary=adversary
         )
         total.backward()
-        adversary.ascend(0.1, World())
+        adversary.ascend(World())
         values.append(figures["adversarial_reconstruction"])
     assert values[-1] > 1.2 * values[0]
+
+
+@pytest.mark.parametrize(
+    ("shared", "shape"), [("batch", (5, 7)), ("batch_and_positions", (1, 7)), ("nothing", (3, 5, 7))]
+)
+def test_sources_are_shared_over_what_the_options_say(shared, shape):
+    trainer, data = trainer_of()
+    g = trainer.decomposition.importances(data.everything().inputs).g
+    adversary = Adversary.drawn(g, torch.Generator(), AdversaryOptions(shared=shared))
+    assert {tuple(source.shape) for source in adversary.sources.values()} == {shape}
+
+
+def test_the_less_its_sources_share_the_worse_the_masks_an_adversary_finds():
+    trainer, data = trainer_of(ci={"kind": "shared_mlp", "start": 0.2})
+    evaluator = Evaluator(trainer.decomposition, data.everything(), 0.1)
+    worst = [
+        evaluator.kl_adversarial(options=AdversaryOptions(shared=shared))  # type: ignore[arg-type]
+        for shared in ("batch_and_positions", "batch", "nothing")
+    ]
+    assert worst == sorted(worst)
+    assert worst[0] < worst[2]
+
+
+def test_an_adversary_without_the_remainder_leaves_it_off():
+    trainer, data = trainer_of()
+    g = trainer.decomposition.importances(data.everything().inputs).g
+    adversary = Adversary.drawn(g, torch.Generator(), AdversaryOptions(remainder=False))
+    before = {site: source.detach().clone() for site, source in adversary.sources.items()}
+    for _ in adversary.climb(lambda sources: torch.cat([r.flatten() for r in sources.values()]).sum(), 3):
+        pass
+    for site, source in adversary.sources.items():
+        assert not source[..., -1].any()
+        torch.testing.assert_close(source[..., :-1], (before[site][..., :-1] + 0.3).clamp_max(1))
+
+
+@pytest.mark.parametrize("shared", ["batch", "batch_and_positions", "nothing"])
+def test_a_fresh_adversary_climbs_before_each_step_and_is_harder_with_more_steps(shared):
+    figures = []
+    for count in (1, 12):
+        losses = [
+            {"kind": "stochastic_reconstruction"},
+            {
+                "kind": "adversarial_reconstruction",
+                "restart": 1,
+                "shared": shared,
+                "steps": count,
+                "after": 0,
+            },
+        ]
+        trainer, data = trainer_of(losses=losses, ci={"kind": "shared_mlp", "start": 0.2})
+        figures.append(steps(trainer, data, 1)[0]["adversarial_reconstruction"])
+    assert figures[1] > 1.2 * figures[0]
+
+
+def test_a_persistent_adversary_may_take_further_steps_before_each_step():
+    losses = [{"kind": "adversarial_reconstruction", "steps": 4, "step_size": 0.01, "after": 0}]
+    trainer, data = trainer_of(losses=losses, steps=8)
+    steps(trainer, data, 1)
+    assert trainer.adversary is not None
+    before = {site: value.detach().clone() for site, value in trainer.adversary.sources.items()}
+    steps(trainer, data, 1)
+    moved = [(source - before[site]).abs().max() for site, source in trainer.adversary.sources.items()]
+    assert float(max(moved)) == pytest.approx(0.04, abs=1e-6)
+
+
+def test_sources_of_one_prompt_alone_cannot_be_persistent():
+    with pytest.raises(ConfigError, match="gives each prompt sources of its own"):
+        trainer_of(losses=[{"kind": "adversarial_reconstruction", "shared": "nothing"}])
 
 
 def test_an_adversary_is_pruned_with_the_components():

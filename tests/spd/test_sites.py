@@ -8,6 +8,7 @@ from tests.spd.test_training import TOKENIZER
 from workers.spd.config import ConfigError
 from workers.spd.evaluation.metrics import Evaluator
 from workers.spd.method.training import Trainer
+from workers.spd.prompts.kinds import training_data
 from workers.spd.prompts.training_data import TrainingData
 from workers.spd.run.decompose import decompose
 from workers.spd.targets.sites import check_sites, slice_names, tied_notes, write_slices
@@ -22,7 +23,7 @@ def trainer_of(kind: str, sites: list[str], **changes) -> tuple[Trainer, Trainin
     names = target.sites(config.sites)
     target.attach(names)
     check_sites(target, names)
-    data = TrainingData(config, target, TOKENIZER)
+    data = training_data(config, target, TOKENIZER)
     return Trainer(config, target, names, data.everything(), TOKENIZER), data
 
 

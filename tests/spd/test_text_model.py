@@ -67,8 +67,8 @@ def test_texts_of_a_package_are_taken_whole_in_an_order_drawn_from_the_seed(
     as_they_stand = ensure_texts(text.model_copy(update={"seed": None}), tmp_path / "home")
     assert as_they_stand.path.read_text(encoding="utf-8").split("\n\n") == TEXTS
     assert taken.card.texts == 20
-    assert "20 texts" in taken.said
-    assert "tiny-texts 1.0" in taken.said
+    assert "20 texts" in taken.summary
+    assert "tiny-texts 1.0" in taken.summary
 
 
 def test_a_wheel_with_another_hash_is_not_read_and_leaves_nothing(text: PackageText, tmp_path: Path) -> None:

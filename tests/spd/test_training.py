@@ -12,6 +12,7 @@ from workers.spd.evaluation.metrics import Evaluator
 from workers.spd.method import losses
 from workers.spd.method.ci import upper
 from workers.spd.method.training import DivergedError, Trainer
+from workers.spd.prompts.kinds import training_data
 from workers.spd.prompts.training_data import TrainingData
 from workers.spd.targets.tokenizer import PromptTokenizer
 
@@ -23,7 +24,7 @@ def trainer_of(seed_of_model: int = 0, **changes) -> tuple[Trainer, TrainingData
     target = tiny.target_of(tiny.llama_model(seed_of_model))
     sites = target.sites(config.sites)
     target.attach(sites)
-    data = TrainingData(config, target, TOKENIZER)
+    data = training_data(config, target, TOKENIZER)
     return Trainer(config, target, sites, data.everything(), TOKENIZER), data
 
 
@@ -142,8 +143,7 @@ def test_reconstruction_falls_to_the_targets_weights_where_nothing_may_be_replac
 def test_padding_changes_no_figure_of_a_step():
     one, data = trainer_of()
     other, padded = trainer_of()
-    assert padded.fixed is not None
-    wide = padded.fixed
+    wide = padded.everything()
     inputs = {s: x.clone() for s, x in wide.inputs.items()}
     for x in inputs.values():
         x[~wide.valid] = 1e3  # what stands on padding must not matter

@@ -16,8 +16,9 @@ from workers.spd.answers import AblationResult
 from workers.spd.artifact import ModelCard, TargetCard
 from workers.spd.config import DecomposeConfig, FolderSource, InductionSource, SharedMLPCI, parse_config
 from workers.spd.method.ci import CIFunctions
-from workers.spd.method.components import Components, random_start
+from workers.spd.method.components import Components
 from workers.spd.method.decomposition import Decomposition
+from workers.spd.method.start import random_start
 from workers.spd.queries import AblationQuery, Condition, Edit
 from workers.spd.targets.fetching import weights_hash
 from workers.spd.targets.induction import InductionModel, train_induction_model

@@ -16,16 +16,12 @@ from pathlib import Path
 
 from workers.spd.config import (
     ConfigError,
-    CorpusData,
     DatasetText,
     DecomposeConfig,
-    FactsData,
     FolderSource,
-    InductionData,
     InductionSource,
     PackageSource,
     PackageText,
-    PromptsConfig,
     TextModelSource,
     load_config,
     preset_names,
@@ -117,22 +113,12 @@ class Limits:
             samples = getattr(loss, "uniform", 0) + getattr(loss, "level", 0)
             counts.append((f"losses.{loss.kind} (uniform + level)", samples, self.samples))
         data, target = config.data, config.target
-        if isinstance(data, PromptsConfig):
-            counts.append(("data.prompts", len(data.prompts), self.prompts))
-            characters = sum(len(prompt.text) for prompt in data.prompts)
-            counts.append(("data.prompts, all characters together", characters, self.prompt_characters))
-        if isinstance(data, FactsData):
-            texts = [
-                template.replace("{}", subject)
-                for relation in data.relations
-                for subject in relation.facts
-                for template in (*relation.templates, *relation.held_out)
-            ]
-            counts.append(("data.relations, all facts in all templates", len(texts), self.prompts))
-            characters = sum(map(len, texts))
-            counts.append(("data.relations, all characters together", characters, self.prompt_characters))
-        if isinstance(data, CorpusData):
-            counts += self._dataset_sizes("data.dataset", data.dataset)
+        texts = data.listed()
+        counts += [
+            (f"data.{data.listed_as}", len(texts), self.prompts),
+            (f"data.{data.listed_as}, characters together", sum(map(len, texts)), self.prompt_characters),
+            *self._dataset_sizes("data.dataset", data.dataset),
+        ]
         if isinstance(target, TextModelSource):
             width = max(4 * target.d_model, target.d_mlp) * target.layers + target.vocabulary
             tokens = target.batch_size * (target.context + 1)
@@ -146,9 +132,8 @@ class Limits:
             counts.append(
                 ("target.batch_size × length × vocabulary", target.batch_size * row, self.batch_elements)
             )
-            if isinstance(data, InductionData):
-                for name, size in (("batch_size", data.batch_size), ("evaluation", data.evaluation)):
-                    counts.append((f"data.{name} × length × vocabulary", size * row, self.batch_elements))
+            for name, size in data.sequences().items():
+                counts.append((f"data.{name} × length × vocabulary", size * row, self.batch_elements))
         for name, count, most in counts:
             if count > most:
                 yield f"“{name}” is {count:,} and may be at most {most:,}"
@@ -158,11 +143,7 @@ class Limits:
         places: list[tuple[str, str | None, tuple[str, ...]]] = []
         if isinstance(target, FolderSource):
             places.append(("target.path", target.path, MODELS))
-        if isinstance(data, CorpusData):
-            places.append(("data.path", data.path, TEXTS))
-            places.append(
-                ("data.dataset.path", data.dataset.path if data.dataset is not None else None, TEXTS)
-            )
+        places += [(f"data.{key}", path, TEXTS) for key, path in data.places().items()]
         for key, place, rooms in places:
             if place is not None and not self._allowed(place, home, rooms):
                 yield _outside(key, rooms, "decompose")
@@ -191,7 +172,7 @@ def _packages(config: DecomposeConfig) -> Iterator[tuple[str, PackageSource | Pa
         yield "target.package", config.target
     if isinstance(config.target, TextModelSource):
         yield "target.text.package", config.target.text
-    if isinstance(config.data, CorpusData) and config.data.package is not None:
+    if config.data.package is not None:
         yield "data.package.package", config.data.package
 
 

@@ -20,16 +20,15 @@ from torch import Tensor
 from workers.spd.ablation.engine import AblationEngine
 from workers.spd.ablation.outputs import Rows, kl_rows, shifts
 from workers.spd.answers import RegimeOutcome, check_finite
+from workers.spd.config import AdversaryOptions
+from workers.spd.method.adversary import Adversary
 from workers.spd.method.losses import kl_divergence
+from workers.spd.method.mask_sources import Sources, random_sources, stochastic_masks
 from workers.spd.queries import AblationQuery, Condition, RegimeSpec
 from workers.spd.targets.masks import SiteMask, masked
 
-PGD_STEP_SIZE = 0.1
 BAND = (0.05, 0.95)
 
-Sources = dict[
-    str, Float[Tensor, "seq C_and_remainder"]
-]  # r of the components, and last r_Δ of the remainder
 Logits = Float[Tensor, "seq vocab"]
 
 
@@ -54,25 +53,17 @@ class RegimeRun:
 
     def masks(self, sources: Sequence[Sources] | None) -> dict[str, SiteMask]:
         """Masks of a pass, a row for each set of sources; None: the floor itself (or rounded), remainder off."""
-        mask: dict[str, Tensor] = {}
-        delta: dict[str, Tensor] = {}
-        for site, floor in self.floor.items():
-            if sources is None:
-                rounded = self.spec.kind == "rounded"
-                mask[site] = (floor > self.spec.threshold).to(floor)[None] if rounded else floor[None]
-                delta[site] = floor.new_zeros(1, self.seq, 1)
-            else:
-                r = torch.stack([source[site] for source in sources])
-                mask[site] = floor + (1 - floor) * r[..., :-1]
-                delta[site] = r[..., -1:]
+        if sources is None:
+            rounded = self.spec.kind == "rounded"
+            mask = {
+                site: (floor > self.spec.threshold).to(floor)[None] if rounded else floor[None]
+                for site, floor in self.floor.items()
+            }
+            delta = {site: floor.new_zeros(1, self.seq, 1) for site, floor in self.floor.items()}
+        else:
+            stacked = {site: torch.stack([source[site] for source in sources]) for site in self.floor}
+            mask, delta = stochastic_masks(self.floor, stacked)
         return self.engine.decomposition.site_masks(mask, delta)
-
-    def draw(self, generator: torch.Generator) -> Sources:
-        """Uniform sources, drawn on the CPU so that a seed means the same everywhere."""
-        return {
-            site: torch.rand(self.seq, floor.shape[1] + 1, generator=generator).to(floor)
-            for site, floor in self.floor.items()
-        }
 
     @torch.no_grad()
     def logits(self, sources: Sequence[Sources] | None) -> Float[Tensor, "rows seq vocab"]:
@@ -84,36 +75,37 @@ class RegimeRun:
     def steps(self) -> Iterator[list[Logits] | None]:
         """None while there is more to do, then the logits of each sample."""
         generator = torch.Generator().manual_seed(self.spec.seed)
+        prompt = {site: floor[None] for site, floor in self.floor.items()}
         if self.spec.kind in ("ci", "rounded"):
             yield [self.logits(None)[0]]
         elif self.spec.kind == "stochastic":
             samples: list[Tensor] = []
             for _ in range(self.spec.samples):
-                samples.append(self.logits([self.draw(generator)])[0])
+                samples.append(self.logits([random_sources(prompt, generator, "batch")])[0])
                 yield None
             yield samples
         else:
-            yield from self._ascent(self.draw(generator))
+            options = AdversaryOptions(steps=self.spec.steps)
+            yield from self._ascent(Adversary.drawn(prompt, generator, options))
 
-    def _ascent(self, sources: Sources) -> Iterator[list[Logits] | None]:
+    def _ascent(self, adversary: Adversary) -> Iterator[list[Logits] | None]:
         """Sign steps up the mean KL over the positions; yields the worst pass seen."""
         log_probs = torch.log_softmax(self.clean.logits.clone().float(), -1)
         worst, worst_logits = -1.0, self.clean.logits
-        for step in range(self.spec.steps + 1):
-            with torch.enable_grad():
-                for source in sources.values():
-                    source.requires_grad_()
-                with masked(self.masks([sources])):
-                    logits = self.engine.target.logits(self.tokens)[0]
-                kl = kl_divergence(log_probs, logits).mean()
-                if float(kl.detach()) > worst:
-                    worst, worst_logits = float(kl.detach()), logits.detach()
-                if step == self.spec.steps:
-                    break
-                grads = torch.autograd.grad(kl, list(sources.values()))
-            moved = zip(sources.items(), grads, strict=True)
-            sources = {s: (r.detach() + PGD_STEP_SIZE * g.sign()).clamp(0, 1) for (s, r), g in moved}
+
+        def cost(sources: Sources) -> Float[Tensor, ""]:
+            nonlocal worst, worst_logits
+            with masked(self.masks([sources])):
+                logits = self.engine.target.logits(self.tokens)[0]
+            kl = kl_divergence(log_probs, logits).mean()
+            if float(kl.detach()) > worst:
+                worst, worst_logits = float(kl.detach()), logits.detach()
+            return kl
+
+        for _ in adversary.climb(cost, adversary.options.steps):
             yield None
+        with torch.no_grad():
+            cost(adversary.sources)
         yield [worst_logits]
 
     @torch.inference_mode()

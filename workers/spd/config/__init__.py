@@ -35,12 +35,14 @@ from workers.spd.config.data import (
 )
 from workers.spd.config.losses import (
     AdversarialReconstruction,
+    AdversaryOptions,
     Coefficient,
     Faithfulness,
     ImportanceMinimality,
     Loss,
     PartialReconstruction,
     Sampled,
+    Shared,
     StochasticReconstruction,
 )
 from workers.spd.config.reading import PRESETS, load_config, parse_config, preset_names, with_overrides
@@ -69,6 +71,7 @@ __all__ = [
     "PRESETS",
     "AdaptConfig",
     "AdversarialReconstruction",
+    "AdversaryOptions",
     "AttentionCI",
     "CIBase",
     "CIConfig",
@@ -101,6 +104,7 @@ __all__ = [
     "Sampled",
     "Seed",
     "Share",
+    "Shared",
     "SharedMLPCI",
     "Source",
     "StartConfig",

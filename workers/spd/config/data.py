@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -20,22 +20,57 @@ class PromptData(Frozen):
     watch: bool = Field(default=True, description="its answer is offered as a watched token")
 
 
-class PromptsConfig(Frozen):
+class DataKind(Frozen):
+    """What every kind of data can be asked, whether or not it has any of it."""
+
+    listed_as: ClassVar[str] = "prompts"
+    """The name of what `listed` counts."""
+
+    def listed(self) -> list[str]:
+        """The texts of all prompts that the config itself spells out."""
+        return []
+
+    def sequences(self) -> dict[str, int]:
+        """How many sequences are generated at once, by key."""
+        return {}
+
+    def places(self) -> dict[str, str]:
+        """Files and folders of this machine that are read, by key."""
+        return {}
+
+
+class WithoutTexts(DataKind):
+    """A kind that reads no running text."""
+
+    dataset: ClassVar[None] = None
+    package: ClassVar[None] = None
+    texts: ClassVar[None] = None
+
+
+class PromptsConfig(WithoutTexts):
     """Short prompts, each whole in every step."""
 
     kind: Literal["prompts"] = "prompts"
     prompts: tuple[PromptData, ...] = Field(min_length=1, max_length=10_000)
     bos: bool = False
     batch_size: int | None = Field(default=None, ge=1, description="prompts a step; null: all of them")
+    listed_as: ClassVar[str] = "prompts"
+
+    def listed(self) -> list[str]:
+        return [prompt.text for prompt in self.prompts]
 
 
-class InductionData(Frozen):
+class InductionData(WithoutTexts):
     """Fresh sequences `[BOS] T* S M T* S` from the run's generator; the answer is M at the last position."""
 
     kind: Literal["induction"] = "induction"
     batch_size: int = Field(default=256, ge=1, le=65_536)
     evaluation: int = Field(default=512, ge=1, le=65_536, description="sequences in each evaluation split")
     shown: int = Field(default=4, ge=1, le=64, description="sequences kept for the page")
+    bos: ClassVar[bool] = False
+
+    def sequences(self) -> dict[str, int]:
+        return {"batch_size": self.batch_size, "evaluation": self.evaluation}
 
 
 class DatasetText(Frozen):
@@ -83,7 +118,7 @@ class DatasetText(Frozen):
         return self
 
 
-class CorpusData(Frozen):
+class CorpusData(DataKind):
     """Windows of running text, drawn anew each step, from a file or folder (the end of every file is held out) or from
     the texts of a dataset or a package (the last of them are held out)."""
 
@@ -121,6 +156,12 @@ class CorpusData(Frozen):
         """What is taken and kept before the run; None for files."""
         return self.dataset or self.package
 
+    def places(self) -> dict[str, str]:
+        dataset = self.dataset.path if self.dataset is not None else None
+        return {
+            key: path for key, path in (("path", self.path), ("dataset.path", dataset)) if path is not None
+        }
+
     @model_validator(mode="after")
     def _one_source(self) -> CorpusData:
         if sum(place is not None for place in (self.path, self.dataset, self.package)) != 1:
@@ -153,7 +194,7 @@ class Relation(Frozen):
         return self
 
 
-class FactsData(Frozen):
+class FactsData(WithoutTexts):
     """Facts that the target really knows: of all candidates those whose answer is among the `rank` likeliest tokens
     after the first template of their relation."""
 
@@ -162,6 +203,15 @@ class FactsData(Frozen):
     rank: int = Field(default=1, ge=1, le=1_000_000)
     batch_size: int | None = Field(default=None, ge=1, description="prompts a step; null: all of them")
     bos: bool = False
+    listed_as: ClassVar[str] = "relations, all facts in all templates"
+
+    def listed(self) -> list[str]:
+        return [
+            template.replace("{}", subject)
+            for relation in self.relations
+            for subject in relation.facts
+            for template in (*relation.templates, *relation.held_out)
+        ]
 
 
 DataConfig = Annotated[PromptsConfig | InductionData | CorpusData | FactsData, Field(discriminator="kind")]

@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from workers.spd.config.base import Frozen
 
 Coefficient = Annotated[float, Field(ge=0)]
+Shared = Literal["batch", "batch_and_positions", "nothing"]
+"""What one source of a component's mask serves (see `AdversaryOptions.shared`)."""
 
 
 class Faithfulness(Frozen):
@@ -86,24 +88,67 @@ class PartialReconstruction(Sampled):
     level: int = Field(default=0, ge=0, le=64, description="samples with r ~ Bernoulli(λ)")
 
 
-class AdversarialReconstruction(Frozen):
-    """The same with sources kept between steps and moved by sign ascent on the loss (persistent PGD)."""
+class AdversaryOptions(Frozen):
+    """Sources of stochastic masks that climb the loss by sign steps (PGD). These defaults judge a run; training's are
+    those of `adversarial_reconstruction`."""
+
+    steps: int = Field(
+        default=20,
+        ge=0,
+        le=1_000,
+        description="sign steps each time; each costs a forward and a backward pass",
+    )
+    step_size: float = Field(
+        default=0.1, gt=0, le=1, description="how far a source, which lies in 0–1, moves in one step"
+    )
+    shared: Shared = Field(
+        default="batch",
+        description="what a component's source is shared over: the batch (each position has its own), the batch and its"
+        " positions, or nothing (each prompt and position has its own: the strongest)",
+    )
+    remainder: bool = Field(
+        default=True, description="whether it moves the remainder's mask too; false: the remainder stays off"
+    )
+
+
+class AdversarialReconstruction(AdversaryOptions):
+    """The same under an adversary's masks, with sources kept from step to step (persistent PGD) or drawn anew."""
 
     kind: Literal["adversarial_reconstruction"] = "adversarial_reconstruction"
     coefficient: Coefficient = 1.0
-    step_size: float = Field(default=0.1, gt=0, le=1)
-    shared: Literal["batch", "batch_and_positions"] = Field(
-        default="batch",
-        description="what a component's source is shared over: the batch (each position has its own), or the batch and"
-        " its positions, as the adversary that judges a run",
+    steps: int = Field(
+        default=1,
+        ge=1,
+        le=1_000,
+        description="sign steps per training step. Sources that are kept take one of them with the gradient of the"
+        " training step itself; every other one costs a forward and a backward pass over the step's prompts",
     )
     restart: int | None = Field(
         default=None,
         ge=1,
-        description="steps after which the sources start afresh, so that training meets ever new opponents instead of"
-        " one that it has learned to resist; null: never",
+        description="training steps after which the sources start afresh, so that training meets new opponents instead"
+        " of one that it has learned to resist; 1: in each step, which needs several sign steps; null: never",
     )
-    after: float = Field(default=0.3, ge=0, le=1, description="share of the steps before it starts")
+    after: float = Field(default=0.3, ge=0, le=1, description="share of the training steps before it starts")
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the sources start afresh in each training step, so that none are kept."""
+        return self.restart == 1
+
+    @property
+    def keeps_positions(self) -> bool:
+        """Whether sources belong to positions from step to step, so that every batch must have the same length."""
+        return not self.fresh and self.shared == "batch"
+
+    @model_validator(mode="after")
+    def _kept_sources_are_shared(self) -> AdversarialReconstruction:
+        if self.shared == "nothing" and not self.fresh:
+            raise ValueError(
+                "shared “nothing” gives each prompt sources of its own, which do not fit the next step's prompts; set "
+                "restart to 1, or share the sources over the batch."
+            )
+        return self
 
 
 Loss = Annotated[

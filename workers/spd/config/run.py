@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from workers.spd.config.base import Frozen, Seed
 from workers.spd.config.ci import CIConfig, SharedMLPCI
 from workers.spd.config.data import DataConfig
-from workers.spd.config.losses import Loss
+from workers.spd.config.losses import AdversarialReconstruction, Loss
 from workers.spd.config.sources import Source
 from workers.spd.config.training import (
     AdaptConfig,
@@ -78,7 +78,12 @@ class DecomposeConfig(Frozen):
     @property
     def bos(self) -> bool:
         """Whether every prompt begins with the model's BOS token."""
-        return getattr(self.data, "bos", False)
+        return self.data.bos
+
+    @property
+    def adversary(self) -> AdversarialReconstruction | None:
+        """The adversarial loss, where there is one."""
+        return next((loss for loss in self.losses if isinstance(loss, AdversarialReconstruction)), None)
 
     @model_validator(mode="after")
     def _components_are_positive(self) -> DecomposeConfig:
@@ -113,10 +118,10 @@ class DecomposeConfig(Frozen):
         passes = sum(
             getattr(loss, "uniform", 0)
             + getattr(loss, "level", 0)
-            + (loss.kind == "adversarial_reconstruction")
+            + isinstance(loss, AdversarialReconstruction)
             for loss in self.losses
         )
-        size = getattr(self.data, "batch_size", None)
+        size = self.data.batch_size
         if size is not None and size < passes:
             raise ValueError(
                 f"reconstruction.passes “divided” shares {size} prompts a step out among {passes} passes; raise "

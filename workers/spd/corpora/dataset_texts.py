@@ -56,7 +56,7 @@ class Taken:
         return [whole[b:e].decode("utf-8") for b, e in zip(self.begin[last], self.end[last], strict=True)]
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """What was read, for whoever reads the result."""
         card, source = self.card, self.card.source
         if isinstance(source, PackageText):
@@ -100,8 +100,8 @@ def ensure_texts(
     report: Callable[[str], None] = lambda message: None,
     check_stop: Callable[[], None] = lambda: None,
 ) -> Taken:
-    """The source's texts, taken once. Safe to call from several processes at a time. `check_stop` is called again and again
-    meanwhile and may raise.
+    """The source's texts, taken once. Safe to call from several processes at a time. `check_stop` is called
+    repeatedly meanwhile and may raise.
 
     Raises ConfigError (no such dataset, subset, split, column or file; nothing but empty texts), TextsError (the hub or
     the index cannot be reached, the library is missing, another SHA-256) and OSError (a full disk), and leaves nothing

@@ -7,11 +7,12 @@ from collections.abc import Callable
 import torch
 
 from workers.spd.artifact import Metric
-from workers.spd.config import CorpusData, DecomposeConfig
+from workers.spd.config import DecomposeConfig
 from workers.spd.evaluation.metrics import STOCHASTIC_SEEDS, Evaluator, Evidence
 from workers.spd.evaluation.running_text import FEW, RunningText, ever_needed
 from workers.spd.method.decomposition import Decomposition
 from workers.spd.prompts.batches import Batch
+from workers.spd.prompts.kinds import CorpusWindows
 from workers.spd.prompts.training_data import TrainingData
 
 LIGHT_PROMPTS = 32
@@ -71,13 +72,13 @@ def full_evidence(
             assert everywhere is not None
             other = Evaluator(decomposition, everywhere, config.threshold, check_stop)
             result[split].figures["kl_ci_masks_all_positions"] = other.kl_ci_masks()
-    if isinstance(config.data, CorpusData):
+    if isinstance(data, CorpusWindows):
         needed = ever_needed(decomposition, data.more_windows("train", NEEDED_WINDOWS), config.threshold)
         for split, evidence in result.items():
             batch = data.split(split, config.reconstruction.positions)
             assert batch is not None
-            budgets = config.data.adversary_budgets if split == "held_out" else FEW
-            tests = RunningText(decomposition, batch, config.threshold, go_on)
+            budgets = data.adversary_budgets if split == "held_out" else FEW
+            tests = RunningText(decomposition, batch, config.threshold, check_stop)
             evidence.figures.update(tests.figures(needed, budgets))
     return result
 

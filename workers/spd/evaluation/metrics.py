@@ -9,18 +9,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from workers.spd.ablation.selfcheck import everything_on
+from workers.spd.config import AdversaryOptions
 from workers.spd.method import losses
+from workers.spd.method.adversary import Adversary
 from workers.spd.method.decomposition import Decomposition, mean_counted
+from workers.spd.method.mask_sources import Sources, random_sources, stochastic_masks
 from workers.spd.prompts.batches import Batch, answer_column
 from workers.spd.targets.masks import masked
 
 STOCHASTIC_SEEDS = 16
 LIGHT_SEEDS = 2
-PGD_STEPS = 20
-PGD_STEP_SIZE = 0.1
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,8 @@ class Evaluator:
         masks = self.decomposition.site_masks(mask, delta)
         return mean_counted(self.decomposition.kl(self.batch, masks)[0], self.batch.counted)
 
-    def _stochastic(self, sources: dict[str, Tensor]) -> Tensor:
-        mask = {site: g + (1 - g) * sources[site][..., :-1] for site, g in self.g.items()}
-        delta = {site: sources[site][..., -1:].expand(*g.shape[:-1], 1) for site, g in self.g.items()}
-        return self._kl(mask, delta)
+    def _stochastic(self, sources: Sources) -> Float[Tensor, ""]:
+        return self._kl(*stochastic_masks(self.g, sources))
 
     @torch.no_grad()
     def kl_everything_on(self) -> float:
@@ -97,35 +97,17 @@ class Evaluator:
         values = []
         for seed in range(seeds):
             generator = torch.Generator().manual_seed(seed)
-            sources = {
-                site: torch.rand(*g.shape[:-1], g.shape[-1] + 1, generator=generator).to(g.device)
-                for site, g in self.g.items()
-            }
-            values.append(float(self._stochastic(sources)))
+            values.append(float(self._stochastic(random_sources(self.g, generator))))
         spread = torch.tensor(values).std(unbiased=False)
         return sum(values) / len(values), float(spread)
 
-    def kl_adversarial(
-        self, seed: int = 0, steps: int = PGD_STEPS, step_size: float = PGD_STEP_SIZE
-    ) -> float:
-        """The worst found by PGD: sign steps on sources shared over the batch, from a random start."""
-        generator = torch.Generator().manual_seed(seed)
-        sources = {
-            site: torch.rand(*g.shape[1:-1], g.shape[-1] + 1, generator=generator)
-            .to(g.device)
-            .requires_grad_()
-            for site, g in self.g.items()
-        }
-        worst = 0.0
-        for _ in range(steps):
-            value = self._stochastic(sources)
-            worst = max(worst, float(value.detach()))
-            grads = torch.autograd.grad(value, list(sources.values()))
-            with torch.no_grad():
-                for source, grad in zip(sources.values(), grads, strict=True):
-                    source.add_(step_size * grad.sign()).clamp_(0, 1)
+    def kl_adversarial(self, seed: int = 0, options: AdversaryOptions | None = None) -> float:
+        """The worst that an adversary finds from a random start: the largest KL it meets."""
+        options = options or AdversaryOptions()
+        adversary = Adversary.drawn(self.g, torch.Generator().manual_seed(seed), options)
+        worst = max(adversary.climb(self._stochastic, options.steps), default=0.0)
         with torch.no_grad():
-            return max(worst, float(self._stochastic(sources)))
+            return max(0.0, worst, float(self._stochastic(adversary.sources)))
 
     @torch.no_grad()
     def ce_unrecovered(self, answers: Tensor) -> float | None:

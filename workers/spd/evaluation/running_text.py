@@ -12,13 +12,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from workers.spd.method.components import svd_start
+from workers.spd.config import AdversaryOptions
+from workers.spd.method.adversary import Adversary
 from workers.spd.method.decomposition import Decomposition, mean_counted
+from workers.spd.method.mask_sources import Sources, stochastic_masks
+from workers.spd.method.start import svd_start
 from workers.spd.prompts.batches import Batch
 from workers.spd.targets.masks import inner_activation, masked
 
 FEW = (20,)  # sign steps on windows of the training text
-STEP_SIZE = 0.1
 FOREIGN = (8, 16, 64)
 
 Masks = Mapping[str, Float[Tensor, "batch seq _C"]]
@@ -27,18 +29,27 @@ CheckStop = Callable[[], None]
 
 
 class RunningText:
-    """The tests of one decomposition on one batch of windows. `go_on` is called before every pass and may raise."""
+    """The tests of one decomposition on one batch of windows. `check_stop`, called before every pass, may raise."""
 
     def __init__(
-        self, decomposition: Decomposition, batch: Batch, threshold: float, go_on: CheckStop = lambda: None
+        self,
+        decomposition: Decomposition,
+        batch: Batch,
+        threshold: float,
+        check_stop: CheckStop = lambda: None,
     ) -> None:
-        self.decomposition, self.batch, self.threshold, self.go_on = decomposition, batch, threshold, go_on
+        self.decomposition, self.batch, self.threshold, self.check_stop = (
+            decomposition,
+            batch,
+            threshold,
+            check_stop,
+        )
         with torch.no_grad():
             self.g = decomposition.importances(batch.inputs).g
         self.valid = batch.masked(decomposition.first_unmasked)
 
     def _kl(self, mask: Masks, delta: float | Remainders = 0.0) -> Float[Tensor, ""]:
-        self.go_on()
+        self.check_stop()
         remainder = (
             delta if isinstance(delta, Mapping) else {s: m[..., :1] * 0 + delta for s, m in mask.items()}
         )
@@ -54,29 +65,16 @@ class RunningText:
 
         One source a component and one a remainder, shared over batch and positions, or over the batch alone.
         """
-        generator = torch.Generator().manual_seed(seed)
-        sources = {
-            site: torch.rand(g.shape[1] if each_position else 1, g.shape[-1] + 1, generator=generator)
-            .to(g)
-            .requires_grad_()
-            for site, g in self.g.items()
-        }
-        worst, result = 0.0, dict[int, float]()
-        for step in range(max(budgets) + 1):
-            mask = {s: g + (1 - g) * sources[s][..., :-1] for s, g in self.g.items()}
-            delta = {s: sources[s][..., -1:].expand(*g.shape[:-1], 1) for s, g in self.g.items()}
-            with torch.set_grad_enabled(step < max(budgets)):
-                value = self._kl(mask, delta)
-            worst = max(worst, float(value.detach()))
-            if step in budgets:
-                result[step] = worst
-            if step == max(budgets):
-                break
-            gradients = torch.autograd.grad(value, list(sources.values()))
-            with torch.no_grad():
-                for source, gradient in zip(sources.values(), gradients, strict=True):
-                    source.add_(STEP_SIZE * gradient.sign()).clamp_(0, 1)
-        return result
+        options = AdversaryOptions(shared="batch" if each_position else "batch_and_positions")
+        adversary = Adversary.drawn(self.g, torch.Generator().manual_seed(seed), options)
+
+        def cost(sources: Sources) -> Float[Tensor, ""]:
+            return self._kl(*stochastic_masks(self.g, sources))
+
+        met = [*adversary.climb(cost, max(budgets))]
+        with torch.no_grad():
+            met.append(float(cost(adversary.sources)))
+        return {steps: max(0.0, *met[: steps + 1]) for steps in budgets}
 
     # --- what is kept, what is taken away ---------------------------------------------------------------------------
 
@@ -109,7 +107,7 @@ class RunningText:
     @torch.no_grad()
     def cross_entropy(self, mask: Masks | None) -> float:
         """Of the next token at every position but a window's last, nats; None: the target's own."""
-        self.go_on()
+        self.check_stop()
         batch = self.batch
         if mask is None:
             log_p = batch.log_probs
@@ -142,7 +140,7 @@ class RunningText:
             mask[site] = (place < (g > self.threshold).sum(-1, keepdim=True)).to(g)
         start = copy.copy(self.decomposition)
         start.components = type(components)(V, U, {site: list(range(v.shape[1])) for site, v in V.items()})
-        self.go_on()
+        self.check_stop()
         plan = start.site_masks(mask, {site: m[..., :1] * 0 for site, m in mask.items()})
         return float(mean_counted(start.kl(self.batch, plan)[0], self.batch.counted))
 

@@ -52,7 +52,7 @@ class Adaptation:
         return sum(growth.added for growth in self.grown)
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """In a few words."""
         return (
             f"Step {self.step}: {len(self.grown)} {_sites(len(self.grown))} grew by {self.added} components, "

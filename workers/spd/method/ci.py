@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from workers.spd.config import CIConfig, TransformerCI
 from workers.spd.method.ci_networks import Room, gamma_of
+from workers.spd.method.resizing import Moments, append, take
 
 LEAK = 0.01
 CLOSED = -1.0
@@ -121,8 +122,9 @@ class CIFunctions(nn.Module):
         return self._unit(inner, (0,))
 
     @torch.no_grad()
-    def keep(self, kept: Mapping[str, list[int]]) -> None:
-        """Drop all components but these places of each site; what remains computes on."""
+    def keep(self, kept: Mapping[str, list[int]], moments: Moments | None = None) -> None:
+        """Drop all components but these places of each site; the others' γ stays the same. Adam's `moments` follow."""
+        moments = moments or Moments()
         inner = self.config.reads == "inner"
         if isinstance(self.config, TransformerCI):
             flat: list[int] = []
@@ -130,15 +132,14 @@ class CIFunctions(nn.Module):
             for site, size in zip(self.sites, self._sizes, strict=True):
                 flat += [offset + place for place in kept[site]]
                 offset += size
-            self.gammas[0].keep(flat if inner else None, flat)  # type: ignore[union-attr]
+            self.gammas[0].keep(flat if inner else None, flat, moments)  # type: ignore[union-attr]
         else:
             for site, gamma in zip(self.sites, self.gammas, strict=True):
-                gamma.keep(kept[site] if inner else None, kept[site])  # type: ignore[union-attr]
+                gamma.keep(kept[site] if inner else None, kept[site], moments)  # type: ignore[union-attr]
         for place, site in enumerate(self.sites):
-            index = torch.tensor(kept[site], dtype=torch.long)
-            self.gates[place] = nn.Parameter(self.gates[place][index].clone(), requires_grad=False)
+            take(self.gates, str(place), 0, kept[site], moments)
             if inner:
-                self.scales[place] = nn.Parameter(self.scales[place][index].clone(), requires_grad=False)
+                take(self.scales, str(place), 0, kept[site], moments)
         self._sizes = [len(kept[site]) for site in self.sites]
 
     @torch.no_grad()
@@ -147,15 +148,15 @@ class CIFunctions(nn.Module):
         added: Mapping[str, int],
         scales: Mapping[str, Tensor],
         generator: torch.Generator,
-        *,
-        blank: bool = False,
+        moments: Moments | None = None,
     ) -> None:
-        """So many more components at the sites named, behind those there are; their γ starts near `start`, and that of
-        the others stays as it is until they learn to read them.
+        """Add so many components at the sites named, behind the present ones. Their γ starts near `start`; the others'
+        γ stays the same until they learn to read the new ones.
 
-        scales: {site: [added]}, the units of the new inner activations (not used where inputs are read). `blank`: all
-        that is new is 0, for Adam's moments, which have the parameters' shapes.
+        scales: {site: [added]}, the units of the new inner activations (not used where inputs are read). Adam's
+        `moments` follow.
         """
+        moments = moments or Moments()
         inner = self.config.reads == "inner"
         more = [added.get(site, 0) for site in self.sites]
         rooms = [Room(list(range(size)), size + n) for size, n in zip(self._sizes, more, strict=True)]
@@ -173,17 +174,12 @@ class CIFunctions(nn.Module):
                 continue
             a = room.size if inner else reads
             new = gamma_of(a, room.added, self.config, generator).to(self.gates[0].device)
-            if blank:
-                for parameter in new.parameters():
-                    parameter.zero_()
-            gamma.grow(room if inner else None, room, new)  # type: ignore[union-attr]
+            gamma.grow(room if inner else None, room, new, moments)  # type: ignore[union-attr]
         for place, (site, n) in enumerate(zip(self.sites, more, strict=True)):
             if n:
-                gate = self.gates[place]
-                self.gates[place] = nn.Parameter(torch.cat([gate, gate.new_ones(n)]), requires_grad=False)
+                append(self.gates, str(place), torch.ones(n), 0, moments)
             if n and inner:
-                scale = torch.cat([self.scales[place], scales[site].to(self.scales[place])])
-                self.scales[place] = nn.Parameter(scale, requires_grad=False)
+                append(self.scales, str(place), scales[site], 0, moments)
         self._sizes = [room.size for room in rooms]
 
     def parameter_count(self) -> int:

@@ -1,6 +1,7 @@
 """The networks behind causal importance functions, a class a kind: what a site reads in, γ out (SPEC 10).
 
-All can drop components (`keep`) and take in new ones (`grow`, SPEC 24) without changing what the others compute.
+All can drop components (`keep`) and take in new ones (`grow`, SPEC 24) without changing what the others compute; Adam's
+`moments` of their parameters follow.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from workers.spd.config import MLPCI, AttentionCI, CIConfig, SharedMLPCI, TransformerCI, VectorMLPCI
+from workers.spd.method.resizing import Moments, append, take, widen
 
 LIKES = 3.0
 
@@ -30,50 +32,29 @@ class Linears(nn.Module):
             return x @ self.weight[0] + self.bias[0]
         return torch.einsum("...na,nab->...nb", x, self.weight) + self.bias
 
-    def keep(self, maps: list[int]) -> None:
+    def keep(self, maps: list[int], moments: Moments) -> None:
         """Only these of the n maps remain."""
-        _slice(self, "weight", 0, maps)
-        _slice(self, "bias", 0, maps)
+        take(self, "weight", 0, maps, moments)
+        take(self, "bias", 0, maps, moments)
 
-    def keep_outputs(self, outputs: list[int]) -> None:
+    def keep_outputs(self, outputs: list[int], moments: Moments) -> None:
         """Only these outputs remain."""
-        _slice(self, "weight", 2, outputs)
-        _slice(self, "bias", 1, outputs)
+        take(self, "weight", 2, outputs, moments)
+        take(self, "bias", 1, outputs, moments)
 
-    def append(self, more: Linears) -> None:
-        """These maps behind those there are."""
-        _append(self, more, "weight")
-        _append(self, more, "bias")
+    def append(self, more: Linears, moments: Moments) -> None:
+        """These maps behind the present ones."""
+        append(self, "weight", more.weight, 0, moments)
+        append(self, "bias", more.bias, 0, moments)
 
-    def widen_outputs(self, outputs: Room, more: Linears) -> None:
+    def widen_outputs(self, outputs: Room, more: Linears, moments: Moments) -> None:
         """More outputs: constant at first, at the biases of `more`."""
-        _widen(self, "weight", 2, outputs.old, outputs.size)
-        _widen(self, "bias", 1, outputs.old, outputs.size)
+        widen(self, "weight", 2, outputs.old, outputs.size, moments)
+        widen(self, "bias", 1, outputs.old, outputs.size, moments)
         new = torch.ones(outputs.size, dtype=torch.bool, device=self.bias.device)
         new[outputs.old] = False
         with torch.no_grad():
             self.bias[:, new] = more.bias.to(self.bias)
-
-
-def _slice(module: nn.Module, name: str, dim: int, keep: list[int]) -> None:
-    value = getattr(module, name)
-    index = torch.tensor(keep, dtype=torch.long, device=value.device)
-    setattr(module, name, nn.Parameter(value.detach().index_select(dim, index)))
-
-
-def _widen(module: nn.Module, name: str, dim: int, old: list[int], size: int) -> None:
-    """Make room: `size` entries along a dimension, those there are at the places `old`, the rest 0."""
-    value = getattr(module, name).detach()
-    shape = list(value.shape)
-    shape[dim] = size
-    places = torch.tensor(old, dtype=torch.long, device=value.device)
-    setattr(module, name, nn.Parameter(value.new_zeros(shape).index_copy(dim, places, value)))
-
-
-def _append(module: nn.Module, more: nn.Module, name: str, dim: int = 0) -> None:
-    """Put another module's parameter of the same name behind this one's."""
-    value, new = getattr(module, name).detach(), getattr(more, name).detach()
-    setattr(module, name, nn.Parameter(torch.cat([value, new.to(value)], dim=dim)))
 
 
 @dataclass(frozen=True)
@@ -152,38 +133,38 @@ class AttentionGamma(nn.Module):
             return self.last(nn.functional.gelu(self.first(joined.squeeze(2))))
         return self.last(nn.functional.gelu(self.first(joined))).squeeze(-1)
 
-    def keep(self, inputs: list[int] | None, outputs: list[int]) -> None:
+    def keep(self, inputs: list[int] | None, outputs: list[int], moments: Moments) -> None:
         """Only these inputs (None: all) and outputs remain."""
         width = self.attention.qkv.shape[-1]
         if inputs is not None:
-            _slice(self.attention, "qkv", 2, inputs)
-            _slice(self.first, "weight", 1, [*range(width), *(width + i for i in inputs)])
+            take(self.attention, "qkv", 2, inputs, moments)
+            take(self.first, "weight", 1, [*range(width), *(width + i for i in inputs)], moments)
         if self.per_component:
-            _slice(self.attention, "qkv", 1, outputs)
-            _slice(self.attention, "relative", 0, outputs)
-            self.first.keep(outputs)
-            self.last.keep(outputs)
+            take(self.attention, "qkv", 1, outputs, moments)
+            take(self.attention, "relative", 0, outputs, moments)
+            self.first.keep(outputs, moments)
+            self.last.keep(outputs, moments)
         else:
-            self.last.keep_outputs(outputs)
+            self.last.keep_outputs(outputs, moments)
 
-    def grow(self, inputs: Room | None, outputs: Room, new: AttentionGamma) -> None:
+    def grow(self, inputs: Room | None, outputs: Room, new: AttentionGamma, moments: Moments) -> None:
         """More outputs, made by `new` (of all inputs), and more inputs (None: no more), which what is there does not
         read yet."""
         width = self.attention.qkv.shape[-1]
         if inputs is not None and inputs.old:
-            _widen(self.attention, "qkv", 2, inputs.old, inputs.size)
+            widen(self.attention, "qkv", 2, inputs.old, inputs.size, moments)
             places = [*range(width), *(width + place for place in inputs.old)]
-            _widen(self.first, "weight", 1, places, width + inputs.size)
+            widen(self.first, "weight", 1, places, width + inputs.size, moments)
         elif inputs is not None:
             self.attention, self.first = new.attention, new.first
         if self.per_component:
             if inputs is None or inputs.old:
                 for name, dim in (("qkv", 1), ("relative", 0)):
-                    _append(self.attention, new.attention, name, dim)
-                self.first.append(new.first)
-            self.last.append(new.last)
+                    append(self.attention, name, getattr(new.attention, name), dim, moments)
+                self.first.append(new.first, moments)
+            self.last.append(new.last, moments)
         else:
-            self.last.widen_outputs(outputs, new.last)
+            self.last.widen_outputs(outputs, new.last, moments)
 
 
 class SharedMLPGamma(nn.Module):
@@ -197,19 +178,19 @@ class SharedMLPGamma(nn.Module):
     def forward(self, x: Float[Tensor, "batch seq a"]) -> Float[Tensor, "batch seq C"]:
         return self.last(nn.functional.gelu(self.first(x)))
 
-    def keep(self, inputs: list[int] | None, outputs: list[int]) -> None:
+    def keep(self, inputs: list[int] | None, outputs: list[int], moments: Moments) -> None:
         """Only these inputs (None: all) and outputs remain."""
         if inputs is not None:
-            _slice(self.first, "weight", 1, inputs)
-        self.last.keep_outputs(outputs)
+            take(self.first, "weight", 1, inputs, moments)
+        self.last.keep_outputs(outputs, moments)
 
-    def grow(self, inputs: Room | None, outputs: Room, new: SharedMLPGamma) -> None:
+    def grow(self, inputs: Room | None, outputs: Room, new: SharedMLPGamma, moments: Moments) -> None:
         """More outputs and inputs, as AttentionGamma's."""
         if inputs is not None and inputs.old:
-            _widen(self.first, "weight", 1, inputs.old, inputs.size)
+            widen(self.first, "weight", 1, inputs.old, inputs.size, moments)
         elif inputs is not None:
             self.first = new.first
-        self.last.widen_outputs(outputs, new.last)
+        self.last.widen_outputs(outputs, new.last, moments)
 
 
 class OwnMLPGamma(nn.Module):
@@ -226,19 +207,19 @@ class OwnMLPGamma(nn.Module):
         own = x.unsqueeze(-1) if self.scalar else x.unsqueeze(-2).expand(*x.shape[:-1], C, x.shape[-1])
         return self.last(nn.functional.gelu(self.first(own))).squeeze(-1)
 
-    def keep(self, inputs: list[int] | None, outputs: list[int]) -> None:
+    def keep(self, inputs: list[int] | None, outputs: list[int], moments: Moments) -> None:
         """Only these inputs (None: all) and outputs remain."""
         if inputs is not None and not self.scalar:
-            _slice(self.first, "weight", 1, inputs)
-        self.first.keep(outputs)
-        self.last.keep(outputs)
+            take(self.first, "weight", 1, inputs, moments)
+        self.first.keep(outputs, moments)
+        self.last.keep(outputs, moments)
 
-    def grow(self, inputs: Room | None, outputs: Room, new: OwnMLPGamma) -> None:
+    def grow(self, inputs: Room | None, outputs: Room, new: OwnMLPGamma, moments: Moments) -> None:
         """More outputs and inputs, as AttentionGamma's."""
         if inputs is not None and not self.scalar:
-            _widen(self.first, "weight", 1, inputs.old, inputs.size)
-        self.first.append(new.first)
-        self.last.append(new.last)
+            widen(self.first, "weight", 1, inputs.old, inputs.size, moments)
+        self.first.append(new.first, moments)
+        self.last.append(new.last, moments)
 
 
 class TransformerGamma(nn.Module):
@@ -274,19 +255,19 @@ class TransformerGamma(nn.Module):
             stream = stream + self.narrow[layer](nn.functional.gelu(self.wide[layer](norm(stream, (d,)))))
         return self.last(norm(stream, (d,)))
 
-    def keep(self, inputs: list[int] | None, outputs: list[int]) -> None:
+    def keep(self, inputs: list[int] | None, outputs: list[int], moments: Moments) -> None:
         """Only these inputs (None: all) and outputs remain."""
         if inputs is not None:
-            _slice(self.enter, "weight", 1, inputs)
-        self.last.keep_outputs(outputs)
+            take(self.enter, "weight", 1, inputs, moments)
+        self.last.keep_outputs(outputs, moments)
 
-    def grow(self, inputs: Room | None, outputs: Room, new: TransformerGamma) -> None:
+    def grow(self, inputs: Room | None, outputs: Room, new: TransformerGamma, moments: Moments) -> None:
         """More outputs and inputs, as AttentionGamma's."""
         if inputs is not None and inputs.old:
-            _widen(self.enter, "weight", 1, inputs.old, inputs.size)
+            widen(self.enter, "weight", 1, inputs.old, inputs.size, moments)
         elif inputs is not None:
             self.enter = new.enter
-        self.last.widen_outputs(outputs, new.last)
+        self.last.widen_outputs(outputs, new.last, moments)
 
 
 Gamma = AttentionGamma | SharedMLPGamma | OwnMLPGamma | TransformerGamma

@@ -1,12 +1,14 @@
-"""The rank-1 components of every site, and their start values (SPEC 14)."""
+"""The rank-1 components of every site."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
+
+from workers.spd.method.resizing import Moments, append, take
 
 
 class Components(nn.Module):
@@ -16,7 +18,10 @@ class Components(nn.Module):
     """
 
     def __init__(
-        self, V: Mapping[str, Tensor], U: Mapping[str, Tensor], index: Mapping[str, list[int]]
+        self,
+        V: Mapping[str, Float[Tensor, "d_in C"]],
+        U: Mapping[str, Float[Tensor, "C d_out"]],
+        index: Mapping[str, list[int]],
     ) -> None:
         super().__init__()
         self.sites = list(V)
@@ -25,132 +30,39 @@ class Components(nn.Module):
         self.index = {site: list(index[site]) for site in self.sites}
 
     @property
-    def V(self) -> dict[str, Tensor]:
+    def V(self) -> dict[str, Float[Tensor, "d_in C"]]:
         return dict(zip(self.sites, self.V_list, strict=True))
 
     @property
-    def U(self) -> dict[str, Tensor]:
+    def U(self) -> dict[str, Float[Tensor, "C d_out"]]:
         return dict(zip(self.sites, self.U_list, strict=True))
 
     def count(self) -> int:
         """Components over all sites."""
         return sum(len(index) for index in self.index.values())
 
-    def pruned(self, keep: Mapping[str, list[int]]) -> Components:
-        """Only the components at these places (not indices) of each site."""
-        return Components(
-            {site: V[:, keep[site]] for site, V in self.V.items()},
-            {site: U[keep[site]] for site, U in self.U.items()},
-            {site: [self.index[site][place] for place in keep[site]] for site in self.sites},
-        )
+    @torch.no_grad()
+    def keep(self, kept: Mapping[str, list[int]], moments: Moments | None = None) -> None:
+        """Drop all components but these places (not indices) of each site. Adam's `moments` follow."""
+        moments = moments or Moments()
+        for place, site in enumerate(self.sites):
+            take(self.V_list, str(place), 1, kept[site], moments)
+            take(self.U_list, str(place), 0, kept[site], moments)
+            self.index[site] = [self.index[site][at] for at in kept[site]]
 
-    def grown(
-        self, V: Mapping[str, Tensor], U: Mapping[str, Tensor], index: Mapping[str, list[int]]
-    ) -> Components:
-        """With these beside them at the sites named, V: [d_in, added], U: [added, d_out], under their indices."""
-        return Components(
-            {site: torch.cat([own, V[site]], dim=1) if site in V else own for site, own in self.V.items()},
-            {site: torch.cat([own, U[site]]) if site in U else own for site, own in self.U.items()},
-            {site: [*own, *index.get(site, [])] for site, own in self.index.items()},
-        )
-
-
-def random_start(
-    W: Float[Tensor, "d_out d_in"], C: int, generator: torch.Generator
-) -> tuple[Float[Tensor, "d_in C"], Float[Tensor, "C d_out"]]:
-    """V ~ N(0, 1/d_in), U ~ N(0, 1/C)."""
-    d_out, d_in = W.shape
-    V = torch.randn(d_in, C, generator=generator) / d_in**0.5
-    U = torch.randn(C, d_out, generator=generator) / C**0.5
-    return V.to(W), U.to(W)
-
-
-def svd_start(
-    W: Float[Tensor, "d_out d_in"], C: int, generator: torch.Generator
-) -> tuple[Float[Tensor, "d_in C"], Float[Tensor, "C d_out"]]:
-    """The leading singular directions, the singular value split evenly; components past the rank are random reads
-    that write nothing yet."""
-    left, values, right = torch.linalg.svd(W.double(), full_matrices=False)
-    rank = min(C, values.numel())
-    V, U = random_start(W, C, generator)
-    U.zero_()
-    root = values[:rank].sqrt()
-    V[:, :rank] = (right[:rank].T * root).to(W)
-    U[:rank] = (left[:, :rank] * root).T.to(W)
-    return V, U
-
-
-def contrasts(
-    X: Float[Tensor, "tokens d_in"], token_ids: Int[Tensor, " tokens"]
-) -> Float[Tensor, "tokens d_in"]:
-    """The same span, turned: inputs of one token become their mean and their deviations (orthogonal contrasts).
-
-    Where contexts of a token differ little the mean alone serves them all, and the deviations can die.
-    """
-    rows: list[Tensor] = []
-    for token in dict.fromkeys(token_ids.tolist()):
-        same = X[token_ids == token]
-        n = same.shape[0]
-        turn = torch.eye(n, dtype=same.dtype, device=same.device)
-        for k in range(1, n):  # Helmert: row k sets occurrence k against the mean of those before it
-            turn[k, :k] = -1 / k
-            turn[k, k] = 1
-        turn[0] = 1 / n
-        rows.append(turn @ same)
-    return torch.cat(rows)
-
-
-def token_means(
-    X: Float[Tensor, "tokens d_in"], token_ids: Int[Tensor, " tokens"], contexts: int
-) -> Float[Tensor, "rows d_in"]:
-    """One row a distinct token, the mean of its inputs, then the `contexts` leading directions in which a token's
-    occurrences differ from its mean, shared by all tokens and scaled by their RMS. At most d_in rows in all."""
-    inputs = X.double()
-    tokens = list(dict.fromkeys(token_ids.tolist()))
-    means = torch.stack([inputs[token_ids == token].mean(0) for token in tokens])
-    place = {token: row for row, token in enumerate(tokens)}
-    rows = torch.tensor([place[token] for token in token_ids.tolist()], device=X.device)
-    deviations = inputs - means[rows]
-    room = max(0, min(contexts, X.shape[1] - len(tokens)))
-    _, values, right = torch.linalg.svd(deviations, full_matrices=False)
-    kept = min(room, int((values > 1e-6 * values.max().clamp_min(1e-30)).sum()))
-    leading = right[:kept] * (values[:kept, None] / len(X) ** 0.5)
-    return torch.cat([means, leading]).to(X)
-
-
-def data_start(
-    W: Float[Tensor, "d_out d_in"],
-    X: Float[Tensor, "tokens d_in"],
-    background: Float[Tensor, "others d_in"] | None = None,
-    ridge: float = 1.0,
-) -> tuple[Float[Tensor, "d_in tokens"], Float[Tensor, "tokens d_out"]]:
-    """The dual basis of the token inputs: one component a token, V its normalised dual, U = W x rescaled.
-
-    It reproduces the target on X (and its span) exactly. Among all duals the pseudo-inverse is the shortest; with
-    `background` B the one is taken that is quietest there: shortest under the metric BᵀB/n + s·I with
-    s = mean(B²)/ridge. In float64.
-    """
-    inputs = X.double()
-    if background is not None:
-        other = background.double()
-        metric = other.T @ other / other.shape[0]
-        metric.diagonal().add_(other.pow(2).mean() / ridge)
-        solved = torch.linalg.solve(metric, inputs.T)  # [d_in, tokens]
-        dual = solved @ torch.linalg.pinv(inputs @ solved)
-    else:
-        dual = torch.linalg.pinv(inputs)
-    norm = dual.norm(dim=0).clamp_min(1e-30)
-    V = dual / norm
-    U = (inputs @ W.double().T) * norm[:, None]
-    return V.to(W), U.to(W)
-
-
-def embedding_start(
-    W: Float[Tensor, "d vocab"], ids: Int[Tensor, " tokens"], C: int | None
-) -> tuple[Float[Tensor, "vocab C"], Float[Tensor, "C d"]]:
-    """The data start of an embedding, whose inputs are one-hot: one component a token that occurs, in order of
-    appearance, at most C of them. V_c reads the token, U_c is its row of the table."""
-    seen = list(dict.fromkeys(ids.tolist()))[:C]
-    V = torch.zeros(W.shape[1], len(seen)).to(W)
-    V[seen, torch.arange(len(seen))] = 1
-    return V, W[:, seen].T.contiguous()
+    @torch.no_grad()
+    def grow(
+        self,
+        V: Mapping[str, Float[Tensor, "d_in added"]],
+        U: Mapping[str, Float[Tensor, "added d_out"]],
+        index: Mapping[str, list[int]],
+        moments: Moments | None = None,
+    ) -> None:
+        """Add these components at the sites named, behind the present ones, under their indices. Adam's `moments`
+        follow."""
+        moments = moments or Moments()
+        for site in V:
+            place = self.sites.index(site)
+            append(self.V_list, str(place), V[site], 1, moments)
+            append(self.U_list, str(place), U[site], 0, moments)
+            self.index[site] += index[site]

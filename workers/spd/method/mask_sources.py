@@ -1,4 +1,8 @@
-"""Mask sources: from causal importances to the masks of one pass (SPEC 1, 7, 8)."""
+"""Mask sources: from causal importances to the masks of one pass (SPEC 1, 7, 8).
+
+A source r in [0, 1] per component, and a last one for the remainder, turn importances g into the stochastic masks
+m = g + (1 − g)·r and m_Δ = r_Δ. Training, evidence and the regimes of a prompt all use `stochastic_masks`.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from workers.spd.config import Shared
 from workers.spd.targets.masks import SiteMask
 
 SourceKind = Literal["uniform", "level", "adversarial"]
 Route = Literal["site", "layer", "position"]
+Sources = dict[str, Float[Tensor, "... C_and_remainder"]]
+"""{site: sources of its components, and last of its remainder}"""
 
 
 def draw(
@@ -27,6 +34,31 @@ def draw(
         if kind == "level":
             r[place] = (r[place] < levels[place]).float()
     return r
+
+
+def random_sources(
+    g: Mapping[str, Float[Tensor, "batch seq C"]], generator: torch.Generator, shared: Shared = "nothing"
+) -> Sources:
+    """Uniform sources for importances of these shapes, drawn on the CPU so that a seed means the same everywhere.
+
+    [batch, seq, C + 1]; shared over the batch [seq, C + 1], over batch and positions [1, C + 1].
+    """
+
+    def shape(value: Float[Tensor, "batch seq C"]) -> tuple[int, ...]:
+        batch, seq, C = value.shape
+        return {"nothing": (batch, seq, C + 1), "batch": (seq, C + 1), "batch_and_positions": (1, C + 1)}[
+            shared
+        ]
+
+    return {site: torch.rand(*shape(value), generator=generator).to(value) for site, value in g.items()}
+
+
+def stochastic_masks(
+    g: Mapping[str, Float[Tensor, "... seq C"]], sources: Mapping[str, Float[Tensor, "... C_and_remainder"]]
+) -> tuple[dict[str, Float[Tensor, "... seq C"]], dict[str, Float[Tensor, "... seq 1"]]]:
+    """m = g + (1 − g)·r of every site, and its remainder's m_Δ = r_Δ (SPEC 7). Leading dimensions broadcast."""
+    mask = {site: g[site] + (1 - g[site]) * r[..., :-1] for site, r in sources.items()}
+    return mask, {site: r[..., -1:].expand(*mask[site].shape[:-1], 1) for site, r in sources.items()}
 
 
 def site_mask(

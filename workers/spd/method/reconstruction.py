@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workers.spd.config import (
@@ -15,9 +15,10 @@ from workers.spd.config import (
     PartialReconstruction,
     StochasticReconstruction,
 )
+from workers.spd.method.adversary import Adversary
 from workers.spd.method.decomposition import Decomposition
 from workers.spd.method.losses import Distance
-from workers.spd.method.mask_sources import SourceKind, draw, routed
+from workers.spd.method.mask_sources import SourceKind, draw, routed, stochastic_masks
 from workers.spd.method.processes import World
 from workers.spd.prompts.batches import Batch
 
@@ -51,65 +52,10 @@ def passes_of(losses: Sequence[Loss], progress: float) -> list[Pass]:
     return result
 
 
-class Adversary:
-    """Sources kept between steps, one a site, a position and a component, shared over the batch: [seq, C + 1], or over
-    its positions too: [1, C + 1]; the last column is the remainder's. They move by sign ascent on the loss (persistent
-    PGD)."""
-
-    def __init__(self, sources: dict[str, Tensor]) -> None:
-        self.sources = {site: value.detach().clone().requires_grad_() for site, value in sources.items()}
-
-    @classmethod
-    def drawn(
-        cls,
-        g: dict[str, Tensor],
-        generator: torch.Generator,
-        shared: Literal["batch", "batch_and_positions"] = "batch",
-    ) -> Adversary:
-        """A random start for importances of these shapes, {site: [batch, seq, C]}."""
-        return cls(
-            {
-                site: torch.rand(
-                    v.shape[1] if shared == "batch" else 1, v.shape[2] + 1, generator=generator
-                ).to(v.device)
-                for site, v in g.items()
-            }
-        )
-
-    @torch.no_grad()
-    def ascend(self, step_size: float, world: World) -> None:
-        """Move up the gradient that the step's backward pass left, and stay within 0–1."""
-        for source in self.sources.values():
-            assert source.grad is not None
-            world.add_up([source.grad])
-            source.add_(step_size * source.grad.sign()).clamp_(0, 1)
-            source.grad = None
-
-    def kept(self, keep: dict[str, list[int]]) -> Adversary:
-        """Only the sources of the components at these places (and the remainders')."""
-        return Adversary({site: value[:, [*keep[site], -1]] for site, value in self.sources.items()})
-
-    def grown(self, added: dict[str, int], generator: torch.Generator) -> Adversary:
-        """With random sources for so many more components a site, before the remainder's."""
-        return Adversary(
-            {
-                site: torch.cat(
-                    [
-                        value[:, :-1],
-                        torch.rand(value.shape[0], added.get(site, 0), generator=generator).to(value.device),
-                        value[:, -1:],
-                    ],
-                    dim=1,
-                )
-                for site, value in self.sources.items()
-            }
-        )
-
-
 def reconstruction(
     decomposition: Decomposition,
     batch: Batch,
-    g: dict[str, Tensor],
+    g: dict[str, Float[Tensor, "rows seq C"]],
     passes: Sequence[Pass],
     generator: torch.Generator,
     *,
@@ -117,7 +63,7 @@ def reconstruction(
     adversary: Adversary | None = None,
     world: World | None = None,
     precision: str = "float32",
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Float[Tensor, ""], dict[str, float]]:
     """The losses weighted and summed, and each by name (nats, or squared nats for `mse`).
 
     `batch` holds the prompts of all processes, `g` and the result those of this one: all draw the masks of all
@@ -137,13 +83,12 @@ def reconstruction(
         assert adversary is not None
         shape = (len(passes) - len(drawn), len(mine), seq)
         source = {
-            site: torch.cat([value, adversary.sources[site].expand(*shape, -1)])
+            site: torch.cat([value, adversary.rows(site, mine).expand(*shape, -1)])
             for site, value in source.items()
         }
-    mask = {site: (g[site] + (1 - g[site]) * value[..., :-1]).flatten(0, 1) for site, value in source.items()}
-    delta = {site: value[..., -1:].flatten(0, 1) for site, value in source.items()}
+    mask, delta = stochastic_masks(g, source)
     replaced = _replaced(decomposition, batch, passes, generator, mine)
-    masks = decomposition.site_masks(mask, delta, replaced)
+    masks = decomposition.site_masks(_joined(mask), _joined(delta), replaced)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
         values = decomposition.distance(own, masks, len(passes), distance)
     each = (values * own.counted).sum((-2, -1)) / batch.counted.sum()
@@ -154,7 +99,7 @@ def reconstruction(
 def divided_reconstruction(
     decomposition: Decomposition,
     batch: Batch,
-    g: dict[str, Tensor],
+    g: dict[str, Float[Tensor, "rows seq C"]],
     passes: Sequence[Pass],
     generator: torch.Generator,
     *,
@@ -162,7 +107,7 @@ def divided_reconstruction(
     adversary: Adversary | None = None,
     world: World | None = None,
     precision: str = "float32",
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Float[Tensor, ""], dict[str, float]]:
     """The same with the prompts shared out among the passes: each prompt meets one of them (SPEC 7).
 
     A level source has a λ of its own for each prompt.
@@ -173,9 +118,8 @@ def divided_reconstruction(
     if not passes:
         return torch.zeros((), device=device), {}
     own = batch.rows(mine.to(device)) if world.size > 1 else batch
-    meets = (
-        torch.arange(everyone) * len(passes) // everyone
-    )  # which pass each prompt meets; adversarial ones last
+    # Which pass each prompt meets; adversarial ones last.
+    meets = torch.arange(everyone) * len(passes) // everyone
     sources = [passes[number].sources for number in meets.tolist()]
     sizes = [g[site].shape[-1] + 1 for site in sites]
     drawn = sum(kind != "adversarial" for kind in sources)
@@ -187,10 +131,12 @@ def divided_reconstruction(
     source = dict(zip(sites, r[mine[mine < drawn]].to(device).split(sizes, dim=-1), strict=True))
     if drawn < everyone:
         assert adversary is not None
-        shape = (int((mine >= drawn).sum()), seq, -1)
-        source = {s: torch.cat([value, adversary.sources[s].expand(shape)]) for s, value in source.items()}
-    mask = {site: g[site] + (1 - g[site]) * value[..., :-1] for site, value in source.items()}
-    delta = {site: value[..., -1:] for site, value in source.items()}
+        attacked = mine[mine >= drawn]
+        source = {
+            site: torch.cat([value, adversary.rows(site, attacked).expand(len(attacked), seq, -1)])
+            for site, value in source.items()
+        }
+    mask, delta = stochastic_masks(g, source)
     everywhere = torch.ones(everyone, seq, 1, dtype=torch.bool)
     replaced = dict.fromkeys(sites, everywhere)
     for number, item in enumerate(passes):
@@ -212,7 +158,7 @@ def divided_reconstruction(
     return total, _named(passes, world.summed(each.detach()))
 
 
-def _named(passes: Sequence[Pass], values: Tensor) -> dict[str, float]:
+def _named(passes: Sequence[Pass], values: Float[Tensor, " passes"]) -> dict[str, float]:
     """The mean over the passes of a name."""
     named: dict[str, list[float]] = {}
     for value, item in zip(values.tolist(), passes, strict=True):
@@ -220,13 +166,20 @@ def _named(passes: Sequence[Pass], values: Tensor) -> dict[str, float]:
     return {name: sum(found) / len(found) for name, found in named.items()}
 
 
+def _joined(
+    values: Mapping[str, Float[Tensor, "passes batch seq n"]],
+) -> dict[str, Float[Tensor, "rows seq n"]]:
+    """Passes and prompts as the rows of one batch."""
+    return {site: value.flatten(0, 1) for site, value in values.items()}
+
+
 def _replaced(
     decomposition: Decomposition,
     batch: Batch,
     passes: Sequence[Pass],
     generator: torch.Generator,
-    mine: Tensor,
-) -> dict[str, Tensor] | None:
+    mine: Int[Tensor, " rows"],
+) -> dict[str, Bool[Tensor, "passes_and_rows seq 1"]] | None:
     """Where each pass replaces the target's weights, {site: [passes · rows, seq, 1]}; None where all do everywhere."""
     if not any(isinstance(item.loss, PartialReconstruction) for item in passes):
         return None
@@ -246,9 +199,35 @@ def _replaced(
 
 def _routed(
     decomposition: Decomposition, batch: Batch, loss: PartialReconstruction, generator: torch.Generator
-) -> dict[str, Tensor]:
+) -> dict[str, Bool[Tensor, "batch seq 1"]]:
     """Where a partial pass replaces the target's weights, {site: [batch, seq, 1]}, on the CPU."""
     sites = decomposition.sites
     layers = {site: decomposition.target.layer(site) for site in sites}
     here = batch.masked(decomposition.first_unmasked).cpu()
     return routed(sites, layers, loss.route, here, generator)
+
+
+def attack(
+    adversary: Adversary,
+    steps: int,
+    decomposition: Decomposition,
+    batch: Batch,
+    g: dict[str, Float[Tensor, "rows seq C"]],
+    item: Pass,
+    *,
+    distance: Distance,
+    world: World,
+    precision: str,
+) -> None:
+    """Let an adversary climb its own pass for so many steps, the importances fixed, before a training step meets it."""
+    fixed = {site: value.detach() for site, value in g.items()}
+    generator = torch.Generator()  # an adversarial pass draws nothing
+
+    def loss(_: object) -> Float[Tensor, ""]:
+        return reconstruction(
+            decomposition, batch, fixed, [item], generator,
+            distance=distance, adversary=adversary, world=world, precision=precision,
+        )[0]  # fmt: skip
+
+    for _ in adversary.climb(loss, steps, world):
+        pass

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
-from itertools import repeat
-from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from workers.spd.config import (
@@ -20,26 +18,17 @@ from workers.spd.config import (
 )
 from workers.spd.method import losses
 from workers.spd.method.adaptation import Adaptation, Growth, remainder_directions, remainder_kl
+from workers.spd.method.adversary import Adversary
 from workers.spd.method.ci import CIFunctions, upper
-from workers.spd.method.components import (
-    Components,
-    contrasts,
-    data_start,
-    embedding_start,
-    random_start,
-    svd_start,
-    token_means,
-)
-from workers.spd.method.decomposition import Decomposition
+from workers.spd.method.components import Components
+from workers.spd.method.decomposition import Decomposition, Importances
 from workers.spd.method.elimination import Elimination, eliminate
+from workers.spd.method.optimizer import adam, clip_gradients, learning_rate, trained_parameters
 from workers.spd.method.processes import World
-from workers.spd.method.reconstruction import (
-    Adversary,
-    divided_reconstruction,
-    passes_of,
-    reconstruction,
-)
-from workers.spd.prompts.batches import Batch, clean_batch
+from workers.spd.method.reconstruction import Pass, attack, divided_reconstruction, passes_of, reconstruction
+from workers.spd.method.resizing import Moments
+from workers.spd.method.start import initial_components
+from workers.spd.prompts.batches import Batch
 from workers.spd.targets import onednn
 from workers.spd.targets.masks import inner_activation
 from workers.spd.targets.target import Target
@@ -58,64 +47,8 @@ class DivergedError(ArithmeticError):
         )
 
 
-def initial_components(
-    config: DecomposeConfig,
-    target: Target,
-    sites: list[str],
-    batch: Batch,
-    tokenizer: PromptTokenizer,
-    generator: torch.Generator,
-) -> Components:
-    """V and U at step 0. `C: auto` takes one component a token input of the data (start `data`), else full rank."""
-    V: dict[str, Tensor] = {}
-    U: dict[str, Tensor] = {}
-    valid = batch.masked(config.reconstruction.first_position == "unmasked")
-    background = background_inputs(config, target, tokenizer) if config.start.background else {}
-    for site in sites:
-        W = target.weight(site).float()
-        x = batch.inputs[site]
-        if not x.is_floating_point() and config.ci.reads == "input":
-            raise ConfigError(
-                f"ci.reads “input” cannot read {site}, whose input are token ids; take “inner”."
-            )
-        X = x[valid].float()
-        if config.start.kind == "data" and not x.is_floating_point():
-            V[site], U[site] = embedding_start(W, x[valid], None if config.C == "auto" else config.C)
-        elif config.start.kind == "data":
-            if config.start.contexts is None:
-                X = contrasts(X, batch.tokens[valid])
-            else:
-                X = token_means(X, batch.tokens[valid], config.start.contexts)
-            if config.C != "auto":
-                X = X[: config.C]
-            quiet = (
-                config.start.background_layers is None or target.layer(site) < config.start.background_layers
-            )
-            V[site], U[site] = data_start(W, X, background.get(site) if quiet else None, config.start.ridge)
-        else:
-            C = min(W.shape) if config.C == "auto" else config.C
-            V[site], U[site] = (svd_start if config.start.kind == "svd" else random_start)(W, C, generator)
-    return Components(V, U, {site: list(range(v.shape[1])) for site, v in V.items()})
-
-
-def background_inputs(
-    config: DecomposeConfig, target: Target, tokenizer: PromptTokenizer
-) -> dict[str, Tensor]:
-    """What each site reads on the background sentences, first positions left out: {site: [tokens, d_in]}."""
-    path = Path(__file__).parents[1] / "texts" / f"{config.start.background}.txt"
-    lines = [
-        tokenizer.encode(line, bos=False) for line in path.read_text(encoding="utf-8").splitlines() if line
-    ]
-    read: dict[str, list[Tensor]] = {}
-    for first in range(0, len(lines), 16):
-        batch = clean_batch(target, lines[first : first + 16], "answer")
-        for site, x in batch.inputs.items():
-            read.setdefault(site, []).append(x[batch.masked(True)].float())
-    return {site: torch.cat(parts) for site, parts in read.items()}
-
-
 class Trainer:
-    """A run in progress. All randomness comes from `generator`, on the CPU, so a checkpoint resumes exactly."""
+    """The state of a run. All randomness comes from `generator`, on the CPU, so a checkpoint resumes exactly."""
 
     def __init__(
         self,
@@ -146,32 +79,11 @@ class Trainer:
         self.trained = {site: V.shape[1] for site, V in components.V.items()}
         self.adaptations: list[Adaptation] = []
 
-    def adopt(self, components: Components, ci: CIFunctions) -> None:
-        """Train these from here on."""
+    def adopt(self, components: Components, ci: CIFunctions, moments: Moments | None = None) -> None:
+        """Train these from here on, with Adam's `moments` where there are any."""
         first_unmasked = self.config.reconstruction.first_position == "unmasked"
         self.decomposition = Decomposition(self.target, components, ci, first_unmasked=first_unmasked)
-        optimizer = self.config.optimizer
-        reads = optimizer.read_learning_rate
-        if reads is None:
-            reads = optimizer.component_learning_rate
-        components.V_list.requires_grad_(reads > 0)
-        own = [
-            *zip(components.V_list, repeat(reads)),
-            *zip(components.U_list, repeat(optimizer.component_learning_rate)),
-        ]
-        if optimizer.component_steps == "relative":
-            own = [(p, peak * scale) for (p, peak), scale in zip(own, self.scales, strict=True)]
-        rates = [*own, *zip(ci.parameters(), repeat(optimizer.ci_learning_rate))]
-        groups: dict[float, list[torch.nn.Parameter]] = {}
-        for parameter, peak in rates:
-            if parameter.requires_grad:
-                groups.setdefault(peak, []).append(parameter)
-        self.optimizer = torch.optim.Adam(
-            [{"params": params, "peak": peak} for peak, params in groups.items()],
-            lr=0.0,
-            betas=(optimizer.beta1, optimizer.beta2),
-            eps=optimizer.epsilon,
-        )
+        self.optimizer = adam(components, ci, self.config.optimizer, self.scales, moments)
 
     @property
     def components(self) -> Components:
@@ -181,13 +93,17 @@ class Trainer:
     def ci(self) -> CIFunctions:
         return self.decomposition.ci
 
+    def learning_rate(self, peak: float) -> float:
+        """A learning rate at this step."""
+        return learning_rate(peak, self.step / self.config.steps, self.config.optimizer.warmup)
+
     def warm_up_faithfulness(self, steps: int, check_stop: Callable[[], None] = lambda: None) -> float:
         """Steps on faithfulness alone (L-BFGS), before the run; returns where it ended. `check_stop` may raise."""
         if steps:
             parameters = list(self.components.parameters())
             solver = torch.optim.LBFGS(parameters, max_iter=steps, line_search_fn="strong_wolfe")
 
-            def closure() -> Tensor:
+            def closure() -> Float[Tensor, ""]:
                 check_stop()
                 solver.zero_grad()
                 loss = losses.faithfulness(self.weights, self.components.V, self.components.U) * 1e6
@@ -198,22 +114,76 @@ class Trainer:
         with torch.no_grad():
             return float(losses.faithfulness(self.weights, self.components.V, self.components.U))
 
-    def learning_rate(self, peak: float) -> float:
-        """Linear warm-up, then a cosine to zero (SPEC 15)."""
-        done = self.step / self.config.steps
-        warm = self.config.optimizer.warmup
-        if done < warm:
-            return peak * done / warm
-        return peak * 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm)))
+    # --- one step ---------------------------------------------------------------------------------------------------
 
-    def reconstruction(self, batch: Batch, g: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """One step; returns what it measured before the update. `batch` holds the prompts of all processes."""
+        total, figures = self._losses(batch)
+        figures["loss"] = float(self.world.summed(total.detach()))
+        if not math.isfinite(figures["loss"]):
+            raise DivergedError(self.config, self.step, "the loss is")
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        self.world.add_up(parameter.grad for parameter in trained_parameters(self.components, self.ci))
+        clip_gradients(self.components, self.ci, self.config.optimizer)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(group["peak"])
+        self.optimizer.step()
+        if self.adversary is not None and not self.adversary.fresh:
+            self.adversary.ascend(self.world)
+        self.step += 1
+        return figures
+
+    def _losses(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, float]]:
+        """The weighted sum of this process's losses, and every loss by name over all processes."""
+        config, world = self.config, self.world
+        if world.size > len(batch.tokens):
+            raise ConfigError(
+                f"data: {len(batch.tokens)} prompts a step cannot be shared by {world.size} processes; start fewer."
+            )
+        own = batch if world.size == 1 else batch.rows(world.rows(len(batch.tokens)).to(batch.tokens.device))
+        importances = self.decomposition.importances(own.inputs)
+        total, figures = self.reconstruction(batch, importances.g)
+        for loss in config.losses:
+            if isinstance(loss, Faithfulness):
+                value = losses.faithfulness(self.weights, self.components.V, self.components.U, self.squares)
+                total = total + loss.coefficient * value / world.size
+                figures["faithfulness"] = float(value.detach())
+            elif isinstance(loss, ImportanceMinimality):
+                value = self._minimality(loss, batch, own, importances, figures)
+                warm = losses.warmed(self.step, config.steps, loss.warmup, loss.end, loss.hold)
+                total = total + loss.coefficient * warm * value
+        return total, figures
+
+    def _minimality(
+        self,
+        loss: ImportanceMinimality,
+        batch: Batch,
+        own: Batch,
+        importances: Importances,
+        figures: dict[str, float],
+    ) -> Float[Tensor, ""]:
+        """This process's share of the importance minimality; its figure and L0 go into `figures`."""
+        first_unmasked = self.decomposition.first_unmasked
+        p = losses.exponent(self.step, self.config.steps, loss.p_start, loss.p_end)
+        valid = own.masked(first_unmasked)
+        positions = batch.masked(first_unmasked).sum().clamp_min(1)
+        importance = {site: upper(value, loss.slope_above) for site, value in importances.gamma.items()}
+        value = losses.importance_minimality(importance, valid, p, loss.past_one)
+        value = value * (valid.sum() / positions)
+        used = torch.stack([(g[valid] > self.config.threshold).sum() for g in importances.g.values()]).sum()
+        figures["importance_minimality"] = float(self.world.summed(value.detach()))
+        figures["l0"] = float(self.world.summed(used)) / float(positions)
+        return value
+
+    def reconstruction(
+        self, batch: Batch, g: dict[str, Float[Tensor, "rows seq C"]]
+    ) -> tuple[Float[Tensor, ""], dict[str, float]]:
         """The reconstruction losses of this step, weighted and summed, and each by name."""
         passes = passes_of(self.config.losses, self.step / self.config.steps)
         for item in passes:
             if isinstance(item.loss, AdversarialReconstruction):
-                over = item.loss.restart is not None and self.step % item.loss.restart == 0
-                if self.adversary is None or over:
-                    self.adversary = Adversary.drawn(g, self.generator, item.loss.shared)
+                self._meet_adversary(item.loss, item, batch, g)
         divided = self.config.reconstruction.passes == "divided"
         return (divided_reconstruction if divided else reconstruction)(
             self.decomposition, batch, g, passes, self.generator,
@@ -221,50 +191,22 @@ class Trainer:
             precision=self.config.precision,
         )  # fmt: skip
 
-    def train_step(self, batch: Batch) -> dict[str, float]:
-        """One step; returns what it measured before the update. `batch` holds the prompts of all processes."""
-        config, world = self.config, self.world
-        if world.size > len(batch.tokens):
-            raise ConfigError(
-                f"data: {len(batch.tokens)} prompts a step cannot be shared by {world.size} processes; start fewer."
-            )
-        own = batch if world.size == 1 else batch.rows(world.rows(len(batch.tokens)).to(batch.tokens.device))
-        found = self.decomposition.importances(own.inputs)
-        total, figures = self.reconstruction(batch, found.g)
-        for loss in config.losses:
-            if isinstance(loss, Faithfulness):
-                value = losses.faithfulness(self.weights, self.components.V, self.components.U, self.squares)
-                total = total + loss.coefficient * value / world.size
-                figures["faithfulness"] = float(value.detach())
-            elif isinstance(loss, ImportanceMinimality):
-                p = losses.exponent(self.step, config.steps, loss.p_start, loss.p_end)
-                valid = own.masked(self.decomposition.first_unmasked)
-                positions = batch.masked(self.decomposition.first_unmasked).sum().clamp_min(1)
-                importance = {site: upper(value, loss.slope_above) for site, value in found.gamma.items()}
-                value = losses.importance_minimality(importance, valid, p, loss.past_one)
-                value = value * (valid.sum() / positions)
-                warm = losses.warmed(self.step, config.steps, loss.warmup, loss.end, loss.hold)
-                total = total + loss.coefficient * warm * value
-                figures["importance_minimality"] = float(world.summed(value.detach()))
-                used = torch.stack([(v[valid] > config.threshold).sum() for v in found.g.values()]).sum()
-                figures["l0"] = float(world.summed(used)) / float(positions)
-        figures["loss"] = float(world.summed(total.detach()))
-        if not math.isfinite(figures["loss"]):
-            raise DivergedError(config, self.step, "the loss is")
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        world.add_up(parameter.grad for parameter in self._optimized())
-        if config.optimizer.grad_clip is not None:
-            for part in self._clipped_together():
-                torch.nn.utils.clip_grad_norm_(part, config.optimizer.grad_clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(group["peak"])
-        self.optimizer.step()
-        for loss in config.losses:
-            if isinstance(loss, AdversarialReconstruction) and self.adversary is not None:
-                self.adversary.ascend(loss.step_size, world)
-        self.step += 1
-        return figures
+    def _meet_adversary(
+        self,
+        options: AdversarialReconstruction,
+        item: Pass,
+        batch: Batch,
+        g: dict[str, Float[Tensor, "rows seq C"]],
+    ) -> None:
+        """Have the adversary ready for this step: drawn where it is due, and moved by the steps it takes beforehand."""
+        over = options.restart is not None and self.step % options.restart == 0
+        if self.adversary is None or over:
+            everyone = {site: v[:1].expand(len(batch.tokens), -1, -1) for site, v in g.items()}
+            self.adversary = Adversary.drawn(everyone, self.generator, options)
+        attack(
+            self.adversary, options.steps - (not options.fresh), self.decomposition, batch, g, item,
+            distance=self.config.reconstruction.distance, world=self.world, precision=self.config.precision,
+        )  # fmt: skip
 
     def check_finite(self) -> None:
         """Raise DivergedError where a parameter is not a finite number, so that no checkpoint or result holds one."""
@@ -272,32 +214,33 @@ class Trainer:
         if not all(bool(parameter.isfinite().all()) for parameter in parameters):
             raise DivergedError(self.config, self.step, "the components or importance functions are")
 
+    # --- the number of components -----------------------------------------------------------------------------------
+
     def eliminate(self, batch: Batch, check_stop: Callable[[], None] = lambda: None) -> Elimination:
         """Close the components that this batch's output does not need (see `elimination`)."""
         assert self.config.eliminate is not None
         settings = self.config.eliminate
-        found = eliminate(
+        done = eliminate(
             self.decomposition, batch, budget=settings.budget, rounds=settings.rounds, check_stop=check_stop
         )
-        for site, place in found.dropped:
+        for site, place in done.dropped:
             self.ci.close(site, place)
-        return found
+        return done
 
     @torch.no_grad()
     def prune(self, batch: Batch, below: float, positions: int = 1) -> int:
         """Drop components whose importance reaches `below` at fewer than `positions` positions of this batch; returns
-        how many went."""
+        how many were dropped."""
         g = self.decomposition.importances(batch.inputs).g
         valid = batch.masked(self.decomposition.first_unmasked)
         reached = {site: (g[site][valid] >= below).sum(0) for site in self.sites}
         keep = {site: (count >= positions).nonzero().flatten().tolist() for site, count in reached.items()}
-        before = self.components.count()
-        moments = self._moments(keep=keep)
-        components = self.components.pruned(keep)
-        self.ci.keep(keep)
-        self._adopt_with(components, moments)
+        before, moments = self.components.count(), Moments(self.optimizer.state)
+        self.components.keep(keep, moments)
+        self.ci.keep(keep, moments)
+        self.adopt(self.components, self.ci, moments)
         self.adversary = self.adversary and self.adversary.kept(keep)
-        return before - components.count()
+        return before - self.components.count()
 
     @torch.no_grad()
     def adapt(self, batch: Batch, check_stop: Callable[[], None] = lambda: None) -> Adaptation:
@@ -321,9 +264,9 @@ class Trainer:
         U: dict[str, Tensor] = {}
         for site in sites:
             own = self.components.V[site], self.components.U[site]
-            made = remainder_directions(self.weights[site], *own, batch.inputs[site], valid, count)
-            if made[0].shape[1]:
-                V[site], U[site] = made
+            reads, writes = remainder_directions(self.weights[site], *own, batch.inputs[site], valid, count)
+            if reads.shape[1]:
+                V[site], U[site] = reads, writes
         added = {site: v.shape[1] for site, v in V.items()}
         if not added:
             return added
@@ -331,61 +274,10 @@ class Trainer:
             site: self.ci.units(inner_activation(batch.inputs[site][batch.valid], v)) for site, v in V.items()
         }
         index = {site: [*range(self.trained[site], self.trained[site] + n)] for site, n in added.items()}
-        moments = self._moments(added=added)
-        components = self.components.grown(V, U, index)
-        self.ci.grow(added, scales, self.generator)
-        self._adopt_with(components, moments)
+        moments = Moments(self.optimizer.state)
+        self.components.grow(V, U, index, moments)
+        self.ci.grow(added, scales, self.generator, moments)
+        self.adopt(self.components, self.ci, moments)
         self.adversary = self.adversary and self.adversary.grown(added, self.generator)
         self.trained |= {site: self.trained[site] + n for site, n in added.items()}
         return added
-
-    def _adopt_with(self, components: Components, moments: dict[str, list[Tensor]]) -> None:
-        """Train these from here on, under the moments that Adam has reached."""
-        steps = [self.optimizer.state[p]["step"] for p in self._optimized() if p in self.optimizer.state]
-        self.adopt(components, self.ci)
-        for place, parameter in enumerate(self._optimized() if steps else []):
-            state = {name: moment[place].clone() for name, moment in moments.items()}
-            self.optimizer.state[parameter] = {"step": steps[0].clone(), **state}
-
-    def _optimized(self) -> list[torch.nn.Parameter]:
-        trained = [*self.components.V_list, *self.components.U_list, *self.ci.parameters()]
-        return [parameter for parameter in trained if parameter.requires_grad]
-
-    def _clipped_together(self) -> list[list[torch.nn.Parameter]]:
-        """The parameters that share one gradient norm."""
-        if self.config.optimizer.grad_clip_by == "all":
-            return [self._optimized()]
-        parts = [[p] for p in [*self.components.V_list, *self.components.U_list]]
-        return [*parts, *(list(gamma.parameters()) for gamma in self.ci.gammas)]
-
-    def _moments(
-        self, *, keep: dict[str, list[int]] | None = None, added: dict[str, int] | None = None
-    ) -> dict[str, list[Tensor]]:
-        """Adam's moments as they stand after pruning or growing: treated as if they were the parameters
-        themselves; those of what is added are 0."""
-        return {name: self._moment(name, keep, added or {}) for name in ("exp_avg", "exp_avg_sq")}
-
-    def _moment(self, name: str, keep: dict[str, list[int]] | None, added: dict[str, int]) -> list[Tensor]:
-        components, ci = copy.deepcopy(self.components), copy.deepcopy(self.ci)
-        shadows = [p for p in [*components.parameters(), *ci.parameters()] if p.requires_grad]
-        for shadow, parameter in zip(shadows, self._optimized(), strict=True):
-            shadow.copy_(
-                self.optimizer.state[parameter][name] if parameter in self.optimizer.state else shadow * 0
-            )
-        reads = components.V_list[0].requires_grad
-        if keep is not None:
-            components = components.pruned(keep)
-            ci.keep(keep)
-        V = {
-            site: self.components.V[site].new_zeros(len(self.components.V[site]), n)
-            for site, n in added.items()
-        }
-        U = {
-            site: self.components.U[site].new_zeros(n, self.components.U[site].shape[1])
-            for site, n in added.items()
-        }
-        components = components.grown(V, U, {})
-        ones = {site: torch.ones(n) for site, n in added.items()}
-        ci.grow(added, ones, torch.Generator().manual_seed(0), blank=True)
-        components.V_list.requires_grad_(reads)
-        return [p.detach() for p in [*components.parameters(), *ci.parameters()] if p.requires_grad]

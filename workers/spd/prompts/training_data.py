@@ -1,110 +1,69 @@
-"""What each training step reads, and what starts, harvest and evidence look at: the run's data (SPEC 20)."""
+"""What a run reads, whatever its kind: what each training step gets, and what starts, harvest and evidence look at
+(SPEC 20).
+
+`workers.spd.prompts.kinds` has the kinds there are.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
 import torch
 
-from workers.spd.config import (
-    ConfigError,
-    CorpusData,
-    DecomposeConfig,
-    FactsData,
-    InductionSource,
-    PromptData,
-    PromptsConfig,
-)
-from workers.spd.corpora.corpus import Corpus, CorpusSplit
 from workers.spd.corpora.dataset_texts import Taken
-from workers.spd.prompts.batches import Batch, Prompt, clean_batch, induction_prompts, read_prompts
-from workers.spd.prompts.facts import Candidate, known_facts
-from workers.spd.targets.induction import sample_sequences
+from workers.spd.prompts.batches import Batch, Prompt, clean_batch
 from workers.spd.targets.target import Target
-from workers.spd.targets.tokenizer import PromptTokenizer
+
+Positions = Literal["answer", "all"]
+ExtraEvidence = Literal["facts_table", "paper_table"]
 
 
-def _window(ids: list[int], split: str, tokenizer: PromptTokenizer) -> Prompt:
-    """A window of running text as a prompt, to be shown and measured on."""
-    text = "".join(tokenizer.piece(token) for token in ids)[:20_000]
-    return Prompt(PromptData(text=text, split=split, watch=False), ids, None)  # type: ignore[arg-type]
+class TrainingData(ABC):
+    """One kind of data of a run.
 
+    prompts: all that is shown and measured on, with their splits; positions: which outputs the reconstruction counts.
+    A stream beside another one (other text, say) is one more object of this class: nothing here is global to a run.
+    """
 
-class TrainingData:
-    """Batches for training: the same prompts with their clean pass computed once, fresh induction sequences, or windows
-    of a corpus (`taken`: the texts of its dataset, where it has one)."""
+    extra: ClassVar[ExtraEvidence | None] = None
+    """The table that a run over this kind of data reports beside the figures of every run."""
 
-    def __init__(
-        self,
-        config: DecomposeConfig,
-        target: Target,
-        tokenizer: PromptTokenizer,
-        taken: Taken | None = None,
-    ) -> None:
-        self.config, self.target, self.taken = config, target, taken
-        positions = config.reconstruction.positions
-        self.fixed: Batch | None = None
-        self.candidates: list[Candidate] = []
-        self.keeps_positions = any(loss.kind == "adversarial_reconstruction" for loss in config.losses)
-        seed = torch.Generator().manual_seed(config.seed + 1)
-        if isinstance(config.data, PromptsConfig):
-            self.prompts = read_prompts(config.data, tokenizer)
-        elif isinstance(config.data, FactsData):
-            self.prompts, self.candidates = known_facts(config.data, target, tokenizer)
-        if isinstance(config.data, PromptsConfig | FactsData):
-            train = [prompt for prompt in self.prompts if prompt.data.split == "train"]
-            if not train:
-                raise ConfigError("data.prompts: at least one prompt must be in the split “train”.")
-            self.fixed = clean_batch(target, [prompt.ids for prompt in train], positions)
-        elif isinstance(config.data, CorpusData):
-            self.corpus = Corpus(config.data, tokenizer, taken)
-            self.prompts = [
-                _window(ids, split, tokenizer)
-                for split in ("train", "held_out")
-                for ids in self.corpus.draw(config.data.evaluation, split, seed)
-            ]
-        else:
-            if not isinstance(config.target, InductionSource):
-                raise ConfigError("data.kind “induction” goes with target.kind “induction”.")
-            data = config.data
-            self.prompts = [
-                *induction_prompts(config.target, tokenizer, data.evaluation, "train", seed),
-                *induction_prompts(config.target, tokenizer, data.evaluation, "held_out", seed),
-            ]
+    shown: int | None = None
+    """How many prompts per split the page shows with their importances; None: all."""
 
+    most_effects: int | None = None
+    """How many components are suppressed alone at the end, those with the highest mean importance; None: all alive."""
+
+    texts: Taken | None = None
+    """The texts of a dataset, where they come from one."""
+
+    def __init__(self, target: Target, prompts: Sequence[Prompt], positions: Positions) -> None:
+        self.target, self.prompts, self.positions = target, list(prompts), positions
+
+    @abstractmethod
     def next(self, generator: torch.Generator) -> Batch:
-        """The batch of one step."""
-        if self.fixed is not None:
-            size = getattr(self.config.data, "batch_size", None)
-            count = self.fixed.tokens.shape[0]
-            if size is None or size >= count:
-                return self.fixed
-            chosen = torch.randperm(count, generator=generator)[:size]
-            batch = self.fixed.rows(chosen.to(self.target.device))
-            return batch if self.keeps_positions else batch.trimmed()
-        if isinstance(self.config.data, CorpusData):
-            windows = self.corpus.draw(self.config.data.batch_size, "train", generator)
-            return clean_batch(self.target, windows, self.config.reconstruction.positions)
-        assert isinstance(self.config.target, InductionSource)
-        drawn = sample_sequences(self.config.target, self.config.data.batch_size, generator)  # type: ignore[union-attr]
-        return clean_batch(self.target, drawn.tokens.tolist(), self.config.reconstruction.positions)
+        """The batch of one step, for all processes together. The generator alone decides what is in it."""
 
+    @abstractmethod
     def everything(self) -> Batch:
-        """What starts and pruning look at: all training prompts, a corpus's windows for evaluation, or for induction as
-        many sequences as a step has."""
-        if self.fixed is not None:
-            return self.fixed
-        if isinstance(self.config.data, CorpusData):
-            windows = [prompt.ids for prompt in self.prompts if prompt.data.split == "train"]
-            return clean_batch(self.target, windows, self.config.reconstruction.positions)
-        return self.next(torch.Generator().manual_seed(self.config.seed))
+        """What start values, pruning and growing look at."""
 
-    def more_windows(self, split: CorpusSplit, count: int, rows: int = 64) -> list[Batch]:
-        """Windows of a corpus besides those that are kept, `rows` a batch, always the same ones."""
-        generator = torch.Generator().manual_seed(self.config.seed + 2)
-        drawn = self.corpus.draw(count, split, generator)
-        positions = self.config.reconstruction.positions
-        return [clean_batch(self.target, drawn[at : at + rows], positions) for at in range(0, count, rows)]
+    def of_split(self, name: str) -> list[Prompt]:
+        """The prompts of a split."""
+        return [prompt for prompt in self.prompts if prompt.data.split == name]
 
-    def split(self, name: str, positions: str, limit: int = 64) -> Batch | None:
+    def split(self, name: str, positions: Positions, limit: int = 64) -> Batch | None:
         """Up to `limit` prompts of a split with their clean pass; None where there are none."""
-        chosen = [prompt.ids for prompt in self.prompts if prompt.data.split == name][:limit]
+        chosen = [prompt.ids for prompt in self.of_split(name)][:limit]
         return clean_batch(self.target, chosen, positions) if chosen else None
+
+    @property
+    def texts_hash(self) -> str | None:
+        """SHA-256 of a dataset's texts: a run resumes only over the texts it began with."""
+        return None if self.texts is None else self.texts.card.sha256
+
+    def notes(self) -> list[str]:
+        """What a reader of the result should know about the data."""
+        return [] if self.texts is None else [self.texts.summary]

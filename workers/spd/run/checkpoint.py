@@ -2,8 +2,8 @@
 (SPEC 16).
 
 checkpoint/state.safetensors   components, CI functions, Adam moments, adversarial sources, generator state
-checkpoint/state.json          step, kept indices, what adaptations did, hashes of the config and of a dataset's
-                               texts, seconds spent
+checkpoint/state.json          step, kept indices, what adaptations did, the config and its hash, the hash of a
+                               dataset's texts, seconds spent
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from workers.spd.config import ConfigError, DecomposeConfig
+from workers.spd.config import ConfigError, DecomposeConfig, parse_config
 from workers.spd.method.adaptation import Adaptation, Growth
+from workers.spd.method.adversary import Adversary
 from workers.spd.method.ci import CIFunctions
 from workers.spd.method.components import Components
-from workers.spd.method.reconstruction import Adversary
 from workers.spd.method.training import Trainer
 
 FOLDER = "checkpoint"
@@ -60,12 +60,12 @@ def save_checkpoint(
     tensors |= {f"ci.{name}": value for name, value in trainer.ci.state_dict().items()}
     for number, state in trainer.optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{number}.{name}": torch.as_tensor(value) for name, value in state.items()}
-    if trainer.adversary is not None:
+    if trainer.adversary is not None and not trainer.adversary.fresh:
         tensors |= {f"adversary.{site}": value for site, value in trainer.adversary.sources.items()}
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     meta = {
         "step": trainer.step, "seconds": seconds, "log_lines": log_lines, "config": config_hash(trainer.config),
-        "texts": texts,
+        "given": trainer.config.model_dump(mode="json"), "texts": texts,
         "index": trainer.components.index, "trained": trainer.trained,
         "adaptations": [asdict(done) for done in trainer.adaptations],
     }  # fmt: skip
@@ -93,7 +93,7 @@ def load_checkpoint(work: Path, trainer: Trainer, *, texts: str | None = None) -
         tensors = load_file(folder / "state.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"The checkpoint in {folder} cannot be read: {error}.") from None
-    if meta["config"] != config_hash(trainer.config):
+    if not _same_config(meta, trainer.config):
         return None
     if meta.get("texts") != texts:
         raise ConfigError(
@@ -125,10 +125,22 @@ def load_checkpoint(work: Path, trainer: Trainer, *, texts: str | None = None) -
     adversary = _under("adversary.", tensors)
     if adversary:
         device = trainer.target.device
-        trainer.adversary = Adversary({site: adversary[site].to(device) for site in sites})
+        sources = {site: adversary[site].to(device) for site in sites}
+        trainer.adversary = Adversary(sources, trainer.config.adversary)
     trainer.generator.set_state(tensors["generator"])
     trainer.step = int(meta["step"])
     return Checkpoint(trainer.step, float(meta["seconds"]), int(meta["log_lines"]))
+
+
+def _same_config(meta: dict[str, Any], config: DecomposeConfig) -> bool:
+    """Whether a checkpoint came from this config: from one with the same hash, or with the same values once the fields
+    that were added since have their defaults."""
+    if meta["config"] == config_hash(config):
+        return True
+    try:
+        return parse_config(meta.get("given")) == config
+    except ConfigError:
+        return False
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

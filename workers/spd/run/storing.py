@@ -77,8 +77,7 @@ def remarks(
         f"The causal importance functions ({kind}) have {trainer.ci.parameter_count():,} parameters; evaluating them "
         f"costs {cost:.2g} times the target's own forward pass on the run's prompts."
     ]
-    if data.taken is not None:
-        remarks.append(data.taken.said)
+    remarks += data.notes()
     if config.reconstruction.distance == "mse":
         remarks.append(
             "Trained on the mean squared difference of log-probabilities; the evidence is KL(target ‖ masked) in nats."

@@ -161,7 +161,7 @@ def harvest_corpus(
         fired=int((counts.fires > 0).sum()), ablated=effects.components, ablation_windows=len(effects.shared),
         sampled_positions=len(counts.together.chances), dtype=engine.dtype, device=engine.device,
         versions=workers.versions(), created_at=datetime.now(UTC), seconds=round(run.spent(), 1),
-        notes=[*_remarks(counts, effects), *([taken.said] if taken is not None else [])], files={},
+        notes=[*_remarks(counts, effects), *([taken.summary] if taken is not None else [])], files={},
     )  # fmt: skip
     run.report_progress(0.99, "Storing the harvest")
     write_store(place / id, info, made)

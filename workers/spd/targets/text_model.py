@@ -76,8 +76,8 @@ def train_text_model(
     """The trained model, its weights rounded to half precision (in which they are stored), and its last losses.
 
     Windows hold `source.context + 1` tokens, the last of them only an answer. The same source gives the same weights
-    on the same kind of device. `check_stop` is called before every step and may raise. Raises FloatingPointError where the
-    training diverges.
+    on the same kind of device. `check_stop` is called before every step and may raise. Raises FloatingPointError
+    where the training diverges.
     """
     full = source.context + 1
     splits: tuple[CorpusSplit, ...] = ("train", "held_out")
