@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 
 from backend.api.deps import CollectionsDep
 from backend.schemas.collections import Collection, CollectionRequest, CollectionSummary
-from backend.schemas.common import Listing
+from backend.schemas.common import CURSOR, Listing
 
 router = APIRouter(prefix="/api/collections", tags=["findings"])
 
@@ -23,7 +23,7 @@ def create_collection(request: CollectionRequest, collections: CollectionsDep) -
 def list_collections(
     collections: CollectionsDep,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=400)] = None,
+    cursor: Annotated[str | None, Query(max_length=400, json_schema_extra=CURSOR)] = None,
 ) -> Listing[CollectionSummary]:
     """The newest first."""
     return collections.listing(limit=limit, cursor=cursor)

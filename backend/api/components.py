@@ -19,7 +19,7 @@ from backend.api.deps import (
     LabelsDep,
     WaitingDep,
 )
-from backend.schemas.common import Listing
+from backend.schemas.common import KEY, Listing
 from backend.schemas.components import (
     ComponentTrace,
     HarvestRequest,
@@ -36,7 +36,7 @@ router = APIRouter(prefix="/api/decompositions/{id}", tags=["components"])
 
 COMPONENT_HEADS = [f"{name} [nats]" if name == "effect" else name for name in ComponentRow.model_fields]
 
-Key = Annotated[str, Path(max_length=300)]
+Key = Annotated[str, Path(max_length=300, json_schema_extra=KEY)]
 Site = Annotated[str | None, Query(max_length=300)]
 Search = Annotated[str | None, Query(max_length=200, description="matches labels, tokens and keys")]
 Order = Literal["asc", "desc"]

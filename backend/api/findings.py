@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response, StreamingResponse
 
 from backend.api.deps import FindingsDep
-from backend.schemas.common import Listing
+from backend.schemas.common import CURSOR, Listing
 from backend.schemas.findings import Finding, FindingRequest, FindingSummary, Replay
 from backend.services import files, finding_files
 from backend.web.caching import KEEP_A_WHILE
@@ -31,7 +31,7 @@ def list_findings(
     featured: bool | None = None,
     q: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=400)] = None,
+    cursor: Annotated[str | None, Query(max_length=400, json_schema_extra=CURSOR)] = None,
 ) -> Listing[FindingSummary]:
     """Featured findings first, then the newest."""
     return findings.listing(decomposition=decomposition, featured=featured, q=q, limit=limit, cursor=cursor)

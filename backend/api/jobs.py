@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
 
 from backend.api.deps import JobsDep
-from backend.schemas.common import Listing
+from backend.schemas.common import CURSOR, Listing
 from backend.schemas.jobs import Job, JobRequest, Preset
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
@@ -32,7 +32,7 @@ def create_job(request: JobRequest, jobs: JobsDep) -> Job:
 def list_jobs(
     jobs: JobsDep,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=400)] = None,
+    cursor: Annotated[str | None, Query(max_length=400, json_schema_extra=CURSOR)] = None,
 ) -> Listing[Job]:
     """Jobs, the newest first. Curves are left out; ask for one job to see its curve."""
     return jobs.listing(limit=limit, cursor=cursor)

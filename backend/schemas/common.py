@@ -15,6 +15,11 @@ class Wire(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
+KEY = {"pattern": r"^[A-Za-z0-9_.]+:[0-9]{1,7}$"}
+CURSOR = {"pattern": r"^[0-9]{1,7}$"}
+"""Shapes that the schema states and the services check, each with an error of its own."""
+
+
 class ErrorBody(Wire):
     """Every error of the API. `message` is a plain sentence that says what happened and what to do."""
 

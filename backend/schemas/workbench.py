@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from backend.schemas.common import Provenance, Token, Wire
+from backend.schemas.common import KEY, Provenance, Token, Wire
 from workers.spd.answers import AnswerShift, PositionShift, SelfCheck
 from workers.spd.queries import Mode, Remainder
 
@@ -107,7 +107,7 @@ class Importances(Wire):
 class Suppression(Wire):
     """One component in a basket. Strength 1 removes it (mask 0), 0 leaves it; `positions` null means all."""
 
-    key: str = Field(max_length=300)
+    key: str = Field(max_length=300, json_schema_extra=KEY)
     strength: Unit = 1.0
     positions: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, max_length=8_192)
     start: Annotated[int, Field(ge=0)] | None = Field(default=None, description="not before this position")

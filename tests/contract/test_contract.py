@@ -13,6 +13,7 @@ import pytest
 
 from backend.openapi import CONTRACT, contract
 from backend.settings import Settings
+from workers.spd.keys import ComponentKey
 
 ROOT = Path(__file__).resolve().parents[2]
 FRONTEND = ROOT / "frontend"
@@ -161,3 +162,16 @@ def test_odd_ids_are_refused_in_the_one_shape(client: Any, document: dict[str, A
         answer = client.request(method, path, json={"text": "x"} if method == "POST" else None)
         assert 400 <= answer.status_code < 500, (name, answer.text)
         assert set(answer.json()) == {"code", "message", "details"}
+
+
+def test_the_schema_states_what_a_component_key_and_a_cursor_look_like(document: dict[str, Any]) -> None:
+    key = document["components"]["schemas"]["Suppression"]["properties"]["key"]["pattern"]
+    for text in ("model.layers.0.mlp.down_proj:3", "a:9999999", "<b>", "a:99999999", "a:", ":1", "a b:1"):
+        try:
+            parsed = str(ComponentKey.parse(text)) == text
+        except ValueError:
+            parsed = False
+        assert bool(re.search(key, text)) == parsed, text
+    for path in ("/api/jobs", "/api/findings", "/api/collections"):
+        [cursor] = [p for p in document["paths"][path]["get"]["parameters"] if p["name"] == "cursor"]
+        assert cursor["schema"]["pattern"] == "^[0-9]{1,7}$"
