@@ -42,6 +42,7 @@ class Prompts:
             if text == "":
                 raise _empty()
             ids = entry.tokenizer.encode(text, bos=prompt.bos, plain=prompt.plain_text)
+            _check_vocabulary(entry, ids)  # a tokenizer may know more tokens than its model
         if not ids:
             raise _empty()
         if len(ids) > entry.limit:

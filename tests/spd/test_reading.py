@@ -237,6 +237,25 @@ def test_an_artefact_refuses_equal_weights_under_another_config(tmp_path):
         AblationEngine.from_artifact(artifact, loaded(folder, tmp_path))
 
 
+# --- tokenizers and embeddings of different sizes ------------------------------------------------------------------
+
+
+def test_an_embedding_with_more_rows_than_tokens_is_decomposed_whole(tmp_path):
+    """Qwen and Pythia pad so; rows without a token show as their number."""
+    folder = llama(tmp_path / "m", vocab_size=40)
+    artifact = decompose(tiny.run_config(folder, steps=1), tmp_path / "out", home=tmp_path)
+    assert artifact.manifest.target.model.vocabulary == 40
+    written = {word for words in artifact.columns.writes for word in words}
+    assert any(word.startswith("<") for word in written)
+    assert written <= {f"w{i}" for i in range(24)} | {f"<{i}>" for i in range(24, 40)}
+
+
+def test_a_token_that_the_model_has_no_row_for_is_named_before_training(tmp_path):
+    folder = llama(tmp_path / "m", vocab_size=10)
+    with pytest.raises(TargetError, match="The tokenizer gives token 10, and m knows 10 tokens"):
+        decompose(tiny.run_config(folder, steps=1), tmp_path / "out", home=tmp_path)
+
+
 # --- GGUF -----------------------------------------------------------------------------------------------------------
 
 

@@ -75,6 +75,7 @@ def padded(
 @torch.no_grad()
 def clean_batch(target: Target, token_lists: list[list[int]], positions: str) -> Batch:
     """Run the target once on these prompts (lists of ids) and note what each attached site reads."""
+    target.check_tokens(token for ids in token_lists for token in ids)
     tokens, valid = padded(token_lists)
     answer_at = valid.sum(1) - 1
     keep = torch.arange(tokens.shape[1]) if positions == "all" else answer_at.unique()

@@ -89,6 +89,7 @@ def _open(run: Run, device: str) -> Subject:
         target.tokenizer_path,
         bos_token_id=target.card.bos_token_id,
         context_length=target.card.model.context_length,
+        rows=len(target.embedding()),
     )
     sites = target.sites(config.sites)
     target.attach(sites)

@@ -193,6 +193,7 @@ def _passed(
 ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """ids and predicted ids [batch, seq], then g and inner activations of every site."""
     target = run.decomposition.target
+    target.check_tokens(token for _, window in batch for token in window.ids)
     tokens = torch.tensor([window.ids for _, window in batch], device=target.device)
     with recorded() as inputs:
         logits = target.logits(tokens)

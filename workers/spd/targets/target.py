@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,17 @@ class Target:
             logits = self.model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits
         ignored = keep is not None and logits.shape[1] == tokens.shape[1] != len(keep)
         return logits[:, keep] if ignored else logits
+
+    def check_tokens(self, token_ids: Iterable[int]) -> None:
+        """Raise TargetError for a token that the embedding has no row for: a tokenizer may know more."""
+        rows = len(self.embedding())
+        outside = next((token for token in token_ids if not 0 <= token < rows), None)
+        if outside is not None:
+            raise TargetError(
+                f"The tokenizer gives token {outside}, and {self.card.model.name} knows {rows:,} tokens, numbered from "
+                "0: they do not belong together. Leave out the text that needs it, or save the model with its own "
+                "tokenizer."
+            )
 
     def unembedding(self) -> Float[Tensor, "vocab d_model"]:
         """The matrix that writes logits."""

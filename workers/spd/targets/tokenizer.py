@@ -22,7 +22,9 @@ class TokenizerError(Exception):
 class PromptTokenizer:
     """Exactly the text, token by token. A BOS is put in front only where it is asked for."""
 
-    def __init__(self, tokenizer: Tokenizer, *, bos_token_id: int | None, context_length: int) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, *, bos_token_id: int | None, context_length: int, rows: int | None = None
+    ) -> None:
         self._tokenizer = tokenizer
         self._pieces: dict[int, str] = {}
         self._plain: Tokenizer | None = None
@@ -31,16 +33,20 @@ class PromptTokenizer:
         self._control = {id: token.content for id, token in added.items() if token.special}
         self.bos_token_id = bos_token_id
         self.context_length = context_length
+        self.rows = rows or 0
         self.vocabulary: int = tokenizer.get_vocab_size(with_added_tokens=True)
 
     @classmethod
-    def from_file(cls, path: Path, *, bos_token_id: int | None, context_length: int) -> PromptTokenizer:
-        """Read a `tokenizer.json`. Raises TokenizerError where it is missing or not one."""
+    def from_file(
+        cls, path: Path, *, bos_token_id: int | None, context_length: int, rows: int | None = None
+    ) -> PromptTokenizer:
+        """Read a `tokenizer.json`; `rows`: those of the model's embedding, which may be more than there are tokens.
+        Raises TokenizerError where it is missing or not one."""
         try:
             tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
         except Exception as error:  # the library raises bare Exception for a malformed file
             raise TokenizerError(f"The tokenizer {path.name} cannot be read: {error}.") from None
-        return cls(tokenizer, bos_token_id=bos_token_id, context_length=context_length)
+        return cls(tokenizer, bos_token_id=bos_token_id, context_length=context_length, rows=rows)
 
     def encode(self, text: str, *, bos: bool, plain: bool = False) -> list[int]:
         """Token ids of `text`; with `bos`, the model's BOS id stands in front (if it has one). With `plain`, what looks
@@ -69,10 +75,13 @@ class PromptTokenizer:
         return self._tokenizer.decode(list(ids), skip_special_tokens=False)
 
     def piece(self, token_id: int) -> str:
-        """The text of one token, its leading space kept; bytes that are no whole character as `<0xA9>`. Raises
-        IndexError outside the vocabulary."""
+        """The text of one token, its leading space kept; bytes that are no whole character as `<0xA9>`, and a row
+        of the embedding that stands for no token (vocabularies are padded) as its number, `<24>`. Raises IndexError
+        outside both."""
         if token_id not in self._pieces:
             token = self._tokenizer.id_to_token(token_id)
+            if token is None and 0 <= token_id < self.rows:
+                return f"<{token_id}>"
             if token is None:
                 raise IndexError(f"There is no token {token_id}; the vocabulary has {self.vocabulary}.")
             decoded = self._tokenizer.decode([token_id], skip_special_tokens=False)
