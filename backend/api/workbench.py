@@ -11,8 +11,10 @@ from backend.schemas.workbench import (
     AblationRequest,
     Importances,
     ImportancesRequest,
+    Prompt,
     TokenizeAnswer,
     TokenizeRequest,
+    Trust,
 )
 
 router = APIRouter(prefix="/api/decompositions", tags=["workbench"])
@@ -42,3 +44,12 @@ async def ablate(
 ) -> Ablation:  # fmt: skip
     """Suppress (or keep only) components on a prompt and see the output probabilities move."""
     return await wait(ablations.ablate(await catalogue.aget(id), request, client))
+
+
+@router.post("/{id}/trust")
+async def get_trust(
+    id: Id, request: Prompt, catalogue: CatalogueDep, ablations: AblationsDep, client: ClientDep,
+    wait: WaitingDep,
+) -> Trust:  # fmt: skip
+    """How far the decomposition describes a prompt: its causal importances as masks beside everything off."""
+    return await wait(ablations.trust(await catalogue.aget(id), request, client))

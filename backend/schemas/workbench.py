@@ -147,3 +147,36 @@ class Ablation(Wire):
     cached: bool = Field(default=False, description="kept from an equal request, not computed anew")
     elapsed_ms: float
     provenance: Provenance
+
+
+TrustLevel = Literal["good", "partly", "outside", "not"]
+
+
+class Trust(Wire):
+    """How far the decomposition describes this prompt: KL under its causal importances as masks, remainder off, beside
+    the KL with everything off. `kl`, `kl_off` and `share` are means over the positions that the run's reconstruction
+    counted (`counted`).
+
+    level: good, share up to 0.05; partly, up to 0.25; not, above. outside: of a run with a second stream of other text,
+    where the share with the remainder *on* is up to 0.05: it is not about this prompt, and leaves it alone.
+    """
+
+    tokens: list[Token]
+    level: TrustLevel
+    sentence: str = Field(description="the level in words, with its figures")
+    counted: Literal["last", "all"] = Field(description="positions the run promises: the last one, or all")
+    kl: float = Field(description="CI as masks, remainder off, nats")
+    kl_off: float = Field(description="everything off, nats")
+    share: float = Field(description="kl / kl_off")
+    kl_all: float = Field(description="as `kl`, mean over all positions")
+    kl_off_all: float = Field(description="as `kl_off`, mean over all positions")
+    kl_rest: float | None = Field(
+        description="CI as masks, remainder on, mean over all positions, nats; null for a run without other text"
+    )
+    kl_by_position: list[float]
+    kl_off_by_position: list[float]
+    fires: int = Field(description="components above the run's threshold at any position")
+    fires_per_position: float = Field(description="mean number of them at one position")
+    cached: bool = False
+    elapsed_ms: float
+    provenance: Provenance

@@ -197,6 +197,23 @@ class SparseImportances:
 
 
 @dataclass(frozen=True, slots=True)
+class TrustFigures:
+    """How far a decomposition describes a prompt. kl, kl_off and kl_rest: KL(target ‖ masked) a position, nats, under
+    CI as masks, with everything off, and (None where not asked for) under CI as masks with the remainder on.
+
+    fires: components above the threshold at any position; fires_per_position: the mean of their number at one;
+    `cached`: from an earlier pass.
+    """
+
+    kl: list[float]
+    kl_off: list[float]
+    kl_rest: list[float] | None
+    fires_per_position: float
+    fires: int
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """CI and inner activation of one component at every position of a prompt, zeros included."""
 

@@ -12,7 +12,15 @@ from pydantic import ValidationError
 from backend.errors import ApiError, invalid
 from backend.schemas.common import Provenance
 from backend.schemas.components import ComponentTrace, TryRequest
-from backend.schemas.workbench import Ablation, AblationRequest, Importances, ImportancesRequest, Suppression
+from backend.schemas.workbench import (
+    Ablation,
+    AblationRequest,
+    Importances,
+    ImportancesRequest,
+    Prompt,
+    Suppression,
+    Trust,
+)
 from backend.services.ablation.adapter import Ablator
 from backend.services.ablation.answers import Flights
 from backend.services.ablation.compute import ComputePool
@@ -20,6 +28,7 @@ from backend.services.ablation.engines import Engines
 from backend.services.components import parse_key
 from backend.services.entries import Entry
 from backend.services.prompts import Prompts, tokens
+from backend.services.trust import has_rest, judge
 from workers.spd.answers import SelfCheck
 from workers.spd.artifact import HarvestPrompt
 from workers.spd.queries import AblationQuery, Condition, Edit
@@ -63,6 +72,44 @@ class Ablations:
     async def importances(self, entry: Entry, request: ImportancesRequest, client: str = "") -> Importances:
         """Live importances; for a prompt of the run, the stored ones where the weights are not there."""
         return await self.pool.run(lambda: self.importances_now(entry, request), client=client)
+
+    async def trust(self, entry: Entry, request: Prompt, client: str = "") -> Trust:
+        """How far the decomposition describes a prompt. Importances and ablations that wait go first."""
+
+        async def compute() -> Trust:
+            return await self.pool.run(lambda: self.trust_now(entry, request), client=client, long=True)
+
+        return await self._flights.join((entry.hash, "trust", request.model_dump_json()), compute)
+
+    def trust_now(self, entry: Entry, request: Prompt) -> Trust:
+        """The same, in the calling thread."""
+        started = time.perf_counter()
+        ids = self.prompts.resolve(entry, request)
+        engine = self.engines.get(entry)
+        config = entry.artifact.manifest.config
+        figures = engine.trust(tuple(ids), config.threshold, rest=has_rest(config))
+        own = any(prompt.token_ids == ids for prompt in entry.artifact.prompts)
+        judged = judge(figures, config, own=own)
+        with finite_numbers():
+            return Trust(
+                tokens=tokens(entry, ids),
+                level=judged.level,
+                sentence=judged.sentence,
+                counted=judged.counted,
+                kl=judged.kl,
+                kl_off=judged.kl_off,
+                share=judged.share,
+                kl_all=judged.kl_all,
+                kl_off_all=judged.kl_off_all,
+                kl_rest=judged.kl_rest,
+                kl_by_position=figures.kl,
+                kl_off_by_position=figures.kl_off,
+                fires=figures.fires,
+                fires_per_position=figures.fires_per_position,
+                cached=figures.cached,
+                elapsed_ms=since(started),
+                provenance=provenance_of(entry, engine),
+            )
 
     async def trace(self, entry: Entry, key: str, request: TryRequest, client: str = "") -> ComponentTrace:
         """One component at every token of a text. Raises ApiError 404, 422, or 503 while there are no weights."""

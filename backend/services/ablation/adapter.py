@@ -19,6 +19,7 @@ from workers.spd.answers import (
     SparseImportances,
     SweepBatch,
     Trace,
+    TrustFigures,
 )
 from workers.spd.keys import ComponentKey
 from workers.spd.queries import AblationQuery, CircuitQuery, Condition, RegimeSpec, SweepQuery
@@ -51,6 +52,7 @@ class Ablator(Protocol):
     def trace(self, token_ids: Ids, key: ComponentKey) -> Trace: ...
     def ablate(self, query: AblationQuery) -> list[AblationResult]: ...
     def self_check(self, token_ids: Ids) -> float: ...
+    def trust(self, token_ids: Ids, threshold: float, *, rest: bool) -> TrustFigures: ...
     def sweep(self, query: SweepQuery) -> Iterator[SweepBatch]: ...
     def regime(self, query: AblationQuery, spec: RegimeSpec) -> Iterator[RegimeOutcome | None]: ...
     def patterns(
@@ -87,6 +89,13 @@ class LocalAblator:
         """The self-check of a prompt, cached for the answers to come."""
         with _api_errors():
             return self._engine.self_check(self._engine.clean(token_ids))
+
+    def trust(self, token_ids: Ids, threshold: float, *, rest: bool) -> TrustFigures:
+        """How far the decomposition describes a prompt, cached with its clean pass."""
+        from workers.spd.ablation.trust import trust
+
+        with _api_errors():
+            return trust(self._engine, token_ids, threshold, rest=rest)
 
     def sweep(self, query: SweepQuery) -> Iterator[SweepBatch]:
         from workers.spd.ablation.sweeps import sweep

@@ -1,6 +1,7 @@
 /** Conditions side by side and the experiments: their reads of the API, as query options like those of queries.ts. */
 import { keepPreviousData, queryOptions } from '@tanstack/react-query'
 import { client, unwrap, withDefaults } from './client'
+import type { PromptBody } from './queries'
 import type { AttentionRequest, ComparisonRequest, ContinuationRequest, RegimeRequest } from './types'
 
 export const experiments = {
@@ -17,6 +18,16 @@ export const experiments = {
         ),
       staleTime: Number.POSITIVE_INFINITY,
       placeholderData: keepPreviousData,
+    }),
+
+  trust: (id: string, prompt: PromptBody) =>
+    queryOptions({
+      queryKey: ['trust', id, prompt],
+      queryFn: ({ signal }) =>
+        unwrap(
+          client.POST('/api/decompositions/{id}/trust', { params: { path: { id } }, body: prompt, signal }),
+        ),
+      staleTime: Number.POSITIVE_INFINITY,
     }),
 
   regimes: (id: string, body: Partial<RegimeRequest>) =>

@@ -349,6 +349,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/decompositions/{id}/trust": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Get Trust
+         * @description How far the decomposition describes a prompt: its causal importances as masks beside everything off.
+         */
+        post: operations["get_trust"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/decompositions/{id}/comparisons": {
         parameters: {
             query?: never;
@@ -3510,6 +3530,87 @@ export interface components {
             message: string;
         };
         /**
+         * Trust
+         * @description How far the decomposition describes this prompt: KL under its causal importances as masks, remainder off, beside
+         *     the KL with everything off. `kl`, `kl_off` and `share` are means over the positions that the run's reconstruction
+         *     counted (`counted`).
+         *
+         *     level: good, share up to 0.05; partly, up to 0.25; not, above. outside: of a run with a second stream of other text,
+         *     where the share with the remainder *on* is up to 0.05: it is not about this prompt, and leaves it alone.
+         */
+        Trust: {
+            /** Tokens */
+            tokens: components["schemas"]["Token"][];
+            /**
+             * Level
+             * @enum {string}
+             */
+            level: "good" | "partly" | "outside" | "not";
+            /**
+             * Sentence
+             * @description the level in words, with its figures
+             */
+            sentence: string;
+            /**
+             * Counted
+             * @description positions the run promises: the last one, or all
+             * @enum {string}
+             */
+            counted: "last" | "all";
+            /**
+             * Kl
+             * @description CI as masks, remainder off, nats
+             */
+            kl: number;
+            /**
+             * Kl Off
+             * @description everything off, nats
+             */
+            kl_off: number;
+            /**
+             * Share
+             * @description kl / kl_off
+             */
+            share: number;
+            /**
+             * Kl All
+             * @description as `kl`, mean over all positions
+             */
+            kl_all: number;
+            /**
+             * Kl Off All
+             * @description as `kl_off`, mean over all positions
+             */
+            kl_off_all: number;
+            /**
+             * Kl Rest
+             * @description CI as masks, remainder on, mean over all positions, nats; null for a run without other text
+             */
+            kl_rest: number | null;
+            /** Kl By Position */
+            kl_by_position: number[];
+            /** Kl Off By Position */
+            kl_off_by_position: number[];
+            /**
+             * Fires
+             * @description components above the run's threshold at any position
+             */
+            fires: number;
+            /**
+             * Fires Per Position
+             * @description mean number of them at one position
+             */
+            fires_per_position: number;
+            /**
+             * Cached
+             * @default false
+             */
+            cached: boolean;
+            /** Elapsed Ms */
+            elapsed_ms: number;
+            provenance: components["schemas"]["Provenance"];
+        };
+        /**
          * TryRequest
          * @description Any text.
          */
@@ -4326,6 +4427,51 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Ablation"];
+                };
+            };
+            /** @description The request cannot be done as asked */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Any other error, in the one shape */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_trust: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description readable slug or content hash */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Prompt"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Trust"];
                 };
             };
             /** @description The request cannot be done as asked */

@@ -36,6 +36,7 @@ export type TokenStat = Schemas['TokenStat']
 
 export type TokenizeAnswer = Schemas['TokenizeAnswer']
 export type Importances = Schemas['Importances']
+export type Trust = Schemas['Trust']
 export type Suppression = Schemas['Suppression']
 export type Ablation = Schemas['Ablation']
 export type AblationRequest = Schemas['AblationRequest']

@@ -55,7 +55,7 @@ export function GridBody({ block, index, widths, rows, selected, hover, ...props
   const overRow = over?.row ? rows.findIndex((row) => row.id === over.row) : -1
   return (
     <div
-      className={`cigrid-body ${block.stale ? 'stale' : ''}`}
+      className={`cigrid-body ${block.stale ? 'stale' : ''} ${block.muted ? 'muted' : ''}`}
       role="application"
       aria-roledescription="heatmap"
       aria-label={`Causal importance, ${block.name}. Arrow keys move the selection.`}

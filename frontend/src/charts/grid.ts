@@ -16,6 +16,8 @@ export interface Block {
   /** [rows][positions] */
   values: Float32Array
   stale: boolean
+  /** Whether its values say little, so that it is drawn in grey. */
+  muted?: boolean
   message?: string
 }
 

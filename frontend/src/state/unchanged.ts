@@ -15,11 +15,12 @@ export const unchanged =
 
 /** The parts of a prompt that depend on its importances. */
 export const importanceParts = (bench: Workbench): unknown[] =>
-  bench.prompts.flatMap(({ name, index, importances }) => [
+  bench.prompts.flatMap(({ name, index, importances, trust }) => [
     name,
     index,
     importances.data,
     importances.stale,
     importances.pending,
     importances.error,
+    trust.data,
   ])

@@ -3,6 +3,7 @@ import { useMutation, useQueries, useQuery, useQueryClient } from '@tanstack/rea
 import { useNavigate, useSearch } from '@tanstack/react-router'
 import { useCallback, useEffect, useMemo } from 'react'
 import { client, unwrap } from '@/api/client'
+import { experiments } from '@/api/experiments'
 import { queries } from '@/api/queries'
 import type {
   Ablation,
@@ -12,6 +13,7 @@ import type {
   Suppression,
   Token,
   TokenizeAnswer,
+  Trust,
 } from '@/api/types'
 import { probability } from '@/api/words'
 import { type BasketEntry, encodeEntry, expandBasket, joinSuppressions } from './basket'
@@ -44,6 +46,8 @@ export interface PromptView {
   tokens: Token[]
   tokenized: Live<TokenizeAnswer>
   importances: Live<Importances>
+  /** How far the decomposition describes it. */
+  trust: Live<Trust>
   index: CIIndex | null
   /** The answer of this prompt, where the run has one. */
   answer: string | null
@@ -164,6 +168,13 @@ export function useWorkbench(decomposition: Decomposition) {
     return { ...queries.ablation(id, body), enabled: ready && !waiting && !!askable[i] }
   }
   const shown = useQueries({ queries: specs.map((_, i) => ask(i, condition)) })
+  // Asked once importances and outputs are on screen, so that neither waits for it.
+  const trusts = useQueries({
+    queries: specs.map((spec, i) => ({
+      ...experiments.trust(id, promptBody(spec)),
+      enabled: ready && !!importances[i]?.data && !importances[i].isFetching && !shown[i]?.isFetching,
+    })),
+  })
   // Prefetches the result of Suppress while the basket is being edited. The comparison of conditions needs the same passes
   // and waits for these, so this costs no extra pass; another basket cancels it.
   const next = condition !== 'none' ? null : basketA.length > 0 ? 'a' : basketB.length > 0 ? 'b' : null
@@ -187,6 +198,7 @@ export function useWorkbench(decomposition: Decomposition) {
       tokens,
       tokenized: live(tokenized[i] as QueryLike<TokenizeAnswer>),
       importances: live(importances[i] as QueryLike<Importances>),
+      trust: live(trusts[i] as QueryLike<Trust>),
       index: indices[i] ?? null,
       answer: own?.answer ?? null,
       own: own !== undefined,

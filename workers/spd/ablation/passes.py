@@ -55,7 +55,8 @@ class CleanPass:
     but for `inputs`, which its reader may drop.
 
     outputs: of each block; keys_values: of each block, or None where the architecture's cache cannot be resumed;
-    inputs: what each site reads; baseline, importances and self_check (nats): None until the first question for them.
+    inputs: what each site reads; baseline, importances, self_check (nats) and trust ({regime: nats a position}): None
+    until the first question for them.
     """
 
     token_ids: tuple[int, ...]
@@ -66,6 +67,7 @@ class CleanPass:
     baseline: Baseline | None = None
     importances: Importances | None = None
     self_check: float | None = None
+    trust: dict[str, list[float]] | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def nbytes(self) -> int:

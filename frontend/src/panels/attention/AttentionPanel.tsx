@@ -8,6 +8,7 @@ import { attentionSvg } from '@/charts/attentionFigure'
 import { HeadLegend, HeadMap } from '@/charts/HeadMap'
 import { useSlow } from '@/state/hooks'
 import { promptBody } from '@/state/prompts'
+import { trustFacts } from '@/state/trust'
 import { live, type Workbench } from '@/state/useWorkbench'
 import { Seg } from '@/ui/controls'
 import { provenanceFacts } from '@/ui/download'
@@ -99,7 +100,7 @@ export function AttentionPanel({ bench }: { bench: Workbench }) {
                 of={bench.id}
                 name={`attention-L${layer}H${open.head}-${view}`}
                 title={`Attention of L${layer} H${open.head}, ${view}`}
-                facts={provenanceFacts(answer.data.provenance)}
+                facts={{ ...provenanceFacts(answer.data.provenance), ...trustFacts(prompt ? [prompt] : []) }}
                 table={() => patternTable(open, tokens)}
                 figure={() => attentionSvg(pattern(open, view), tokens, view === 'change')}
               />

@@ -9,6 +9,7 @@ import {
   WIRE,
 } from '@/state/compare'
 import { useSlow } from '@/state/hooks'
+import { trustFacts } from '@/state/trust'
 import { type Compared, useComparison } from '@/state/useComparison'
 import type { Workbench } from '@/state/useWorkbench'
 import type { Measure } from '@/state/workbench'
@@ -45,7 +46,7 @@ export function ComparePanel({ bench }: { bench: Workbench }) {
               of={bench.id}
               name={`conditions-${measure}`}
               title="Conditions side by side"
-              facts={provenanceFacts(answer.data.provenance)}
+              facts={{ ...provenanceFacts(answer.data.provenance), ...trustFacts(bench.prompts) }}
               table={() => fileOf(rowsOf(compared, bench, measure), bench, measure)}
             />
           )}

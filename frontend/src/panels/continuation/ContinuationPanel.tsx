@@ -5,6 +5,7 @@ import type { Continuation } from '@/api/types'
 import { probability, visible } from '@/api/words'
 import { useSlow } from '@/state/hooks'
 import { promptBody } from '@/state/prompts'
+import { trustFacts } from '@/state/trust'
 import { live, type PromptView, type Workbench } from '@/state/useWorkbench'
 import { provenanceFacts } from '@/ui/download'
 import { ExportMenu } from '@/ui/Export'
@@ -60,7 +61,7 @@ export function ContinuationPanel({ bench }: { bench: Workbench }) {
                   of={bench.id}
                   name={`continuations-${i + 1}`}
                   title={`Continuations of ${prompt.name}`}
-                  facts={provenanceFacts(answer.data.provenance)}
+                  facts={{ ...provenanceFacts(answer.data.provenance), ...trustFacts([prompt]) }}
                   table={() => table(answer.data as Continuation)}
                 />
               )}

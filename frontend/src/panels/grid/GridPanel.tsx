@@ -8,6 +8,7 @@ import { gridSvg, gridTable } from '@/charts/gridFigure'
 import { Legend } from '@/charts/Legend'
 import { useSlow } from '@/state/hooks'
 import { gridRows, gridValues } from '@/state/importances'
+import { trustFacts } from '@/state/trust'
 import { importanceParts, unchanged } from '@/state/unchanged'
 import type { PromptView, Workbench } from '@/state/useWorkbench'
 import { layerOpener } from '@/state/workbench'
@@ -54,6 +55,7 @@ function Grid({ bench }: { bench: Workbench }) {
       tokens: prompt.importances.data?.tokens ?? [],
       values: values[i] ?? new Float32Array(),
       stale: prompt.importances.stale,
+      muted: prompt.trust.data?.level === 'not',
     }),
   )
   const there = blocks.map((block, i) => ({ block, i })).filter(({ block }) => block.tokens.length > 0)
@@ -138,6 +140,7 @@ function Grid({ bench }: { bench: Workbench }) {
         </>
       }
     >
+      <Foreign prompts={prompts} />
       <Problems prompts={prompts} ready={bench.ready} />
       {filled.length > 0 ? (
         <CIGrid
@@ -166,7 +169,10 @@ function Grid({ bench }: { bench: Workbench }) {
             of={bench.id}
             name="causal-importance"
             title="Causal importance"
-            facts={provenanceFacts(drawn[0]?.importances.data?.provenance ?? bench.decomposition.provenance)}
+            facts={{
+              ...provenanceFacts(drawn[0]?.importances.data?.provenance ?? bench.decomposition.provenance),
+              ...trustFacts(prompts),
+            }}
             table={() => gridTable({ rows, blocks: there.map(({ block }) => block), show })}
             figure={() =>
               gridSvg({ rows, blocks: filled.map(({ block }) => block), show, scale, top, threshold })
@@ -189,6 +195,24 @@ function inUse(prompt: PromptView, threshold: number): number {
   for (const trace of prompt.index?.traces.values() ?? [])
     if (trace.ci.some((value) => value >= threshold && value > 0)) used += 1
   return used
+}
+
+/** A sentence for each prompt that the decomposition does not describe, or is not about. */
+function Foreign({ prompts }: { prompts: PromptView[] }) {
+  const foreign = prompts.flatMap(({ name, trust: { data } }) =>
+    data && (data.level === 'not' || data.level === 'outside') ? [{ name, ...data }] : [],
+  )
+  if (foreign.length === 0) return null
+  return (
+    <div className="pad grid-foreign">
+      {foreign.map(({ name, level, sentence }) => (
+        <Notice key={name} tone={level === 'not' ? 'warn' : 'info'}>
+          {prompts.length > 1 && <b>{name}: </b>}
+          {sentence}
+        </Notice>
+      ))}
+    </div>
+  )
 }
 
 function Problems({ prompts, ready }: { prompts: PromptView[]; ready: boolean }) {

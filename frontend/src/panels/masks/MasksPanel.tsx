@@ -87,12 +87,7 @@ export function MasksPanel({ bench }: { bench: Workbench }) {
       )}
       {!empty && answer.data && prompt?.shown.data && (
         <div className={slow ? 'stale' : undefined}>
-          <Outcomes
-            of={bench.id}
-            regimes={answer.data}
-            plain={prompt.shown.data}
-            position={prompt.position}
-          />
+          <Outcomes of={bench.id} regimes={answer.data} plain={prompt.shown.data} prompt={prompt} />
         </div>
       )}
     </div>

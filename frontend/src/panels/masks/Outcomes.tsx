@@ -2,6 +2,8 @@ import type { Ablation, PositionShift, RegimeOutcome, Regimes } from '@/api/type
 import { nats, plural, probability } from '@/api/words'
 import { BandBars } from '@/charts/BandBars'
 import { shiftAt, shiftRows } from '@/state/shift'
+import { trustFacts } from '@/state/trust'
+import type { PromptView } from '@/state/useWorkbench'
 import { provenanceFacts } from '@/ui/download'
 import { ExportMenu } from '@/ui/Export'
 import { Piece } from '@/ui/Piece'
@@ -66,14 +68,15 @@ function linesOf(regimes: Regimes, plain: Ablation, position: number): Line[] {
 }
 
 /** Every kind of mask beside the current suppression: the KL, and the probabilities of the most likely tokens. */
-export function Outcomes(props: { of: string; regimes: Regimes; plain: Ablation; position: number }) {
-  const { of, regimes, plain, position } = props
+export function Outcomes(props: { of: string; prompt: PromptView; regimes: Regimes; plain: Ablation }) {
+  const { of, prompt, regimes, plain } = props
+  const { position } = prompt
   const lines = linesOf(regimes, plain, position)
   const top = Math.max(1e-3, ...lines.flatMap((line) => line.highs ?? line.kl))
   const tokens = tokensOf(lines)
   const worst = lines.find((line) => line.name === 'adversarial')
   const rounded = lines.find((line) => line.name === 'rounded')
-  const file = { of, facts: provenanceFacts(regimes.provenance) }
+  const file = { of, facts: { ...provenanceFacts(regimes.provenance), ...trustFacts([prompt]) } }
   return (
     <>
       {worst && rounded && (

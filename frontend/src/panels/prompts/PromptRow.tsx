@@ -1,12 +1,13 @@
 import { useEffect, useState } from 'react'
-import { probability, visible } from '@/api/words'
+import { figure, probability, visible } from '@/api/words'
 import { useDebounced, useSlow } from '@/state/hooks'
 import type { PromptSpec } from '@/state/prompts'
 import { describeShift, shiftAt } from '@/state/shift'
+import { TRUST_WORDS, trustFigure } from '@/state/trust'
 import type { PromptView, Workbench } from '@/state/useWorkbench'
 import { Button } from '@/ui/controls'
 import { Icon } from '@/ui/Icon'
-import { ErrorNotice, Recomputing } from '@/ui/surfaces'
+import { ErrorNotice, Popover, Recomputing } from '@/ui/surfaces'
 import { PromptEditor } from './PromptEditor'
 import { TokenStrip } from './TokenStrip'
 import './prompts.css'
@@ -91,6 +92,7 @@ export function PromptRow(props: {
         <span className="prompt-meta">
           {prompt.tokens.length} tokens · {bos ? 'with BOS' : 'no BOS'}
         </span>
+        <Described prompt={prompt} />
         <span className="prompt-tools">
           <Button
             kind="quiet"
@@ -130,6 +132,44 @@ export function PromptRow(props: {
         </div>
       )}
     </div>
+  )
+}
+
+/** How far the decomposition describes the prompt: a word and a figure; the sentence opens on demand. */
+function Described({ prompt }: { prompt: PromptView }) {
+  const { data, pending, error, retry } = prompt.trust
+  if (error)
+    return (
+      <button type="button" className="link-btn small" onClick={retry}>
+        not measured how far this is described: try again
+      </button>
+    )
+  if (!data) return pending ? <span className="prompt-meta">measuring the fit…</span> : null
+  const { word, tone } = TRUST_WORDS[data.level]
+  return (
+    <Popover
+      label={`How far ${prompt.name} is described`}
+      trigger={
+        <button
+          type="button"
+          className="prompt-trust"
+          aria-label={`${prompt.name} is ${word}: ${trustFigure(data)}`}
+        >
+          <span className={`badge ${tone}`}>{word}</span>
+          <span className="prompt-meta">{trustFigure(data)}</span>
+        </button>
+      }
+    >
+      <div className="hint-text">
+        <p className="field-label">{prompt.name}</p>
+        <p>{data.sentence}</p>
+        <p className="soft">
+          Described: up to 5 % of the KL with everything off. Partly: up to 25 %. Measured at{' '}
+          {data.counted === 'last' ? 'the last position, the one this run counts' : 'all positions'};{' '}
+          {data.fires} components fire, {figure(Number(data.fires_per_position.toPrecision(3)))} per position.
+        </p>
+      </div>
+    </Popover>
   )
 }
 

@@ -5,6 +5,7 @@ import { queries } from '@/api/queries'
 import type { PromptComparison } from '@/api/types'
 import { DifferenceLegend } from '@/charts/Bars'
 import { shiftTable } from '@/state/shiftTable'
+import { trustFacts } from '@/state/trust'
 import { type Compared, useComparison } from '@/state/useComparison'
 import type { Workbench } from '@/state/useWorkbench'
 import type { Condition } from '@/state/workbench'
@@ -38,10 +39,13 @@ export function ShiftPanel({ bench }: { bench: Workbench }) {
             of={bench.id}
             name="output-shift"
             title="Output shift"
-            facts={provenanceFacts(
-              bench.prompts.find((prompt) => prompt.shown.data)?.shown.data?.provenance ??
-                bench.decomposition.provenance,
-            )}
+            facts={{
+              ...provenanceFacts(
+                bench.prompts.find((prompt) => prompt.shown.data)?.shown.data?.provenance ??
+                  bench.decomposition.provenance,
+              ),
+              ...trustFacts(bench.prompts),
+            }}
             table={() =>
               shiftTable(
                 bench.prompts.flatMap(({ name, shown }) =>

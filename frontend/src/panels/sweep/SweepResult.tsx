@@ -4,6 +4,7 @@ import { svgOfElement } from '@/charts/export'
 import { LineChart } from '@/charts/LineChart'
 import type { Rank } from '@/state/lab'
 import { rankRows, type SweepRow, timeLeft } from '@/state/sweep'
+import { trustFacts } from '@/state/trust'
 import type { SweepRun } from '@/state/useSweep'
 import type { Workbench } from '@/state/useWorkbench'
 import { provenanceFacts } from '@/ui/download'
@@ -46,7 +47,7 @@ export function SweepResult(props: {
             of={bench.id}
             name={`sweep-${run.asked.kind}`}
             title={`Sweep, ${run.asked.prompt}`}
-            facts={run.provenance ? provenanceFacts(run.provenance) : undefined}
+            facts={factsOf(bench, run)}
             table={() => sweepTable(run, rows)}
           />
         )}
@@ -107,11 +108,20 @@ function SweepSentence({
   )
 }
 
+/** The provenance of the rows, with how far their prompt is described. */
+const factsOf = (bench: Workbench, run: SweepRun) =>
+  run.provenance
+    ? {
+        ...provenanceFacts(run.provenance),
+        ...trustFacts(bench.prompts.filter((prompt) => prompt.name === run.asked.prompt)),
+      }
+    : undefined
+
 function Curves({ bench, run, rows }: { bench: Workbench; run: SweepRun; rows: SweepRow[] }) {
   const kl = useRef<SVGSVGElement>(null)
   const chance = useRef<SVGSVGElement>(null)
   const token = run.asked.token
-  const facts = run.provenance ? provenanceFacts(run.provenance) : undefined
+  const facts = factsOf(bench, run)
   const save = (name: string, title: string, ref: typeof kl) => (
     <ExportMenu
       of={bench.id}
