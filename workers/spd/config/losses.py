@@ -16,17 +16,30 @@ Shared = Literal["batch", "batch_and_positions", "nothing"]
 class Faithfulness(Frozen):
     """Mean squared difference of V·U and W over all entries of all sites."""
 
-    kind: Literal["faithfulness"] = "faithfulness"
-    coefficient: Coefficient = 1.0
+    kind: Literal["faithfulness"] = Field(
+        default="faithfulness", description="the components' sum against the weights"
+    )
+    coefficient: Coefficient = Field(
+        default=1.0,
+        description="weight of this loss, in squared weight units, which are small: 10 to 10,000 are usual",
+    )
 
 
 class ImportanceMinimality(Frozen):
     """Σ |g|^p over components, mean over positions; the coefficient warms up, p goes from p_start to p_end."""
 
-    kind: Literal["importance_minimality"] = "importance_minimality"
-    coefficient: Coefficient = 5e-3
-    p_start: float = Field(default=1.0, gt=0, le=4)
-    p_end: float = Field(default=0.5, gt=0, le=4)
+    kind: Literal["importance_minimality"] = Field(
+        default="importance_minimality", description="the sum of the causal importances"
+    )
+    coefficient: Coefficient = Field(
+        default=5e-3,
+        description="weight of this loss once it has warmed up. Larger is sparser; 0.03 from the first step "
+        "breaks the reconstruction",
+    )
+    p_start: float = Field(default=1.0, gt=0, le=4, description="p at the first step; it changes linearly")
+    p_end: float = Field(
+        default=0.5, gt=0, le=4, description="p at the last step; below 1 it pulls small importances to 0"
+    )
     warmup: float = Field(
         default=0.25, ge=0, le=1, description="share of the steps over which it grows from 0"
     )
@@ -75,16 +88,24 @@ class Sampled(Frozen):
 class StochasticReconstruction(Sampled):
     """KL(target ‖ masked) with m = g + (1 − g)·r at every site. Each sample draws its own masks."""
 
-    kind: Literal["stochastic_reconstruction"] = "stochastic_reconstruction"
-    coefficient: Coefficient = 1.0
+    kind: Literal["stochastic_reconstruction"] = Field(
+        default="stochastic_reconstruction", description="reconstruction under random masks"
+    )
+    coefficient: Coefficient = Field(default=1.0, description="weight of this loss, which is in nats")
 
 
 class PartialReconstruction(Sampled):
     """The same, but only a random subset of the sites (or layers, or positions) is replaced in a sample."""
 
-    kind: Literal["partial_reconstruction"] = "partial_reconstruction"
-    coefficient: Coefficient = 1.0
-    route: Literal["site", "layer", "position"] = "layer"
+    kind: Literal["partial_reconstruction"] = Field(
+        default="partial_reconstruction", description="reconstruction with a random part replaced"
+    )
+    coefficient: Coefficient = Field(default=1.0, description="weight of this loss, which is in nats")
+    route: Literal["site", "layer", "position"] = Field(
+        default="layer",
+        description="what is chosen at random for each prompt: sites, layers (all sites of a layer together), "
+        "or positions",
+    )
     level: int = Field(default=0, ge=0, le=64, description="samples with r ~ Bernoulli(λ)")
 
 
@@ -114,8 +135,10 @@ class AdversaryOptions(Frozen):
 class AdversarialReconstruction(AdversaryOptions):
     """The same under an adversary's masks, with sources kept from step to step (persistent PGD) or drawn anew."""
 
-    kind: Literal["adversarial_reconstruction"] = "adversarial_reconstruction"
-    coefficient: Coefficient = 1.0
+    kind: Literal["adversarial_reconstruction"] = Field(
+        default="adversarial_reconstruction", description="reconstruction under an adversary's masks"
+    )
+    coefficient: Coefficient = Field(default=1.0, description="weight of this loss, which is in nats")
     steps: int = Field(
         default=1,
         ge=1,

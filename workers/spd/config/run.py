@@ -25,9 +25,12 @@ class CheckConfig(Frozen):
     """A selectivity test the run makes at its end: suppress the groups, watch an answer on a prompt."""
 
     groups: tuple[str, ...] = Field(min_length=1, description="group names, as harvested: ␣Woods")
-    prompt: str
-    answer: str
-    role: Literal["target", "bystander", "reverse"]
+    prompt: str = Field(description="the prompt on which the groups are suppressed")
+    answer: str = Field(description="the token whose probability is watched, with its leading space")
+    role: Literal["target", "bystander", "reverse"] = Field(
+        description="target: the answer should fall; bystander: it should stay; reverse: the same fact asked "
+        "the other way round"
+    )
     at_least: float | None = Field(default=None, description="the share by which the probability must fall")
     at_most: float | None = Field(default=None, description="the share by which it may move, either way")
     keeps: float | None = Field(default=None, description="the share of the probability that must remain")
@@ -37,39 +40,55 @@ class DecomposeConfig(Frozen):
     """Everything that decides what a run computes. The same config, seed and device give the same numbers."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,99}$", description="slug of the result")
-    title: str = Field(default="", max_length=200)
-    description: str = Field(default="", max_length=2_000)
-    seed: Seed = 0
-    target: Source
+    title: str = Field(
+        default="", max_length=200, description="what the page calls the result; empty: its name"
+    )
+    description: str = Field(
+        default="", max_length=2_000, description="what the run is about, shown on its page"
+    )
+    seed: Seed = Field(default=0, description="decides every random draw of the run")
+    target: Source = Field(description="the model that is decomposed")
     sites: tuple[str, ...] = Field(min_length=1, description="module paths; * matches within a path")
     C: int | Literal["auto"] = Field(
         default=16,
         description="components a site at the start; auto: one per token input (start data) or full rank, and from "
         "there as `adapt` says. A data start takes at most one per token input.",
     )
-    start: StartConfig = StartConfig()
-    ci: CIConfig = SharedMLPCI()
-    losses: tuple[Loss, ...] = Field(min_length=1)
-    data: DataConfig
-    reconstruction: ReconstructionConfig = ReconstructionConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    steps: int = Field(default=1_000, ge=1, le=10_000_000)
+    start: StartConfig = Field(default=StartConfig(), description="values of V and U before the first step")
+    ci: CIConfig = Field(default=SharedMLPCI(), description="the causal importance functions")
+    losses: tuple[Loss, ...] = Field(min_length=1, description="what is trained on, each kind at most once")
+    data: DataConfig = Field(description="what the run reads")
+    reconstruction: ReconstructionConfig = Field(
+        default=ReconstructionConfig(), description="what counts as the same output"
+    )
+    optimizer: OptimizerConfig = Field(default=OptimizerConfig(), description="Adam and its learning rates")
+    steps: int = Field(default=1_000, ge=1, le=10_000_000, description="training steps")
     faithfulness_steps: int = Field(
         default=0, ge=0, le=10_000_000, description="steps on faithfulness alone, before the run"
     )
-    adapt: AdaptConfig | None = None
-    prune: PruneConfig | None = None
-    eliminate: EliminateConfig | None = None
+    adapt: AdaptConfig | None = Field(
+        default=None, description="with C: auto, when components are dropped and added; null: never"
+    )
+    prune: PruneConfig | None = Field(
+        default=None, description="when dead components are dropped; null: never"
+    )
+    eliminate: EliminateConfig | None = Field(
+        default=None, description="when components that the output does not need are closed; null: never"
+    )
     threshold: float = Field(default=0.1, gt=0, lt=1, description="CI above which a component counts as used")
-    checkpoint_every: int = Field(default=200, ge=1)
-    log_every: int = Field(default=20, ge=1)
+    checkpoint_every: int = Field(
+        default=200, ge=1, description="steps between checkpoints; a killed run loses at most so many"
+    )
+    log_every: int = Field(default=20, ge=1, description="steps between lines of the log")
     evidence_every: int | None = Field(
         default=200,
         ge=1,
         description="steps between small evidence tables in the log; null: only the one at the end",
     )
-    checks: tuple[CheckConfig, ...] = ()
-    stored_dtype: Literal["float32", "float16"] = "float32"
+    checks: tuple[CheckConfig, ...] = Field(default=(), description="selectivity tests made at the end")
+    stored_dtype: Literal["float32", "float16"] = Field(
+        default="float32", description="precision of the stored components; float16 halves the artefact"
+    )
     precision: Literal["float32", "bf16"] = Field(
         default="float32",
         description="bf16: training's masked passes run under autocast; losses stay float32",

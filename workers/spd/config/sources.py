@@ -13,56 +13,66 @@ from workers.spd.config.texts import PackageText
 class PackageSource(Frozen):
     """A GGUF file inside a wheel on the Python package index, verified by SHA-256 before it is read."""
 
-    kind: Literal["package"] = "package"
-    package: str
-    version: str
-    wheel_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    kind: Literal["package"] = Field(default="package", description="weights inside a Python package")
+    package: str = Field(description="name of the package on the index")
+    version: str = Field(description="its version")
+    wheel_sha256: str = Field(
+        pattern="^[0-9a-f]{64}$", description="SHA-256 of the wheel; another one is refused"
+    )
     gguf: InsidePath = Field(description="path of the GGUF file inside the wheel")
-    license: str | None = None
+    license: str | None = Field(default=None, description="licence of the weights, shown with the result")
 
 
 class HubSource(Frozen):
     """A `transformers` causal LM on the Hugging Face hub, as `owner/name`. Safetensors only, no remote code."""
 
-    kind: Literal["hub"] = "hub"
-    repo: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
-    revision: Revision = "main"
-    license: str | None = None
+    kind: Literal["hub"] = Field(default="hub", description="a repository of the Hugging Face hub")
+    repo: str = Field(
+        pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$", description="owner/name on the hub"
+    )
+    revision: Revision = Field(
+        default="main", description="a branch, a tag, or a commit, which alone never changes"
+    )
+    license: str | None = Field(default=None, description="licence of the weights, shown with the result")
 
 
 class FolderSource(Frozen):
     """A `transformers` causal LM on this machine: a folder (config.json and safetensors), or a GGUF file."""
 
-    kind: Literal["folder"] = "folder"
-    path: LocalPath
-    license: str | None = None
+    kind: Literal["folder"] = Field(default="folder", description="a folder of this machine")
+    path: LocalPath = Field(description="the folder, or a GGUF file")
+    license: str | None = Field(default=None, description="licence of the weights, shown with the result")
 
 
 class InductionSource(Frozen):
     """The two-layer induction-head model of the paper, trained here from a seed (method.md, "Induction heads")."""
 
-    kind: Literal["induction"] = "induction"
+    kind: Literal["induction"] = Field(
+        default="induction", description="the paper's induction model, trained here"
+    )
     vocabulary: int = Field(default=128, ge=4, le=1024, description="tokens besides BOS and S")
-    length: int = Field(default=64, ge=8, le=512)
-    d_model: int = Field(default=16, ge=4, le=256)
-    steps: int = Field(default=1_500, ge=1, le=10_000_000)
-    batch_size: int = Field(default=512, ge=1, le=65_536)
-    learning_rate: float = Field(default=3e-3, gt=0)
-    weight_decay: float = Field(default=1e-2, ge=0)
+    length: int = Field(default=64, ge=8, le=512, description="tokens in a sequence")
+    d_model: int = Field(default=16, ge=4, le=256, description="width of the residual stream")
+    steps: int = Field(default=1_500, ge=1, le=10_000_000, description="AdamW steps of its training")
+    batch_size: int = Field(default=512, ge=1, le=65_536, description="sequences per step of its training")
+    learning_rate: float = Field(default=3e-3, gt=0, description="AdamW's learning rate at its peak")
+    weight_decay: float = Field(default=1e-2, ge=0, description="AdamW's weight decay")
     label_smoothing: float = Field(
         default=0.0,
         ge=0,
         lt=1,
         description="share of the probability spread over all tokens; a little keeps attention from saturating",
     )
-    seed: Seed = 0
+    seed: Seed = Field(default=0, description="decides its start values and sequences")
 
 
 class TextModelSource(Frozen):
     """A small language model of the Llama architecture, trained here on texts of a package: its tokenizer and its
     weights follow from these settings. What is held out of the texts it never sees."""
 
-    kind: Literal["text_model"] = "text_model"
+    kind: Literal["text_model"] = Field(
+        default="text_model", description="a small language model, trained here"
+    )
     name: str = Field(
         default="Language model", min_length=1, max_length=100, description="what the page calls it"
     )

