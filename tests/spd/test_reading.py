@@ -269,12 +269,12 @@ def gguf_file(path: Path) -> LlamaForCausalLM:
         )
     ).eval()  # fmt: skip
     writer = gguf.GGUFWriter(path, "llama")
-    for add, value in (
+    for write, value in (
         (writer.add_context_length, 16), (writer.add_embedding_length, 16), (writer.add_block_count, 1),
         (writer.add_feed_forward_length, 24), (writer.add_head_count, 2), (writer.add_head_count_kv, 2),
         (writer.add_layer_norm_rms_eps, 1e-6), (writer.add_vocab_size, 24), (writer.add_rope_dimension_count, 8),
     ):  # fmt: skip
-        add(value)
+        write(value)  # type: ignore[arg-type]
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list([*(f"w{i}" for i in range(22)), "w", "1"])
     writer.add_token_merges(["w 1"])

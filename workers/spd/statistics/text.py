@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from workers.spd.artifact import Artifact
-from workers.spd.config import ConfigError, InductionSource
+from workers.spd.config import ConfigError, InductionSource, PackageText
 from workers.spd.corpora.corpus import Texts as Places
 from workers.spd.corpora.corpus import text_files
 from workers.spd.corpora.dataset_texts import Taken
@@ -92,8 +92,11 @@ class Texts:
             text = "a text of one's own"
         elif self.taken is not None:
             source = self.taken.card.source
-            name = source.name or Path(source.path or "").name
-            text = f"{self.taken.card.texts:,} texts of the dataset {name} (split {source.split})"
+            if isinstance(source, PackageText):
+                text = f"{self.taken.card.texts:,} texts of the package {source.package} {source.version}"
+            else:
+                name = source.name or Path(source.path or "").name
+                text = f"{self.taken.card.texts:,} texts of the dataset {name} (split {source.split})"
         elif self.config.path is None:
             text = "the English sentences that ship with Unweave"
         else:
