@@ -6,6 +6,7 @@ output records softmax(q kᵀ) of the layers that a ContextVar names. Our own mo
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -52,6 +53,10 @@ def attach(target: Target) -> bool:
     model = target.transformer
     if model is None:
         return any(hasattr(module, "pattern") for module in target.model.modules())
+    if not hasattr(sys.modules[type(model).__module__], "ALL_ATTENTION_FUNCTIONS"):
+        return (
+            False  # Falcon: an attention of its own that asks for “sdpa” by name, and would compute otherwise
+        )
     if model.config._attn_implementation == "sdpa":
         ALL_ATTENTION_FUNCTIONS.register(NAME, _recording_sdpa)
         ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, sdpa_mask)
@@ -63,7 +68,7 @@ def _recording_sdpa(
     module: nn.Module,
     query: Float[Tensor, "batch heads query d_head"],
     key: Float[Tensor, "batch groups key d_head"],
-    value: Float[Tensor, "batch groups key d_head"],
+    value: Float[Tensor, "batch groups key d_value"],
     attention_mask: Shaped[Tensor, "batch ... query key"] | None,
     **kwargs: Any,
 ) -> tuple[Float[Tensor, "batch query heads d_head"], Tensor | None]:
