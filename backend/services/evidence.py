@@ -117,7 +117,7 @@ COUNTED: dict[str, Words] = {
     "kl_adversarial_shared_": Words(
         "KL, adversary shared over positions, {} steps",
         "The worst masks that {} sign steps of 0.1 have found from a fresh random start, one source a component for "
-        "all windows and positions, as the field judges a run.",
+        "all of 16 windows and their positions, as the field judges a run.",
     ),
     "kl_adversarial_position_": Words(
         "KL, adversary per position, {} steps",

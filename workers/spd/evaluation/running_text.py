@@ -22,6 +22,7 @@ from workers.spd.targets.masks import inner_activation, masked
 
 FEW = (20,)  # sign steps on windows of the training text
 FOREIGN = (8, 16, 64)
+ATTACKED = 16  # windows that the adversary works on: hundreds of passes forward and back
 
 Masks = Mapping[str, Float[Tensor, "batch seq _C"]]
 Remainders = Mapping[str, Float[Tensor, "batch seq 1"]]
@@ -47,6 +48,11 @@ class RunningText:
         with torch.no_grad():
             self.g = decomposition.importances(batch.inputs).g
         self.valid = batch.masked(decomposition.first_unmasked)
+
+    def _first(self, windows: int) -> RunningText:
+        """The same on the first windows of the batch."""
+        chosen = torch.arange(min(windows, len(self.batch.tokens)), device=self.batch.tokens.device)
+        return RunningText(self.decomposition, self.batch.rows(chosen), self.threshold, self.check_stop)
 
     def _kl(self, mask: Masks, delta: float | Remainders = 0.0) -> Float[Tensor, ""]:
         self.check_stop()
@@ -183,10 +189,11 @@ class RunningText:
         figures["kl_without_never_needed"] = self.without_never_needed(needed)
         figures["kl_start_as_many"] = self.start_with_as_many()
         figures["kl_random_as_many"] = self.random_with_as_many()
-        shared = self.adversarial(budgets)
+        attacked = self._first(ATTACKED)
+        shared = attacked.adversarial(budgets)
         figures |= {f"kl_adversarial_shared_{n}": value for n, value in shared.items()}
         few = [n for n in budgets if n <= 160] or [min(budgets)]
-        own = self.adversarial(few, each_position=True)
+        own = attacked.adversarial(few, each_position=True)
         return figures | {f"kl_adversarial_position_{n}": value for n, value in own.items()}
 
 
