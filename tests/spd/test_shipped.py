@@ -27,7 +27,7 @@ TIGER = "Tiger Woods is an American professional"
 KOBE = "Kobe Bryant was an American professional"
 
 
-@pytest.mark.parametrize("name", ["induction", "sports-smollm2", "facts-smollm2"])
+@pytest.mark.parametrize("name", ["induction", "sports-smollm2", "facts-smollm2", "bible-lm"])
 def test_a_shipped_artefact_is_whole_and_small(name):
     artifact = read_artifact(SHIPPED / name)
     assert artifact.name == name
@@ -43,7 +43,7 @@ def test_a_shipped_harvest_is_of_the_artefact_it_lies_beside(name):
     assert json.loads(found[0].read_text())["artifact_hash"] == artifact.hash
 
 
-@pytest.mark.parametrize("name", ["induction", "sports-smollm2", "facts-smollm2"])
+@pytest.mark.parametrize("name", ["induction", "sports-smollm2", "facts-smollm2", "bible-lm"])
 def test_a_shipped_artefact_was_made_from_its_preset(name):
     from workers.spd.config import load_config
 
