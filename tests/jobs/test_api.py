@@ -78,7 +78,7 @@ def test_a_whole_config_becomes_a_queued_job(api: TestClient) -> None:
         (
             {"preset": "nothing"},
             "invalid_config",
-            "There is no preset “nothing”. Presets: facts-smollm2, induction",
+            "There is no preset “nothing”. Presets: bible-lm, facts-smollm2, induction",
         ),
         ({"preset": "../../etc/passwd"}, "invalid_config", "There is no preset"),
         ({"preset": "induction", "overrides": {"stepz": 5}}, "invalid_config", "stepz: is not a known key"),
