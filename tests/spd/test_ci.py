@@ -252,3 +252,26 @@ def test_functions_follow_their_seed():
     inner, inputs = data()
     one, same = build("attention, scope site"), build("attention, scope site")
     assert torch.equal(one(inner, inputs)["a"], same(inner, inputs)["a"])
+
+
+@pytest.mark.parametrize("kind", ATTENDING)
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("length", [1, 3])
+def test_gamma_of_a_prompt_is_the_same_alone_and_padded_in_a_batch(kind, causal, length):
+    sees_itself = kind == "transformer"
+    functions = build(kind, causal=causal) if sees_itself else build(kind, causal=causal, sees_itself=False)
+    inner, inputs = data()
+    valid = torch.tensor([[True] * 5, [True] * length + [False] * (5 - length)])
+    padded = functions(inner, inputs, valid)
+    alone = functions(*({site: x[1:, :length] for site, x in part.items()} for part in (inner, inputs)))
+    for site, value in alone.items():
+        torch.testing.assert_close(padded[site][1:, :length], value, rtol=1e-5, atol=1e-6)
+        assert torch.isfinite(padded[site]).all()
+
+
+@pytest.mark.parametrize("kind", ATTENDING)
+def test_without_the_validity_a_gamma_that_looks_ahead_sees_padding(kind):
+    functions = build(kind, causal=False)
+    inner, inputs = data()
+    alone = functions(*({site: x[1:, :3] for site, x in part.items()} for part in (inner, inputs)))
+    assert (functions(inner, inputs)["a"][1:, :3] - alone["a"]).abs().max() > 1e-3

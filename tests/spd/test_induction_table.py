@@ -49,7 +49,7 @@ class Given(Decomposition):
         super().__init__(target, made.components, made.ci, first_unmasked=False)
         self.given = g
 
-    def importances(self, inputs) -> Importances:
+    def importances(self, inputs, valid=None) -> Importances:
         return Importances({}, {}, self.given)
 
 

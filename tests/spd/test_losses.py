@@ -82,6 +82,15 @@ def test_minimality_does_not_see_padding():
     assert value.item() == pytest.approx(0.5, abs=1e-5)
 
 
+def test_a_closed_component_counts_nothing_in_the_figure_that_is_reported():
+    """At p = 0.1 the loss counts each of the two closed components as (1e-6)^0.1 = 0.251, and 0.5 as 0.933."""
+    g = {"a": torch.tensor([[[0.0, 0.5], [0.0, 0.5]], [[0.0, 0.0], [0.0, 0.0]]])}
+    valid = torch.tensor([[True, True], [False, False]])
+    value = losses.importance_minimality(g, valid, 0.1)
+    assert value.item() == pytest.approx(0.251 + 0.933, abs=1e-3)
+    assert losses.minimality_figure(value, g, valid, 0.1).item() == pytest.approx(0.933, abs=1e-3)
+
+
 def test_minimality_has_a_finite_gradient_at_zero_even_below_power_one():
     g = torch.zeros(1, 1, 2, requires_grad=True)
     losses.importance_minimality({"a": g}, torch.ones(1, 1, dtype=torch.bool), 0.5).backward()

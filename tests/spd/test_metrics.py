@@ -24,7 +24,7 @@ class FixedCI(torch.nn.Module):
         super().__init__()
         self.values = values
 
-    def forward(self, inner, inputs=None):
+    def forward(self, inner, inputs=None, valid=None):
         return {site: torch.tensor(self.values[site]).expand_as(x) for site, x in inner.items()}
 
 

@@ -23,7 +23,7 @@ class ReadsTokens(CIFunctions):
     def __init__(self) -> None:
         torch.nn.Module.__init__(self)
 
-    def forward(self, inner, inputs=None):
+    def forward(self, inner, inputs=None, valid=None):
         return inner
 
 

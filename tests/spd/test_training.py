@@ -236,7 +236,7 @@ def test_a_component_on_at_too_few_positions_is_dropped_though_it_is_fully_on_th
         value[rows[0][0], rows[0][1]] = 1.0  # one odd position, where everything is on
         for row, at in rows[1:3]:
             value[row, at, 2] = 0.5
-    trainer.decomposition.importances = lambda inputs: SimpleNamespace(g=g)  # type: ignore[method-assign,assignment]
+    trainer.decomposition.importances = lambda *_: SimpleNamespace(g=g)  # type: ignore[method-assign,assignment]
     assert trainer.prune(batch, 0.02, positions=3) == 5 * len(trainer.sites)
     assert all(index == [2] for index in trainer.components.index.values())
 

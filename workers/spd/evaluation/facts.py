@@ -38,7 +38,7 @@ def fact_groups(
         batch = clean_batch(decomposition.target, [prompt.ids for prompt in part], "answer")
         here = batch.masked(decomposition.first_unmasked)
         rows = torch.tensor([subjects.index(prompt.data.fact or "") for prompt in part])
-        for site, g in decomposition.importances(batch.inputs).g.items():
+        for site, g in decomposition.importances(batch.inputs, batch.valid).g.items():
             value = (g * here[..., None]).cpu()
             total[site].index_add_(0, rows, value.sum(1))
             peak[site] = torch.maximum(peak[site], value.amax((0, 1)))

@@ -70,7 +70,7 @@ def _marks(prompts: list[Prompt]) -> dict[Mark, Int[Tensor, " prompts"]]:
 def site_use(decomposition: Decomposition, prompts: list[Prompt], threshold: float) -> dict[str, SiteUse]:
     """Where each site acts, over these sequences (whose `marks` name s1, m and s2)."""
     batch = clean_batch(decomposition.target, [prompt.ids for prompt in prompts], "answer")
-    g = decomposition.importances(batch.inputs).g
+    g = decomposition.importances(batch.inputs, batch.valid).g
     rows, at = torch.arange(len(prompts)), _marks(prompts)
     result: dict[str, SiteUse] = {}
     for name, site in (SITES | OURS_ONLY).items():
@@ -244,7 +244,7 @@ def circuit(
     model = decomposition.target.model
     assert isinstance(model, InductionModel)
     batch = clean_batch(decomposition.target, [prompt.ids], "answer")
-    g = decomposition.importances(batch.inputs).g
+    g = decomposition.importances(batch.inputs, batch.valid).g
     acting = [
         {
             "site": site, "component": decomposition.components.index[site][place], "position": position,

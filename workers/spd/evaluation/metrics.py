@@ -47,7 +47,7 @@ class Evaluator:
         self.decomposition, self.batch, self.threshold = decomposition, batch, threshold
         self.check_stop = check_stop
         with torch.no_grad():
-            self.g = decomposition.importances(batch.inputs).g
+            self.g = decomposition.importances(batch.inputs, batch.valid).g
         self.valid = batch.masked(decomposition.first_unmasked)
 
     def _constant(self, value: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -46,7 +46,7 @@ class RunningText:
             check_stop,
         )
         with torch.no_grad():
-            self.g = decomposition.importances(batch.inputs).g
+            self.g = decomposition.importances(batch.inputs, batch.valid).g
         self.valid = batch.masked(decomposition.first_unmasked)
 
     def _first(self, windows: int) -> RunningText:
@@ -204,7 +204,7 @@ def ever_needed(
     """Which components are above the threshold at any masked position of these batches."""
     result: dict[str, Tensor] = {}
     for batch in batches:
-        g = decomposition.importances(batch.inputs).g
+        g = decomposition.importances(batch.inputs, batch.valid).g
         valid = batch.masked(decomposition.first_unmasked)
         for site, value in g.items():
             here = (value[valid] > threshold).any(0)

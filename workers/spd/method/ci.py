@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from workers.spd.config import CIConfig, TransformerCI
-from workers.spd.method.ci_networks import Room, gamma_of
+from workers.spd.method.ci_networks import Room, Valid, gamma_of
 from workers.spd.method.resizing import Moments, append, take
 
 LEAK = 0.01
@@ -79,21 +79,25 @@ class CIFunctions(nn.Module):
         )
 
     def forward(
-        self, inner: Mapping[str, Tensor], inputs: Mapping[str, Tensor] | None = None
+        self,
+        inner: Mapping[str, Tensor],
+        inputs: Mapping[str, Tensor] | None = None,
+        valid: Valid | None = None,
     ) -> dict[str, Float[Tensor, "batch seq C"]]:
         """γ of every site, before the sigmoids.
 
-        inner: {site: x · V, [batch, seq, C]}; inputs: {site: [batch, seq, d_in]}, needed where `reads` is "input".
+        inner: {site: x · V, [batch, seq, C]}; inputs: {site: [batch, seq, d_in]}, needed where `reads` is "input";
+        valid: real tokens, so that no γ of theirs depends on padding to the right of them; None: all.
         """
         source = inner if self.config.reads == "inner" else inputs
         assert source is not None, "these causal importance functions read the sites' inputs"
         read = [source[site] / scale for site, scale in zip(self.sites, self.scales, strict=True)]
         if isinstance(self.config, TransformerCI):
             sizes = [inner[site].shape[-1] for site in self.sites]
-            joined = self.gammas[0](torch.cat(read, dim=-1))
+            joined = self.gammas[0](torch.cat(read, dim=-1), valid)
             found = list(joined.split(sizes, dim=-1))
         else:
-            found = [gamma(x) for gamma, x in zip(self.gammas, read, strict=True)]
+            found = [gamma(x, valid) for gamma, x in zip(self.gammas, read, strict=True)]
         return {
             site: gamma.masked_fill(gate == 0, CLOSED)
             for site, gamma, gate in zip(self.sites, found, self.gates, strict=True)

@@ -10,13 +10,14 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from workers.spd.config import MLPCI, AttentionCI, CIConfig, SharedMLPCI, TransformerCI, VectorMLPCI
 from workers.spd.method.resizing import Moments, append, take, widen
 
 LIKES = 3.0
+Valid = Bool[Tensor, "batch seq"]  # real tokens, padding is on the right; None: all are
 
 
 class Linears(nn.Module):
@@ -95,7 +96,9 @@ class SiteAttention(nn.Module):
                 keys[..., 1::2, :] *= LIKES
                 self.qkv[1] = keys.flatten(-2)
 
-    def forward(self, x: Float[Tensor, "batch seq a"]) -> Float[Tensor, "batch seq n width"]:
+    def forward(
+        self, x: Float[Tensor, "batch seq a"], valid: Valid | None = None
+    ) -> Float[Tensor, "batch seq n width"]:
         q, k, v = (
             torch.einsum("bsa,tnaw->tbnsw", x, self.qkv).unflatten(-1, (self.heads, -1)).transpose(-2, -3)
         )  # each [batch, n, heads, seq, d_k]
@@ -109,8 +112,13 @@ class SiteAttention(nn.Module):
         if not self.sees_itself:
             hidden = hidden | (distance == 0)
             hidden = hidden & ~(hidden.all(1, keepdim=True) & (distance == 0))
-        bias = bias.masked_fill(hidden, float("-inf"))
-        scores = (q / root) @ k.transpose(-1, -2) + bias
+        scores = (q / root) @ k.transpose(-1, -2)
+        if valid is None or self.causal:  # on the right, padding is later than every token
+            scores = scores + bias.masked_fill(hidden, float("-inf"))
+        else:
+            unseen = hidden | ~valid[:, None, :]
+            unseen = unseen & ~(unseen.all(-1, keepdim=True) & (distance == 0))
+            scores = (scores + bias).masked_fill(unseen[:, None, None], float("-inf"))
         return (scores.softmax(-1) @ v).movedim(-2, 1).flatten(-2)
 
 
@@ -125,8 +133,10 @@ class AttentionGamma(nn.Module):
         self.first = Linears(n, a + config.heads * config.d_k, config.hidden, generator)
         self.last = Linears(n, config.hidden, out, generator, gain=0.1)
 
-    def forward(self, x: Float[Tensor, "batch seq a"]) -> Float[Tensor, "batch seq C"]:
-        seen = self.attention(x)
+    def forward(
+        self, x: Float[Tensor, "batch seq a"], valid: Valid | None = None
+    ) -> Float[Tensor, "batch seq C"]:
+        seen = self.attention(x, valid)
         own = x.unsqueeze(2).expand(-1, -1, seen.shape[2], -1)
         joined = torch.cat([seen, own], dim=-1)
         if not self.per_component:
@@ -175,7 +185,9 @@ class SharedMLPGamma(nn.Module):
         self.first = Linears(1, a, config.hidden, generator)
         self.last = Linears(1, config.hidden, C, generator, gain=0.1)
 
-    def forward(self, x: Float[Tensor, "batch seq a"]) -> Float[Tensor, "batch seq C"]:
+    def forward(
+        self, x: Float[Tensor, "batch seq a"], valid: Valid | None = None
+    ) -> Float[Tensor, "batch seq C"]:
         return self.last(nn.functional.gelu(self.first(x)))
 
     def keep(self, inputs: list[int] | None, outputs: list[int], moments: Moments) -> None:
@@ -202,7 +214,9 @@ class OwnMLPGamma(nn.Module):
         self.first = Linears(C, 1 if self.scalar else a, config.hidden, generator)
         self.last = Linears(C, config.hidden, 1, generator, gain=0.1)
 
-    def forward(self, x: Float[Tensor, "batch seq a"]) -> Float[Tensor, "batch seq C"]:
+    def forward(
+        self, x: Float[Tensor, "batch seq a"], valid: Valid | None = None
+    ) -> Float[Tensor, "batch seq C"]:
         C = self.last.weight.shape[0]
         own = x.unsqueeze(-1) if self.scalar else x.unsqueeze(-2).expand(*x.shape[:-1], C, x.shape[-1])
         return self.last(nn.functional.gelu(self.first(own))).squeeze(-1)
@@ -238,19 +252,22 @@ class TransformerGamma(nn.Module):
         self.narrow = nn.ModuleList([Linears(1, 4 * d, d, generator, gain=0.5) for _ in range(config.layers)])
         self.last = Linears(1, d, C, generator, gain=0.1)
 
-    def forward(self, x: Float[Tensor, "batch seq a"]) -> Float[Tensor, "batch seq C"]:
+    def forward(
+        self, x: Float[Tensor, "batch seq a"], valid: Valid | None = None
+    ) -> Float[Tensor, "batch seq C"]:
         stream = self.enter(x)
         batch, seq, d = stream.shape
         at = torch.arange(seq, device=x.device, dtype=x.dtype)
         angle = at[:, None] / 10_000 ** (torch.arange(0, d, 2, device=x.device) / d)
         stream = stream + torch.stack([angle.sin(), angle.cos()], -1).reshape(seq, d)
         norm = nn.functional.layer_norm
+        shown = None if valid is None or self.causal else valid[:, None, None, :]
         for layer in range(self.layers):
             q, k, v = (
                 part.view(batch, seq, self.heads, -1).transpose(1, 2)
                 for part in self.qkv[layer](norm(stream, (d,))).chunk(3, dim=-1)
             )
-            seen = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+            seen = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=shown, is_causal=self.causal)
             stream = stream + self.mix[layer](seen.transpose(1, 2).reshape(batch, seq, d))
             stream = stream + self.narrow[layer](nn.functional.gelu(self.wide[layer](norm(stream, (d,)))))
         return self.last(norm(stream, (d,)))

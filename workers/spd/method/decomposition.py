@@ -37,13 +37,16 @@ class Decomposition:
         self.first_unmasked = first_unmasked
         self.sites = components.sites
 
-    def importances(self, inputs: Mapping[str, Tensor]) -> Importances:
-        """Causal importances for what the sites read in a clean pass: {site: [batch, seq, d_in]}.
+    def importances(
+        self, inputs: Mapping[str, Tensor], valid: Bool[Tensor, "batch seq"] | None = None
+    ) -> Importances:
+        """Causal importances for what the sites read in a clean pass: {site: [batch, seq, d_in]}. `valid`: the real
+        tokens of prompts padded on the right; None: all.
 
         Where the first position stays the target's own, its g is 0 by definition: nothing there is ever masked.
         """
         inner = {site: inner_activation(inputs[site], V) for site, V in self.components.V.items()}
-        gamma = self.ci(inner, inputs)
+        gamma = self.ci(inner, inputs, valid)
         g = {site: lower(value) for site, value in gamma.items()}
         if self.first_unmasked:
             g = {site: torch.cat([torch.zeros_like(v[:, :1]), v[:, 1:]], dim=1) for site, v in g.items()}

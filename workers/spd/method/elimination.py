@@ -35,7 +35,7 @@ class _Masks:
 
     def __init__(self, decomposition: Decomposition, batch: Batch, check_stop: Callable[[], None]) -> None:
         self.decomposition, self.batch, self.check_stop = decomposition, batch, check_stop
-        self.g = decomposition.importances(batch.inputs).g
+        self.g = decomposition.importances(batch.inputs, batch.valid).g
 
     def kl(self, left_out: list[set[Place]]) -> Tensor:
         """One value a set, nats: [sets]."""

@@ -142,7 +142,7 @@ class Trainer:
                 f"data: {len(batch.tokens)} prompts a step cannot be shared by {world.size} processes; start fewer."
             )
         own = batch if world.size == 1 else batch.rows(world.rows(len(batch.tokens)).to(batch.tokens.device))
-        importances = self.decomposition.importances(own.inputs)
+        importances = self.decomposition.importances(own.inputs, own.valid)
         total, figures = self.reconstruction(batch, importances.g)
         for loss in config.losses:
             if isinstance(loss, Faithfulness):
@@ -170,9 +170,11 @@ class Trainer:
         positions = batch.masked(first_unmasked).sum().clamp_min(1)
         importance = {site: upper(value, loss.slope_above) for site, value in importances.gamma.items()}
         value = losses.importance_minimality(importance, valid, p, loss.past_one)
-        value = value * (valid.sum() / positions)
+        share = valid.sum() / positions
+        figure = losses.minimality_figure(value.detach(), importance, valid, p) * share
+        value = value * share
         used = torch.stack([(g[valid] > self.config.threshold).sum() for g in importances.g.values()]).sum()
-        figures["importance_minimality"] = float(self.world.summed(value.detach()))
+        figures["importance_minimality"] = float(self.world.summed(figure))
         figures["l0"] = float(self.world.summed(used)) / float(positions)
         return value
 
@@ -231,7 +233,7 @@ class Trainer:
     def prune(self, batch: Batch, below: float, positions: int = 1) -> int:
         """Drop components whose importance reaches `below` at fewer than `positions` positions of this batch; returns
         how many were dropped."""
-        g = self.decomposition.importances(batch.inputs).g
+        g = self.decomposition.importances(batch.inputs, batch.valid).g
         valid = batch.masked(self.decomposition.first_unmasked)
         reached = {site: (g[site][valid] >= below).sum(0) for site in self.sites}
         keep = {site: (count >= positions).nonzero().flatten().tolist() for site, count in reached.items()}

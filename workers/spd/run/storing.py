@@ -70,7 +70,7 @@ def remarks(
         return time.perf_counter() - started
 
     with torch.no_grad():
-        cost = seconds(lambda: decomposition.importances(batch.inputs))
+        cost = seconds(lambda: decomposition.importances(batch.inputs, batch.valid))
         cost /= seconds(lambda: decomposition.target.logits(batch.tokens, batch.keep))
     kind = config.ci.kind + (f", scope {config.ci.scope}" if isinstance(config.ci, AttentionCI) else "")
     remarks = [

@@ -92,7 +92,7 @@ def prompt_statistics(
         kept[split] += 1
         batch = clean_batch(decomposition.target, [prompt.ids], "answer")
         if split == "train":
-            g = decomposition.importances(batch.inputs).g
+            g = decomposition.importances(batch.inputs, batch.valid).g
             for site, value in g.items():
                 rows = value[0, start:].cpu()
                 peak[site] = torch.maximum(peak[site], rows.amax(0)) if len(rows) else peak[site]

@@ -36,7 +36,7 @@ def single_effects(
     column = answer_column(batch)
     here = batch.masked(decomposition.first_unmasked)
     count = prompts if each is None else min(each, prompts)
-    importances = decomposition.importances(batch.inputs).g
+    importances = decomposition.importances(batch.inputs, batch.valid).g
     result: dict[str, Tensor] = {}
     done, of = 0, sum(map(len, chosen.values()))
     for site, V in decomposition.components.V.items():
