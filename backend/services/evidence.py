@@ -20,6 +20,7 @@ NOT_JUDGED = (
     "kl_ci_masks_all_positions",
     "kl_start_as_many",
     "kl_random_as_many",
+    "l0_above_zero",
     "l0",
     "alive",
 )  # scales and counts, not claims
@@ -160,7 +161,8 @@ class Evidence:
         """A few figures for the gallery, each held out where that was measured: the two that decide whether to trust
         the run first, then its size."""
         shown: list[Headline] = []
-        for name in ("kl_ci_masks", "kl_adversarial"):
+        shared = "kl_adversarial_shared_20"  # as the field judges a run, where that was measured
+        for name in ("kl_ci_masks", shared if shared in self.metrics else "kl_adversarial"):
             metric = self.metrics.get(name)
             if metric is None:
                 continue
@@ -215,8 +217,10 @@ class Evidence:
     def _row(self, metric: Metric) -> EvidenceRow:
         said = words(metric.name)
         warning = self._warning(metric)
-        judged = metric.name in WORDS and metric.name not in NOT_JUDGED
-        status: Status = "weak" if warning else "good" if judged and metric.train is not None else "info"
+        counted = metric.name.rsplit("_", 1)[0] + "_" in COUNTED
+        judged = (metric.name in WORDS or counted) and metric.name not in NOT_JUDGED
+        measured = metric.train is not None or metric.held_out is not None
+        status: Status = "weak" if warning else "good" if judged and measured else "info"
         return EvidenceRow(
             name=metric.name, label=said.label, explain=said.explain, unit=metric.unit, train=metric.train,
             held_out=metric.held_out, spread=metric.spread, status=status, warning=warning,
@@ -236,7 +240,7 @@ class Evidence:
             return None
         split: Split = "train" if held_out is None else "held_out"
         worst = train if held_out is None else held_out
-        if metric.name == "kl_adversarial" and worst is not None and not self._small(worst, split):
+        if metric.name.startswith("kl_adversarial") and worst is not None and not self._small(worst, split):
             stochastic = self._value("kl_stochastic", split)
             steep = stochastic is not None and worst > ADVERSARIAL_FACTOR * max(stochastic, 1e-6)
             if stochastic is not None and steep and self._small(stochastic, split):

@@ -213,6 +213,23 @@ def test_a_loss_on_held_out_answers_is_weak_whatever_the_training_prompts_show()
     assert row.status == "weak"
 
 
+def test_an_adversary_of_many_steps_is_judged_held_out_and_the_shared_one_leads() -> None:
+    """Three times the stochastic KL is good, twenty-six times is weak; neither is a look-up table."""
+    evidence = Evidence(
+        figures(
+            kl_stochastic=(0.03, 0.03), kl_ci_masks=(0.07, 0.07), kl_adversarial=(0.33, 0.33),
+            kl_adversarial_shared_20=(0.11, 0.09), kl_adversarial_shared_640=(None, 0.11),
+            kl_adversarial_position_160=(None, 1.1), kl_aggregated_64=(-0.01, -0.01), kl_everything_off=(3.0, 3.0),
+        )
+    )  # fmt: skip
+    rows = {row.name: row for row in evidence.rows()}
+    assert rows["kl_adversarial_shared_640"].status == "good"
+    assert "640 steps" in rows["kl_adversarial_shared_640"].label
+    assert (rows["kl_adversarial_position_160"].warning or "").startswith("Random masks do little")
+    assert rows["kl_aggregated_64"].status == "good"
+    assert [(h.value, h.status) for h in evidence.headlines(1, 2)[:2]] == [(0.07, "good"), (0.09, "good")]
+
+
 def test_a_run_over_facts_says_what_suppressing_one_does() -> None:
     manifest = read_artifact(SHIPPED / "facts-smollm2", verify=False).manifest
     table = fact_table(manifest)
