@@ -206,7 +206,7 @@ ARCHITECTURES = [
 ]
 
 
-def matrices(model: nn.Module) -> dict[str, list[str]]:
+def matrices(model: Any) -> dict[str, list[str]]:
     """The modules that hold a matrix, by their path with a star for the layer; the unembedding is not among them."""
     found: dict[str, list[str]] = {}
     output = model.get_output_embeddings()

@@ -87,7 +87,7 @@ class Case:
             module = model.get_submodule(edit.site)
             place = components.index[edit.site].index(edit.index)
             V, U = components.V[edit.site][:, place].double(), components.U[edit.site][place].double()
-            tiny.edited_weight(module, (-edit.strength * torch.outer(U, V)).to(module.weight.dtype))
+            tiny.edited_weight(module, (-edit.strength * torch.outer(U, V)).to(model.dtype))
         return model
 
 
