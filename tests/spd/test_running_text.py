@@ -6,6 +6,8 @@ import torch
 from tests.spd.test_metrics import LISTS, SITES, with_importances
 from workers.spd.evaluation.metrics import Evaluator
 from workers.spd.evaluation.running_text import RunningText, ever_needed
+from workers.spd.evaluation.side_effects import side_effects
+from workers.spd.keys import ComponentKey
 from workers.spd.prompts.batches import clean_batch
 
 ONES = {site: [1.0, 1.0, 1.0] for site in SITES}
@@ -96,3 +98,25 @@ def test_all_figures_have_names_and_the_change_of_cross_entropy_is_a_share_of_ev
         assert found["ce_unrecovered_ci_masks"] == pytest.approx(
             found["ce_change_ci_masks"] / (off - target), rel=1e-4
         )
+
+
+def test_side_effects_are_those_of_edited_weights() -> None:
+    tests = made(SOME)
+    decomposition, site = tests.decomposition, SITES[1]
+    windows = torch.tensor([[1, 2, 3, 4], [5, 6, 7, 3]])
+    found = side_effects(decomposition, windows, [ComponentKey(site, 2)], answer=3)
+    clean = torch.log_softmax(decomposition.target.logits(windows), -1)
+    weight = decomposition.target.weight(site)
+    V, U = decomposition.components.V[site][:, 2], decomposition.components.U[site][2]
+    with torch.no_grad():
+        weight -= torch.outer(U, V)
+        changed = torch.log_softmax(decomposition.target.logits(windows), -1)
+        weight += torch.outer(U, V)
+    kl = (clean.exp() * (clean - changed)).sum(-1)
+    assert found.positions == 8
+    assert found.kl == pytest.approx(float(kl.mean()), rel=1e-4)
+    assert found.follows == 2
+    assert found.before == pytest.approx(float((clean[0, 1, 3].exp() + clean[1, 2, 3].exp()) / 2), rel=1e-4)
+    assert found.after == pytest.approx(
+        float((changed[0, 1, 3].exp() + changed[1, 2, 3].exp()) / 2), rel=1e-4
+    )
