@@ -159,6 +159,9 @@ class AblationCheck(Wire):
     baseline: float
     ablated: float
     change: float = Field(description="(ablated − baseline) / baseline")
+    untrained_change: float | None = Field(
+        description="the same change by the same components as they were before training; null where that was not asked"
+    )
     wanted: str
     ok: bool
 

@@ -15,6 +15,7 @@ SPLITS: dict[Split, str] = {"train": "training prompts", "held_out": "held out"}
 EXACT = 1e-4  # nats: more than float32 rounding over a deep model leaves
 SMALL = 0.1  # nats, or this share of the KL with everything off
 FAITHFUL = 1e-3
+QUIET = 0.01  # nats a position of running text
 NOT_JUDGED = (
     "kl_everything_off",
     "kl_ci_masks_all_positions",
@@ -22,6 +23,7 @@ NOT_JUDGED = (
     "kl_random_as_many",
     "l0_above_zero",
     "l0",
+    "rest_l0",
     "alive",
 )  # scales and counts, not claims
 FACT_FALLS, FACT_STAYS = 0.8, 0.05  # shares of the answers' probabilities, medians
@@ -111,6 +113,24 @@ WORDS: dict[str, Words] = {
         "is used. The run should be far below.",
     ),
     "l0": Words("Components in use (L0)", "Mean number of components above the threshold at one position."),
+    "rest_l0": Words(
+        "Components in use on other text",
+        "Mean number of components above the threshold at one position of running text that the run is not about.",
+    ),
+    "kl_rest_ci_masks": Words(
+        "KL on other text, causal importances as masks",
+        "Running text that the run is not about: each component is multiplied by its causal importance, the remainder "
+        "stays on.",
+    ),
+    "kl_rest_rounded_ci": Words(
+        "KL on other text, rounded causal importances",
+        "The same with components fully on above the threshold and off below, the remainder on.",
+    ),
+    "kl_rest_off": Words(
+        "KL on other text, every component off",
+        "All components removed at once, whatever their importance, the remainder on: what the decomposition costs "
+        "text that it is not about.",
+    ),
     "alive": Words("Alive components", "Components above the threshold at least once in the run's data."),
 }
 
@@ -238,6 +258,9 @@ class Evidence:
             return "Much of what the model knows is lost under these masks." if lost > SMALL else None
         if not metric.name.startswith("kl_") or metric.name in NOT_JUDGED:
             return None
+        if metric.name.startswith("kl_rest_"):
+            loudest = max((value for value in (train, held_out) if value is not None), default=0.0)
+            return "Text that the run is not about changes." if loudest > QUIET else None
         split: Split = "train" if held_out is None else "held_out"
         worst = train if held_out is None else held_out
         if metric.name.startswith("kl_adversarial") and worst is not None and not self._small(worst, split):

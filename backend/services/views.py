@@ -77,8 +77,11 @@ def overview(entry: Entry, target: TargetStatus, featured: list[str]) -> Decompo
         ablation_checks=[
             AblationCheck(
                 group=" + ".join(check.groups),
-                change=(check.ablated - check.baseline) / check.baseline if check.baseline else 0.0,
-                **check.model_dump(exclude={"groups"}),
+                change=_change(check.baseline, check.ablated),
+                untrained_change=None
+                if check.untrained is None
+                else _change(check.baseline, check.untrained),
+                **check.model_dump(exclude={"groups", "untrained"}),
             )
             for check in manifest.checks
         ],
@@ -87,6 +90,10 @@ def overview(entry: Entry, target: TargetStatus, featured: list[str]) -> Decompo
         training_seconds=manifest.training_seconds,
         default_watch=default_watch(entry),
     )
+
+
+def _change(before: float, after: float) -> float:
+    return (after - before) / before if before else 0.0
 
 
 def fact_table(manifest: Manifest) -> FactTable | None:

@@ -56,7 +56,7 @@ def trainer_of(ci: str, batch: int, seq: int) -> tuple[Trainer, Batch]:
     target.attach(sites)
     ids = torch.randint(0, 50_000, (batch, seq), generator=torch.Generator().manual_seed(0)).tolist()
     data = clean_batch(target, ids, "all")  # computed once: the prompts repeat
-    return Trainer(config, target, sites, data, None), data  # type: ignore[arg-type]
+    return Trainer(config, target, sites, data), data
 
 
 def plain_pass(batch: int, seq: int) -> Callable[[], None]:

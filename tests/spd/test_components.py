@@ -67,7 +67,8 @@ def test_a_background_keeps_the_start_exact_on_the_data_and_makes_it_quieter_els
     shared = torch.randn(1, 10, generator=generator(2)) * 5  # a direction all text shares
     X = torch.randn(3, 10, generator=generator(3)) + shared
     background = torch.randn(200, 10, generator=generator(4)) * 0.3 + shared
-    plain, quiet = data_start(weight(), X), data_start(weight(), X, background, 100.0)
+    moments = background.T @ background / len(background)
+    plain, quiet = data_start(weight(), X), data_start(weight(), X, moments, 100.0)
     torch.testing.assert_close((X @ quiet[0]) @ quiet[1], X @ weight().T, rtol=1e-4, atol=1e-4)
 
     def loudness(start: tuple[torch.Tensor, torch.Tensor]) -> float:
@@ -81,6 +82,11 @@ def test_contrasts_turn_repeated_tokens_into_their_mean_and_deviations_of_the_sa
     X = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0], [0.0, 5.0]])
     turned = contrasts(X, torch.tensor([7, 8, 7, 9]))
     assert turned.tolist() == [[2.0, 0.0], [2.0, 0.0], [0.0, 2.0], [0.0, 5.0]]
+
+
+def test_an_occurrence_like_the_one_before_has_no_contrast():
+    X = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
+    assert contrasts(X, torch.tensor([7, 7, 8])).tolist() == [[1.0, 0.0], [0.0, 2.0]]
 
 
 def test_contrasts_of_three_occurrences_are_orthogonal_turns():

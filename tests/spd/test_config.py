@@ -71,7 +71,7 @@ def test_a_value_that_cannot_be_used_is_named(changes, named):
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"start": {"kind": "svd", "background": "english"}}, "background goes with kind “data”"),
+        ({"start": {"kind": "svd", "background": "rest"}}, "background goes with kind “data”"),
         ({"start": {"kind": "data", "ridge": 3}}, "ridge weighs a background"),
         ({"ci": {"kind": "mlp", "reads": "input"}}, "ci.mlp.reads: "),
         (

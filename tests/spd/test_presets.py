@@ -40,6 +40,8 @@ def test_a_preset_runs_end_to_end_on_random_weights_of_its_shape(name, tmp_path)
         load_config(name).model_dump(mode="json"),
         {"steps": 3, "checks": [], "prune": None, "eliminate": None},
     )
+    if data["rest"] is not None:
+        data["rest"]["start_windows"] = data["rest"]["text"]["evaluation"] = 8
     if data["data"]["kind"] == "facts":
         facts = {"Tiger Woods": " golf", "Kobe Bryant": " basketball"}
         names = {"name": "sport", "templates": ["{} is an American"], "held_out": ["{} was an American"]}

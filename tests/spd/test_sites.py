@@ -24,7 +24,7 @@ def trainer_of(kind: str, sites: list[str], **changes) -> tuple[Trainer, Trainin
     target.attach(names)
     check_sites(target, names)
     data = training_data(config, target, TOKENIZER)
-    return Trainer(config, target, names, data.everything(), TOKENIZER), data
+    return Trainer(config, target, names, data.everything()), data
 
 
 def test_a_component_of_a_fused_matrix_says_where_it_writes_most():

@@ -25,7 +25,7 @@ def trainer_of(seed_of_model: int = 0, **changes) -> tuple[Trainer, TrainingData
     sites = target.sites(config.sites)
     target.attach(sites)
     data = training_data(config, target, TOKENIZER)
-    return Trainer(config, target, sites, data.everything(), TOKENIZER), data
+    return Trainer(config, target, sites, data.everything()), data
 
 
 def steps(trainer: Trainer, data: TrainingData, count: int) -> list[dict[str, float]]:

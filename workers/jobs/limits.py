@@ -112,6 +112,11 @@ class Limits:
         for loss in config.losses:
             samples = getattr(loss, "uniform", 0) + getattr(loss, "level", 0)
             counts.append((f"losses.{loss.kind} (uniform + level)", samples, self.samples))
+        if (rest := config.rest) is not None:
+            counts.append(
+                ("rest (uniform + level + removed)", rest.uniform + rest.level + rest.removed, self.samples)
+            )
+            counts += self._dataset_sizes("rest.text.dataset", rest.text.dataset)
         data, target = config.data, config.target
         texts = data.listed()
         counts += [
@@ -144,6 +149,8 @@ class Limits:
         if isinstance(target, FolderSource):
             places.append(("target.path", target.path, MODELS))
         places += [(f"data.{key}", path, TEXTS) for key, path in data.places().items()]
+        if config.rest is not None:
+            places += [(f"rest.text.{key}", path, TEXTS) for key, path in config.rest.text.places().items()]
         for key, place, rooms in places:
             if place is not None and not self._allowed(place, home, rooms):
                 yield _outside(key, rooms, "decompose")

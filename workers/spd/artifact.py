@@ -150,6 +150,10 @@ class Check(Stored):
     split: Split
     baseline: float
     ablated: float
+    untrained: float | None = Field(
+        None,
+        description="the same with the same components as they were before training (runs with rest text)",
+    )
     wanted: str
     ok: bool
 

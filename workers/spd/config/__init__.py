@@ -9,6 +9,7 @@ per Adam step, coefficients multiply losses in nats (reconstruction) or squared 
     texts     texts of a package, for models and corpora
     ci        causal importance functions
     losses    what is trained on
+    rest      the second stream of a targeted decomposition
     training  start values, steps, and how many components there are in the end
     reading   from YAML, presets and plain data, with every key at fault named
 """
@@ -46,6 +47,7 @@ from workers.spd.config.losses import (
     StochasticReconstruction,
 )
 from workers.spd.config.reading import PRESETS, load_config, parse_config, preset_names, with_overrides
+from workers.spd.config.rest import RestConfig
 from workers.spd.config.run import CheckConfig, DecomposeConfig
 from workers.spd.config.sources import (
     FolderSource,
@@ -101,6 +103,7 @@ __all__ = [
     "PruneConfig",
     "ReconstructionConfig",
     "Relation",
+    "RestConfig",
     "Sampled",
     "Seed",
     "Share",

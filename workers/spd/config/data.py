@@ -135,6 +135,11 @@ class CorpusData(DataKind):
     glob: InsidePath = Field(default="*.txt", description="which files of a folder, below it too")
     dataset: DatasetText | None = Field(default=None, description="instead of a path")
     package: PackageText | None = Field(default=None, description="instead of a path or a dataset")
+    shipped: Literal["smollm2-samples"] | None = Field(
+        default=None,
+        description="instead of a path: text that comes with Unweave. smollm2-samples: 1,536 seeded samples of SmolLM2 "
+        "itself, about 122,000 of its tokens",
+    )
     window: int = Field(default=64, ge=2, le=8192, description="tokens a window; shorter texts are padded")
     batch_size: int = Field(default=16, ge=1, le=65_536, description="windows a step")
     held_out: float = Field(
@@ -175,12 +180,13 @@ class CorpusData(DataKind):
 
     @model_validator(mode="after")
     def _one_source(self) -> CorpusData:
-        if sum(place is not None for place in (self.path, self.dataset, self.package)) != 1:
-            raise ValueError("give “path”, a text file or folder, “dataset” or “package”, one of the three.")
-        if self.path is None and self.glob != "*.txt":
+        sources = (self.path, self.dataset, self.package, self.shipped)
+        if sum(place is not None for place in sources) != 1:
             raise ValueError(
-                f"glob goes with “path”; “{'dataset' if self.dataset else 'package'}” would ignore it."
+                "give “path”, a text file or folder, “dataset”, “package” or “shipped”, one of the four."
             )
+        if self.path is None and self.glob != "*.txt":
+            raise ValueError("glob goes with “path”; nothing else reads it.")
         return self
 
 

@@ -10,6 +10,7 @@ from workers.spd.config.base import Frozen, Seed
 from workers.spd.config.ci import CIConfig, SharedMLPCI
 from workers.spd.config.data import DataConfig
 from workers.spd.config.losses import AdversarialReconstruction, Loss
+from workers.spd.config.rest import RestConfig
 from workers.spd.config.sources import Source
 from workers.spd.config.training import (
     AdaptConfig,
@@ -58,6 +59,9 @@ class DecomposeConfig(Frozen):
     ci: CIConfig = Field(default=SharedMLPCI(), description="the causal importance functions")
     losses: tuple[Loss, ...] = Field(min_length=1, description="what is trained on, each kind at most once")
     data: DataConfig = Field(description="what the run reads")
+    rest: RestConfig | None = Field(
+        default=None, description="a second stream of other text, for a decomposition of a few prompts or facts"
+    )
     reconstruction: ReconstructionConfig = Field(
         default=ReconstructionConfig(), description="what counts as the same output"
     )
@@ -161,6 +165,30 @@ class DecomposeConfig(Frozen):
                 f"data.held_out ({data.held_out:g}) must be target.held_out ({target.held_out:g}): otherwise text that "
                 "the model was trained on would count as held out."
             )
+        return self
+
+    @model_validator(mode="after")
+    def _rest_fits_the_run(self) -> DecomposeConfig:
+        if self.start.background == "rest" and self.rest is None:
+            raise ValueError("start.background “rest” is the text of the run's second stream; give “rest”.")
+        if self.rest is None:
+            return self
+        if self.data.kind not in ("prompts", "facts"):
+            raise ValueError(
+                f"rest goes with data.kind “prompts” or “facts”, which are about a few things; “{self.data.kind}” is "
+                "about all of its text."
+            )
+        if any(loss.kind == "faithfulness" for loss in self.losses):
+            raise ValueError(
+                "rest and the loss “faithfulness” ask for opposite things: what the prompts do not need belongs to the "
+                "remainder. Leave one of them out."
+            )
+        if self.adapt is not None:
+            raise ValueError(
+                "rest keeps what no prompt needs in the remainder; adapt would grow it. Leave one out."
+            )
+        if self.rest.text.bos != self.bos:
+            raise ValueError("rest.text.bos and data.bos must be the same.")
         return self
 
     @model_validator(mode="after")

@@ -13,15 +13,15 @@ class StartConfig(Frozen):
     """Start values of V and U.
 
     random: V ~ N(0, 1/d_in), U ~ N(0, 1/C). svd: leading singular directions of W. data: the dual basis of the
-    token inputs, exact on the data; with `background`, the dual that is quietest on other text (a file of sentences
-    in workers/spd/data), the more so the larger `ridge`.
+    token inputs, exact on the data; with `background`, the dual that is quietest on other text, the more so the larger
+    `ridge`. rest: the text of the run's second stream (`rest`).
     """
 
     kind: Literal["random", "svd", "data"] = Field(
         default="data",
         description="random values, singular directions, or the dual basis of the token inputs",
     )
-    background: Literal["english"] | None = Field(
+    background: Literal["rest"] | None = Field(
         default=None,
         description="other text on which a data start is made quiet; null: none, the shortest dual",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -16,6 +17,7 @@ from workers.spd.corpora.dataset_texts import Taken
 
 BYTES_A_TOKEN = 8  # read for each token of a window: more than most text needs
 ATTEMPTS = 100
+SHIPPED = Path(__file__).parents[1] / "texts"
 CorpusSplit = Literal["train", "held_out"]
 
 
@@ -81,7 +83,7 @@ class Corpus:
             )
         if config.bos and tokenizer.bos_token_id is None:
             raise ConfigError("data.bos: this model has no BOS token.")
-        if config.path is None:
+        if config.texts is not None:
             assert taken is not None, "texts of a dataset or package are taken before the corpus is opened"
             texts = Texts.of_dataset(taken)
             lengths = texts.end - texts.begin
@@ -89,7 +91,7 @@ class Corpus:
             cut = round(int(lengths.sum()) * (1 - config.held_out))
             cuts = texts.begin + (cut - before).clamp(min=0).minimum(lengths)
         else:
-            texts = Texts.of_files(text_files("data.path", config.path, config.glob))
+            texts = Texts.of_files(_files(config))
             cuts = (texts.end.double() * (1 - config.held_out)).round().long()
         self.regions: dict[CorpusSplit, Region] = {
             "train": Region(texts, texts.begin, cuts),
@@ -99,6 +101,16 @@ class Corpus:
     def draw(self, count: int, split: CorpusSplit, generator: torch.Generator) -> list[list[int]]:
         """Windows of ids from random places, a text as likely as it is long. The generator alone decides which."""
         return [self._window(split, generator) for _ in range(count)]
+
+    def parts(self, split: CorpusSplit) -> Iterator[str]:
+        """What the split holds of each text."""
+        region = self.regions[split]
+        for file, first, last in zip(
+            region.file.tolist(), region.first.tolist(), region.last.tolist(), strict=True
+        ):
+            with region.paths[file].open("rb") as opened:
+                opened.seek(first)
+                yield codecs.decode(opened.read(last - first), "utf-8", "ignore")
 
     def _window(self, split: CorpusSplit, generator: torch.Generator) -> list[int]:
         region = self.regions[split]
@@ -150,9 +162,16 @@ def text_files(key: str, path: str, glob: str) -> list[Path]:
     return found
 
 
+def _files(config: CorpusData) -> list[Path]:
+    if config.shipped is not None:
+        return [SHIPPED / f"{config.shipped}.txt"]
+    assert config.path is not None, "a corpus has a path, a dataset or a shipped text"
+    return text_files("data.path", config.path, config.glob)
+
+
 def _name(config: CorpusData) -> str:
     if config.package is not None:
         return config.package.package
     if config.dataset is None:
-        return config.path or ""
+        return config.path or config.shipped or ""
     return config.dataset.name or config.dataset.path or ""

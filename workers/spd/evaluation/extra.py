@@ -8,9 +8,10 @@ from typing import Any
 
 from workers.spd.artifact import FactTable, HarvestGroup, PaperComparison
 from workers.spd.config import DecomposeConfig
-from workers.spd.evaluation.facts import fact_groups, fact_table, named_groups
+from workers.spd.evaluation.facts import fact_groups, fact_table, named_groups, needed_groups
 from workers.spd.evaluation.induction_table import circuit, paper_table, site_use
 from workers.spd.method.decomposition import Decomposition
+from workers.spd.prompts.batches import Batch
 from workers.spd.prompts.kinds import KnownFacts
 from workers.spd.prompts.training_data import ExtraEvidence, TrainingData
 from workers.spd.targets.tokenizer import PromptTokenizer
@@ -32,13 +33,15 @@ def extra_evidence(
     data: TrainingData,
     tokenizer: PromptTokenizer,
     check_stop: Callable[[], None],
+    rest: Batch | None = None,
 ) -> Extra:
-    """What this kind of data asks for. `check_stop` is called in between and may raise."""
+    """What this kind of data asks for. `rest`: windows of the text a targeted run must be quiet on. `check_stop` is
+    called in between and may raise."""
     check_stop()
     return (
         Extra()
         if data.extra is None
-        else TABLES[data.extra](config, decomposition, data, tokenizer, check_stop)
+        else TABLES[data.extra](config, decomposition, data, tokenizer, check_stop, rest)
     )
 
 
@@ -48,6 +51,7 @@ def _paper(
     data: TrainingData,
     tokenizer: PromptTokenizer,
     check_stop: Callable[[], None],
+    rest: Batch | None,
 ) -> Extra:
     held_out = data.of_split("held_out")
     paper = paper_table(decomposition, held_out, config.threshold)
@@ -63,9 +67,11 @@ def _facts(
     data: TrainingData,
     tokenizer: PromptTokenizer,
     check_stop: Callable[[], None],
+    rest: Batch | None,
 ) -> Extra:
     assert isinstance(data, KnownFacts)
     own = fact_groups(decomposition, data.prompts, config.threshold)
+    own = needed_groups(decomposition, data.prompts, own, rest, check_stop)
     table = fact_table(decomposition, data.prompts, data.candidates, own, data.rank, check_stop)
     return Extra(facts=table, groups=named_groups(own, data.prompts))
 

@@ -1,8 +1,8 @@
 """The groups of facts, and what suppressing each does to its own fact and to all others (SPEC 22).
 
 A fact's *group* holds the alive components of which at least SHARE of the causal importance over all training prompts
-falls on the prompts of this fact: those that nothing else uses. Suppressing a fact's group should take its answer away
-and leave every other fact's.
+falls on the prompts of this fact, those that nothing else uses, as far as its fall needs them. Suppressing a fact's
+group should take its answer away and leave every other fact's.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import torch
 from workers.spd.artifact import FactResult, FactTable, HarvestGroup
 from workers.spd.keys import ComponentKey
 from workers.spd.method.decomposition import Decomposition
-from workers.spd.prompts.batches import Prompt, clean_batch, padded
+from workers.spd.prompts.batches import Batch, Prompt, clean_batch, padded
 from workers.spd.prompts.facts import Candidate, answers_of
+from workers.spd.statistics.needed import Suppressions, needed, side_effects
 from workers.spd.targets.masks import SiteMask, masked
 
 SHARE = 0.9
@@ -51,6 +52,28 @@ def fact_groups(
     return groups
 
 
+@torch.no_grad()
+def needed_groups(
+    decomposition: Decomposition,
+    prompts: list[Prompt],
+    groups: dict[str, list[ComponentKey]],
+    rest: Batch | None,
+    check_stop: Callable[[], None] = lambda: None,
+) -> dict[str, list[ComponentKey]]:
+    """The same groups without what the fact's fall on its training prompts does not need (SPEC 18)."""
+    result: dict[str, list[ComponentKey]] = {}
+    for subject, keys in groups.items():
+        check_stop()
+        asked = [p for p in prompts if p.data.split == "train" and p.data.fact == subject]
+        result[subject] = keys
+        if len(keys) > 1:
+            batch = clean_batch(decomposition.target, [prompt.ids for prompt in asked], "answer")
+            suppressions = Suppressions.on(decomposition, batch, [prompt.answer for prompt in asked])
+            side = None if rest is None else side_effects(decomposition, rest, keys, check_stop)
+            result[subject] = needed(keys, suppressions.drops, side)
+    return result
+
+
 def named_groups(groups: dict[str, list[ComponentKey]], prompts: list[Prompt]) -> list[HarvestGroup]:
     """The facts' groups as the page shows them, under the subjects' names."""
     counts = Counter(prompt.data.fact for prompt in prompts if prompt.data.split == "train")
@@ -59,8 +82,8 @@ def named_groups(groups: dict[str, list[ComponentKey]], prompts: list[Prompt]) -
             name=subject,
             token=subject,
             components=[str(key) for key in keys],
-            why=f"{len(keys)} components have at least {SHARE:.0%} of their causal importance on the {counts[subject]} "
-            f"training prompts about {subject}: no other fact uses them.",
+            why=f"Each has at least {SHARE:.0%} of its causal importance on the {counts[subject]} training prompts "
+            f"about {subject}, so no other fact uses it, and the fall of this one needs it.",
         )
         for subject, keys in groups.items()
         if keys

@@ -10,7 +10,10 @@ from workers.spd.ablation.engine import AblationEngine
 from workers.spd.artifact import Artifact, Check, Manifest, Split
 from workers.spd.config import ConfigError, DecomposeConfig
 from workers.spd.keys import ComponentKey
+from workers.spd.method.decomposition import Decomposition
+from workers.spd.prompts.batches import clean_batch
 from workers.spd.queries import AblationQuery, Condition, Edit
+from workers.spd.statistics.needed import suppressed
 from workers.spd.statistics.prompt_statistics import PromptStatistics
 from workers.spd.targets.target import Target
 from workers.spd.targets.tokenizer import PromptTokenizer
@@ -50,9 +53,11 @@ def made_checks(
     target: Target,
     work: Path,
     check_stop: Callable[[], None],
+    untrained: Decomposition | None = None,
 ) -> list[Check]:
     """The config's selectivity tests, run by the live engine on what was stored. One that names a group which the
-    harvest did not find counts as missed (see `unknown_groups`)."""
+    harvest did not find counts as missed (see `unknown_groups`). `untrained`: the components as they were before
+    training, to be suppressed beside them."""
     engine = AblationEngine.from_artifact(Artifact(work, manifest, ""), target)
     groups = {group.name: group.components for group in found.groups}
     splits: dict[str, Split] = {prompt.text: prompt.split for prompt in found.prompts}
@@ -68,6 +73,10 @@ def made_checks(
         (result,) = engine.ablate(query)
         watched = result.positions[0].watched[0]
         before, after = watched.baseline.probability, watched.ablated.probability
+        start = None
+        if untrained is not None:
+            batch = clean_batch(untrained.target, [ids], "answer")
+            start = float(suppressed(untrained, batch, [keys])[0, 0, 0].softmax(-1)[answer])
         kept = after / before if before > 0 else math.nan  # nothing to fall from: no wish is met
         wanted, ok = "reported", True
         if check.at_least is not None:
@@ -86,6 +95,7 @@ def made_checks(
                 split=splits.get(check.prompt, "bystander"),
                 baseline=before,
                 ablated=after,
+                untrained=start,
                 wanted=wanted,
                 ok=ok and all(name in groups for name in check.groups),
             )

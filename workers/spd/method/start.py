@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float, Int
@@ -10,9 +10,10 @@ from torch import Tensor
 
 from workers.spd.config import ConfigError, DecomposeConfig
 from workers.spd.method.components import Components
-from workers.spd.prompts.batches import Batch, clean_batch
+from workers.spd.prompts.batches import Batch
 from workers.spd.targets.target import Target
-from workers.spd.targets.tokenizer import PromptTokenizer
+
+SAME = 1e-4  # relative length of a deviation that is rounding
 
 
 def initial_components(
@@ -20,14 +21,15 @@ def initial_components(
     target: Target,
     sites: list[str],
     batch: Batch,
-    tokenizer: PromptTokenizer,
     generator: torch.Generator,
+    moments: Mapping[str, Float[Tensor, "d_in d_in"]] | None = None,
 ) -> Components:
-    """V and U at step 0. `C: auto` takes one component a token input of the data (start `data`), else full rank."""
+    """V and U at step 0. `C: auto` takes one component a token input of the data (start `data`), else full rank.
+    `moments`: of the text that a start with a background is to be quiet on."""
     V: dict[str, Tensor] = {}
     U: dict[str, Tensor] = {}
     valid = batch.masked(config.reconstruction.first_position == "unmasked")
-    background = background_inputs(config, target, tokenizer) if config.start.background else {}
+    background = (moments or {}) if config.start.background else {}
     for site in sites:
         W = target.weight(site).float()
         x = batch.inputs[site]
@@ -53,22 +55,6 @@ def initial_components(
             C = min(W.shape) if config.C == "auto" else config.C
             V[site], U[site] = (svd_start if config.start.kind == "svd" else random_start)(W, C, generator)
     return Components(V, U, {site: list(range(v.shape[1])) for site, v in V.items()})
-
-
-def background_inputs(
-    config: DecomposeConfig, target: Target, tokenizer: PromptTokenizer
-) -> dict[str, Tensor]:
-    """What each site reads on the background sentences, first positions left out: {site: [tokens, d_in]}."""
-    path = Path(__file__).parents[1] / "texts" / f"{config.start.background}.txt"
-    lines = [
-        tokenizer.encode(line, bos=False) for line in path.read_text(encoding="utf-8").splitlines() if line
-    ]
-    read: dict[str, list[Tensor]] = {}
-    for first in range(0, len(lines), 16):
-        batch = clean_batch(target, lines[first : first + 16], "answer")
-        for site, x in batch.inputs.items():
-            read.setdefault(site, []).append(x[batch.masked(True)].float())
-    return {site: torch.cat(parts) for site, parts in read.items()}
 
 
 def random_start(
@@ -98,10 +84,11 @@ def svd_start(
 
 def contrasts(
     X: Float[Tensor, "tokens d_in"], token_ids: Int[Tensor, " tokens"]
-) -> Float[Tensor, "tokens d_in"]:
+) -> Float[Tensor, "rows d_in"]:
     """The same span, turned: inputs of one token become their mean and their deviations (orthogonal contrasts).
 
-    Where contexts of a token differ little the mean alone serves them all, and the deviations can die.
+    Where contexts of a token differ little the mean alone serves them all, and the deviations can die. Occurrences
+    that do not differ at all (a common beginning of two prompts) have no deviation.
     """
     rows: list[Tensor] = []
     for token in dict.fromkeys(token_ids.tolist()):
@@ -112,7 +99,9 @@ def contrasts(
             turn[k, :k] = -1 / k
             turn[k, k] = 1
         turn[0] = 1 / n
-        rows.append(turn @ same)
+        turned = turn @ same
+        length = turned.norm(dim=1)
+        rows.append(turned[length > SAME * length.max()])
     return torch.cat(rows)
 
 
@@ -137,20 +126,19 @@ def token_means(
 def data_start(
     W: Float[Tensor, "d_out d_in"],
     X: Float[Tensor, "tokens d_in"],
-    background: Float[Tensor, "others d_in"] | None = None,
+    moments: Float[Tensor, "d_in d_in"] | None = None,
     ridge: float = 1.0,
 ) -> tuple[Float[Tensor, "d_in tokens"], Float[Tensor, "tokens d_out"]]:
     """The dual basis of the token inputs: one component a token, V its normalised dual, U = W x rescaled.
 
     It reproduces the target on X (and its span) exactly. Among all duals the pseudo-inverse is the shortest; with
-    `background` B the one is taken that is quietest there: shortest under the metric BᵀB/n + s·I with
-    s = mean(B²)/ridge. In float64.
+    `moments`, the mean M of b bᵀ over other text, the one is taken that is quietest there: shortest under the metric
+    M + s·I with s = tr(M)/(d_in · ridge). In float64.
     """
     inputs = X.double()
-    if background is not None:
-        other = background.double()
-        metric = other.T @ other / other.shape[0]
-        metric.diagonal().add_(other.pow(2).mean() / ridge)
+    if moments is not None:
+        metric = moments.to(inputs)
+        metric = metric + torch.eye(len(metric)).to(inputs) * (metric.diagonal().mean() / ridge)
         solved = torch.linalg.solve(metric, inputs.T)  # [d_in, tokens]
         dual = solved @ torch.linalg.pinv(inputs @ solved)
     else:

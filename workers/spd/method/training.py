@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Float
@@ -27,12 +28,12 @@ from workers.spd.method.optimizer import adam, clip_gradients, learning_rate, tr
 from workers.spd.method.processes import World
 from workers.spd.method.reconstruction import Pass, attack, divided_reconstruction, passes_of, reconstruction
 from workers.spd.method.resizing import Moments
+from workers.spd.method.rest import rest_loss
 from workers.spd.method.start import initial_components
 from workers.spd.prompts.batches import Batch
 from workers.spd.targets import onednn
 from workers.spd.targets.masks import inner_activation
 from workers.spd.targets.target import Target
-from workers.spd.targets.tokenizer import PromptTokenizer
 
 
 class DivergedError(ArithmeticError):
@@ -56,8 +57,9 @@ class Trainer:
         target: Target,
         sites: list[str],
         batch: Batch,
-        tokenizer: PromptTokenizer,
+        moments: Mapping[str, Float[Tensor, "d_in d_in"]] | None = None,
     ) -> None:
+        """`batch`: what start values are of; `moments`: of the text that a start with a background is quiet on."""
         self.config, self.target, self.sites = config, target, sites
         if config.precision == "float32":
             onednn.adopt(target.model)
@@ -65,7 +67,8 @@ class Trainer:
         self.step = 0
         self.world = World.current()
         self.adversary: Adversary | None = None
-        components = initial_components(config, target, sites, batch, tokenizer, self.generator)
+        components = initial_components(config, target, sites, batch, self.generator, moments)
+        self.start = copy.deepcopy(components) if config.rest is not None else None
         self.scales = [
             float(p.detach().pow(2).mean().sqrt()) for p in [*components.V_list, *components.U_list]
         ]
@@ -116,9 +119,13 @@ class Trainer:
 
     # --- one step ---------------------------------------------------------------------------------------------------
 
-    def train_step(self, batch: Batch) -> dict[str, float]:
-        """One step; returns what it measured before the update. `batch` holds the prompts of all processes."""
+    def train_step(self, batch: Batch, rest: Batch | None = None) -> dict[str, float]:
+        """One step; returns what it measured before the update. `batch` holds the prompts of all processes, `rest`
+        their windows of rest text, where the run has such text."""
         total, figures = self._losses(batch)
+        if rest is not None:
+            value, more = self._rest_loss(rest)
+            total, figures = total + value, figures | more
         figures["loss"] = float(self.world.summed(total.detach()))
         if not math.isfinite(figures["loss"]):
             raise DivergedError(self.config, self.step, "the loss is")
@@ -177,6 +184,16 @@ class Trainer:
         figures["importance_minimality"] = float(self.world.summed(figure))
         figures["l0"] = float(self.world.summed(used)) / float(positions)
         return value
+
+    def _rest_loss(self, rest: Batch) -> tuple[Float[Tensor, ""], dict[str, float]]:
+        """The losses of the second stream."""
+        config = self.config
+        assert config.rest is not None
+        return rest_loss(
+            self.decomposition, rest, config.rest, self.generator, step=self.step, steps=config.steps,
+            threshold=config.threshold, distance=config.reconstruction.distance, world=self.world,
+            precision=config.precision,
+        )  # fmt: skip
 
     def reconstruction(
         self, batch: Batch, g: dict[str, Float[Tensor, "rows seq C"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,17 +10,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import workers
-from workers.spd.artifact import Artifact, Manifest, SiteCard, read_artifact, seal, write_json
-from workers.spd.config import DecomposeConfig
-from workers.spd.corpora.dataset_texts import ensure_texts
+from workers.spd.artifact import Artifact, Manifest, Metric, SiteCard, read_artifact, seal, write_json
+from workers.spd.config import DatasetText, DecomposeConfig, PackageText
+from workers.spd.corpora.dataset_texts import Taken, ensure_texts
 from workers.spd.evaluation.evidence import full_evidence, metric_rows
 from workers.spd.evaluation.extra import extra_evidence
 from workers.spd.evaluation.metrics import faithfulness_by_site
+from workers.spd.evaluation.rest import rest_figures, rest_metrics
 from workers.spd.evaluation.selectivity import made_checks, unknown_groups, usable_checks
+from workers.spd.method.decomposition import Decomposition
 from workers.spd.method.processes import World
 from workers.spd.method.training import Trainer
 from workers.spd.progress import Report
+from workers.spd.prompts.batches import Batch
 from workers.spd.prompts.kinds import training_data
+from workers.spd.prompts.rest import RestText
 from workers.spd.prompts.training_data import TrainingData
 from workers.spd.run.context import Run
 from workers.spd.run.storing import remarks, store
@@ -28,6 +33,9 @@ from workers.spd.statistics.prompt_statistics import PromptStatistics, prompt_st
 from workers.spd.targets.sites import check_sites
 from workers.spd.targets.target import Target, ensure_target, load_target
 from workers.spd.targets.tokenizer import PromptTokenizer
+
+SIDE_EFFECT_WINDOWS = 8
+"""Windows of rest text on which the side effects of a group's members are measured."""
 
 
 def decompose(
@@ -55,8 +63,12 @@ def decompose(
 
     subject = _open(run, device)
     start = subject.data.everything()
-    trainer = Trainer(config, subject.target, subject.sites, start, subject.tokenizer)
-    seconds = train(run, trainer, subject.data, start)
+    moments = None
+    if subject.rest is not None and config.start.background == "rest":
+        run.report("train", "Reading the rest text")
+        moments = subject.rest.moments(subject.sites, config.seed, run.check_stop)
+    trainer = Trainer(config, subject.target, subject.sites, start, moments)
+    seconds = train(run, trainer, subject.data, start, subject.rest)
     artifact = _measure_and_store(run, subject, trainer, seconds, device) if run.world.leads else None
     run.world.wait()
     return artifact or read_artifact(out)
@@ -71,6 +83,7 @@ class Subject:
     tokenizer: PromptTokenizer
     sites: list[str]
     data: TrainingData
+    rest: RestText | None
 
 
 def _open(run: Run, device: str) -> Subject:
@@ -95,25 +108,32 @@ def _open(run: Run, device: str) -> Subject:
     target.attach(sites)
     check_sites(target, sites)
     usable_checks(config, tokenizer)
-    texts = None
-    if config.data.texts is not None:
-        texts = ensure_texts(
-            config.data.texts,
-            run.home,
-            report=lambda message: run.report("target", message),
-            check_stop=run.check_stop,
-        )
-    return Subject(folder, target, tokenizer, sites, training_data(config, target, tokenizer, texts))
+    texts = _texts(run, config.data.texts)
+    data, rest = training_data(config, target, tokenizer, texts), None
+    if config.rest is not None:
+        rest = RestText(config.rest, target, tokenizer, data.prompts, _texts(run, config.rest.text.texts))
+    return Subject(folder, target, tokenizer, sites, data, rest)
+
+
+def _texts(run: Run, source: DatasetText | PackageText | None) -> Taken | None:
+    """The texts of a dataset or package, fetched once."""
+    if source is None:
+        return None
+    return ensure_texts(
+        source, run.home, report=lambda message: run.report("target", message), check_stop=run.check_stop
+    )
 
 
 def _measure_and_store(run: Run, subject: Subject, trainer: Trainer, seconds: float, device: str) -> Artifact:
     """Harvest, evidence and checks of a trained decomposition, sealed as an artefact."""
     config, decomposition, data = run.config, trainer.decomposition, subject.data
-    statistics = _harvest(run, subject, trainer)
+    quiet = subject.rest.sample(SIDE_EFFECT_WINDOWS, config.seed) if subject.rest is not None else None
+    statistics = _harvest(run, subject, trainer, quiet)
 
     run.report("evidence", "Measuring the evidence")
     evidence = full_evidence(config, decomposition, data, run.check_stop)
-    extra = extra_evidence(config, decomposition, data, subject.tokenizer, run.check_stop)
+    quietness = _quietness(run, subject, trainer)
+    extra = extra_evidence(config, decomposition, data, subject.tokenizer, run.check_stop, quiet)
     if extra.groups:
         statistics = statistics.with_groups(extra.groups)
 
@@ -133,21 +153,47 @@ def _measure_and_store(run: Run, subject: Subject, trainer: Trainer, seconds: fl
             for site in subject.sites
         ],
         versions=workers.versions(), dtype="float32", device=device, training_seconds=round(seconds, 1),
-        metrics=metric_rows(evidence, faithful, statistics.alive()), l0_by_site=evidence["train"].l0_by_site,
-        faithfulness_by_site=by_site, paper=extra.paper, facts=extra.facts,
+        metrics=[*metric_rows(evidence, faithful, statistics.alive()), *quietness],
+        l0_by_site=evidence["train"].l0_by_site, faithfulness_by_site=by_site, paper=extra.paper, facts=extra.facts,
         texts=data.texts.card if data.texts is not None else None,
         notes=remarks(config, trainer, data, statistics), files={},
     )  # fmt: skip
     if config.checks:
         checks = made_checks(
-            config, manifest, statistics, subject.tokenizer, subject.target, run.work, run.check_stop
-        )
+            config, manifest, statistics, subject.tokenizer, subject.target, run.work, run.check_stop,
+            untrained(trainer) if trainer.start is not None else None,
+        )  # fmt: skip
         notes = [*manifest.notes, *unknown_groups(config, statistics)]
         manifest = manifest.model_copy(update={"checks": checks, "notes": notes})
     return seal(run.work, manifest, run.out)
 
 
-def _harvest(run: Run, subject: Subject, trainer: Trainer) -> PromptStatistics:
+def _quietness(run: Run, subject: Subject, trainer: Trainer) -> list[Metric]:
+    """How quiet a targeted run is on its rest text, trained on and held out."""
+    rest, config = subject.rest, run.config
+    if rest is None:
+        return []
+    train, held_out = (
+        rest_figures(
+            trainer.decomposition, rest.evaluation(split, config.seed), config.threshold, run.check_stop
+        )
+        for split in ("train", "held_out")
+    )
+    return rest_metrics(train, held_out)
+
+
+def untrained(trainer: Trainer) -> Decomposition:
+    """The components that a targeted run kept, as they were before training."""
+    assert trainer.start is not None, "runs with rest text keep their start"
+    start = copy.deepcopy(trainer.start)
+    start.keep(trainer.components.index)
+    return Decomposition(
+        trainer.target, start.to(trainer.target.device), trainer.ci,
+        first_unmasked=trainer.decomposition.first_unmasked,
+    )  # fmt: skip
+
+
+def _harvest(run: Run, subject: Subject, trainer: Trainer, quiet: Batch | None) -> PromptStatistics:
     run.report("harvest", "Gathering statistics")
     return prompt_statistics(
         trainer.decomposition,
@@ -157,6 +203,7 @@ def _harvest(run: Run, subject: Subject, trainer: Trainer) -> PromptStatistics:
         bos=run.config.bos,
         shown=subject.data.shown,
         most_effects=subject.data.most_effects,
+        rest=quiet,
         check_stop=run.check_stop,
         report=lambda done, of: run.report(
             "harvest", f"Gathering statistics: {done:,} of {of:,} components suppressed alone"

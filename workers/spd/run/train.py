@@ -10,6 +10,7 @@ from workers.spd.method.schedule import Schedule
 from workers.spd.method.training import Trainer
 from workers.spd.progress import RunProgress, Stopped
 from workers.spd.prompts.batches import Batch
+from workers.spd.prompts.rest import RestText
 from workers.spd.prompts.training_data import TrainingData
 from workers.spd.run.checkpoint import load_checkpoint, save_checkpoint
 from workers.spd.run.context import Run
@@ -34,8 +35,11 @@ class Clock:
         return (step - self.first_step) / spent if spent > 0 else None
 
 
-def train(run: Run, trainer: Trainer, data: TrainingData, start: Batch) -> float:
-    """Take all steps; returns the seconds they took. `start`: the batch that pruning and growing look at."""
+def train(
+    run: Run, trainer: Trainer, data: TrainingData, start: Batch, rest: RestText | None = None
+) -> float:
+    """Take all steps; returns the seconds they took. `start`: the batch that pruning and growing look at; `rest`: the
+    second stream of a targeted run."""
     config, schedule, light = run.config, Schedule(run.config), LightEvidence(run.config, data)
     log, clock = _begin(run, trainer, data)
 
@@ -52,7 +56,8 @@ def train(run: Run, trainer: Trainer, data: TrainingData, start: Batch) -> float
             save()
             raise Stopped(f"Stopped at step {trainer.step} of {config.steps}; the checkpoint is kept.")
         step = trainer.step
-        figures = trainer.train_step(data.next(trainer.generator))
+        other = rest.next(trainer.generator) if rest is not None else None
+        figures = trainer.train_step(data.next(trainer.generator), other)
         more = schedule.apply(trainer, start, run.check_stop)
         if run.world.leads and light.due(trainer.step):
             more |= light.measure(trainer.decomposition, run.check_stop)

@@ -19,7 +19,8 @@ from workers.spd.ablation.importances import sparse_importances
 from workers.spd.artifact import HarvestColumns, HarvestGroup, HarvestPrompt
 from workers.spd.keys import ComponentKey
 from workers.spd.method.decomposition import Decomposition
-from workers.spd.prompts.batches import Prompt, clean_batch
+from workers.spd.prompts.batches import Batch, Prompt, clean_batch
+from workers.spd.statistics.needed import Suppressions, needed, side_effects
 from workers.spd.statistics.single_effects import single_effects
 from workers.spd.targets.sites import write_slices
 from workers.spd.targets.tokenizer import PromptTokenizer
@@ -28,6 +29,7 @@ TOP_TOKENS = 5
 EFFECT_PROMPTS = 4
 MOST_PROMPTS = 256
 GROUP_SHARE = 0.5
+GROUP_PROMPTS = 16
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,15 @@ def prompt_statistics(
     bos: bool,
     shown: int | None = None,
     most_effects: int | None = None,
+    rest: Batch | None = None,
     check_stop: Callable[[], None] = lambda: None,
     report: Callable[[int, int], None] = lambda done, of: None,
 ) -> PromptStatistics:
     """Gather statistics over the training prompts, and keep up to `shown` prompts a split with their importances.
 
     Alive components are suppressed alone, at most the `most_effects` with the highest mean importance; `report` gets
-    the number done and the number in all. `check_stop` is called before every pass and may raise.
+    the number done and the number in all. `rest`: windows of the text a targeted run must be quiet on. `check_stop` is
+    called before every pass and may raise.
     """
     stored: list[HarvestPrompt] = []
     sums: dict[str, dict[int, Tensor]] = {site: {} for site in decomposition.sites}
@@ -135,7 +139,9 @@ def prompt_statistics(
     columns = _columns(
         decomposition, tokenizer, sums, counts, peak, above, total, effects, positions, threshold
     )
-    return PromptStatistics(columns, stored, groups_of(columns), unasked)
+    groups = groups_of(columns, all_alive=rest is not None)
+    groups = _needed_groups(decomposition, prompts, groups, tokenizer, rest, check_stop)
+    return PromptStatistics(columns, stored, groups, unasked)
 
 
 def _asked(
@@ -236,8 +242,8 @@ def _counted(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
-def groups_of(columns: HarvestColumns) -> list[HarvestGroup]:
-    """One group a token: of the alive components whose strongest token it is, those that matter.
+def groups_of(columns: HarvestColumns, *, all_alive: bool = False) -> list[HarvestGroup]:
+    """One group a token: of the alive components whose strongest token it is, those that matter (or `all_alive`).
 
     A component matters whose effect is at least GROUP_SHARE of the largest among them.
     """
@@ -252,11 +258,41 @@ def groups_of(columns: HarvestColumns) -> list[HarvestGroup]:
         strongest = max(effect for effect, _ in members)
         if strongest == 0:  # none of them was suppressed, or none does anything
             continue
-        matter = [key for effect, key in members if effect >= GROUP_SHARE * strongest]
-        why = (
-            f"{_counted(len(members), 'component fires', 'components fire')} most on {visible(token)}; "
-            f"{_counted(len(matter), 'of them matters', 'of them matter')}: suppressed alone, "
-            f"each moves an answer by at least half of what the strongest does ({strongest:.2g} nats)."
-        )
+        least = 0.0 if all_alive else GROUP_SHARE * strongest
+        matter = [key for effect, key in members if effect >= least]
+        why = f"{_counted(len(members), 'component fires', 'components fire')} most on {visible(token)}"
         groups.append((strongest, HarvestGroup(name=visible(token), token=token, components=matter, why=why)))
     return [group for _, group in sorted(groups, key=lambda item: (-item[0], item[1].name))]
+
+
+def _needed_groups(
+    decomposition: Decomposition,
+    prompts: list[Prompt],
+    groups: list[HarvestGroup],
+    tokenizer: PromptTokenizer,
+    rest: Batch | None,
+    check_stop: Callable[[], None],
+) -> list[HarvestGroup]:
+    """The same groups, each without the components that its effect does not need (see `needed`)."""
+    start = 1 if decomposition.first_unmasked else 0
+    where: dict[str, list[Prompt]] = defaultdict(list)
+    for prompt in prompts:
+        if prompt.data.split == "train":
+            for token in dict.fromkeys(prompt.ids[start:]):
+                where[tokenizer.piece(token)].append(prompt)
+    result: list[HarvestGroup] = []
+    for group in groups:
+        check_stop()
+        asked = where[group.token][:GROUP_PROMPTS]
+        keys = [ComponentKey.parse(key) for key in group.components]
+        if asked and len(keys) > 1:
+            batch = clean_batch(decomposition.target, [prompt.ids for prompt in asked], "answer")
+            suppressions = Suppressions.on(decomposition, batch, [prompt.answer for prompt in asked])
+            side = None if rest is None else side_effects(decomposition, rest, keys, check_stop)
+            keys = needed(keys, suppressions.drops, side)
+        why = (
+            f"{group.why}; {_counted(len(keys), 'is', 'are')} needed to lower the answers of the prompts it stands in"
+            + (", the quietest on other text that do." if rest is not None else ".")
+        )
+        result.append(group.model_copy(update={"components": [str(key) for key in keys], "why": why}))
+    return result

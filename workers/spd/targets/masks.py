@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -50,6 +50,7 @@ class SiteMask:
 
 _masks: ContextVar[Mapping[str, SiteMask] | None] = ContextVar("unweave_masks", default=None)
 _inputs: ContextVar[dict[str, Tensor] | None] = ContextVar("unweave_inputs", default=None)
+_only: ContextVar[frozenset[str] | None] = ContextVar("unweave_only", default=None)
 _shape: ContextVar[tuple[int, int] | None] = ContextVar("unweave_shape", default=None)
 
 
@@ -64,6 +65,10 @@ def of_shape(tokens: Tensor) -> Iterator[None]:
         _shape.reset(token)
 
 
+class _Recorded(Exception):
+    """All that was asked for is recorded: the rest of the pass is not needed."""
+
+
 @contextmanager
 def masked(masks: Mapping[str, SiteMask]) -> Iterator[None]:
     """Within this block, forward passes of this thread (or task) run with these masks."""
@@ -75,17 +80,21 @@ def masked(masks: Mapping[str, SiteMask]) -> Iterator[None]:
 
 
 @contextmanager
-def recorded() -> Iterator[dict[str, Tensor]]:
+def recorded(only: Sequence[str] | None = None) -> Iterator[dict[str, Tensor]]:
     """Within this block, forward passes note what each site reads: {site: [batch, seq, d_in]}.
 
-    An embedding reads token ids: [batch, seq] int64.
+    An embedding reads token ids: [batch, seq] int64. With `only`, just these attached sites are noted, and the block
+    ends as soon as they are: the layers behind the last of them are not computed.
     """
     inputs: dict[str, Tensor] = {}
-    token = _inputs.set(inputs)
+    token, wanted = _inputs.set(inputs), _only.set(None if only is None else frozenset(only))
     try:
         yield inputs
+    except _Recorded:
+        pass
     finally:
         _inputs.reset(token)
+        _only.reset(wanted)
 
 
 def site_weight(module: nn.Module) -> Tensor:
@@ -129,8 +138,11 @@ def _hook(name: str):
         if shape is not None and x.is_floating_point() and x.ndim == 2 and len(x) == shape[0] * shape[1]:
             x, output, flat = x.unflatten(0, shape), output.unflatten(0, shape), True
         inputs = _inputs.get()
-        if inputs is not None:
+        only = _only.get()
+        if inputs is not None and (only is None or name in only):
             inputs[name] = x
+            if only is not None and len(inputs) == len(only):
+                raise _Recorded
         masks = _masks.get()
         mask = None if masks is None else masks.get(name)
         if mask is None:

@@ -35,6 +35,8 @@ class PromptTokenizer:
         self.context_length = context_length
         self.rows = rows or 0
         self.vocabulary: int = tokenizer.get_vocab_size(with_added_tokens=True)
+        unknown = getattr(tokenizer.model, "unk_token", None)
+        self.unknown_token_id: int | None = None if unknown is None else tokenizer.token_to_id(unknown)
 
     @classmethod
     def from_file(

@@ -14,6 +14,7 @@ export function AblationChecks({ checks, from }: { checks: AblationCheck[]; from
   if (checks.length === 0) return null
   const id = from.decomposition
   const passed = checks.filter((check) => check.ok).length
+  const untrained = checks.some((check) => check.untrained_change != null)
   return (
     <Panel
       title="Effect of suppressing groups"
@@ -35,6 +36,7 @@ export function AblationChecks({ checks, from }: { checks: AblationCheck[]; from
               { key: 'baseline', unit: 'probability' },
               { key: 'ablated', unit: 'probability' },
               { key: 'change', unit: 'of the baseline' },
+              ...(untrained ? [{ key: 'untrained_change', unit: 'of the baseline' }] : []),
               { key: 'wanted' },
               { key: 'ok' },
             ],
@@ -59,6 +61,15 @@ export function AblationChecks({ checks, from }: { checks: AblationCheck[]; from
               <th scope="col" className="right">
                 Change
               </th>
+              {untrained && (
+                <th
+                  scope="col"
+                  className="right"
+                  title="The same components as they were before training, suppressed in the same way"
+                >
+                  Untrained
+                </th>
+              )}
               <th scope="col">Expected</th>
               <th scope="col">
                 <span className="hidden-visually">Open</span>
@@ -88,6 +99,11 @@ export function AblationChecks({ checks, from }: { checks: AblationCheck[]; from
                 <td className={`right num ${check.change < -0.1 ? 'down' : check.change > 0.1 ? 'up' : ''}`}>
                   {signed(check.change * 100, 1)} %
                 </td>
+                {untrained && (
+                  <td className="right num">
+                    {check.untrained_change == null ? '–' : `${signed(check.untrained_change * 100, 1)} %`}
+                  </td>
+                )}
                 <td className="nowrap">
                   <span className={`badge ${check.ok ? 'good' : 'bad'}`}>{check.ok ? '✓' : '✗'}</span>{' '}
                   <span className="small soft">{check.wanted}</span>
