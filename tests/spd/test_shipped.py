@@ -92,10 +92,14 @@ class Shipped:
 
     def ratio(self, prompt: str, answer: str, names: tuple[str, ...]) -> float:
         """The answer's probability with the groups suppressed, over that without."""
+        return self.kept(prompt, answer, self.edits(names))
+
+    def kept(self, prompt: str, answer: str, edits: list[Edit]) -> float:
+        """The same with these edits."""
         ids = self.tokenizer.encode(prompt, bos=False)
         token = self.tokenizer.token_id(answer)
         assert token is not None
-        result = tiny.ablate(self.engine, ids, self.edits(names), watch=[token], positions=[len(ids) - 1])
+        result = tiny.ablate(self.engine, ids, edits, watch=[token], positions=[len(ids) - 1])
         row = result.positions[0].watched[0]
         return row.ablated.probability / row.baseline.probability
 
@@ -110,16 +114,18 @@ def sports(weights_home: Path) -> Shipped:
     ("prompt", "answer", "names", "least", "most"),
     [
         (TIGER, " golf", WOODS, 0.0, 0.10),
-        (KOBE, " basketball", WOODS, 0.90, 1.10),
-        ("Tiger Woods plays professional", " golf", WOODS, 0.0, 0.30),
-        ("Kobe Bryant plays professional", " basketball", WOODS, 0.90, 1.10),
+        (KOBE, " basketball", WOODS, 0.97, 1.03),
+        ("Tiger Woods plays professional", " golf", WOODS, 0.0, 0.10),
+        ("Tiger Woods was an American professional", " golf", WOODS, 0.0, 0.10),
+        ("Tiger Woods is a professional", " golf", WOODS, 0.0, 0.10),
+        ("Kobe Bryant plays professional", " basketball", WOODS, 0.97, 1.03),
         ("Peyton Manning is an American professional", " football", WOODS, 0.90, 1.10),
         ("The capital of France is", " Paris", WOODS, 0.90, 1.10),
-        ("The most famous golfer of all time is Tiger", " Woods", WOODS, 0.80, 1.25),
-        (KOBE, " basketball", BRYANT, 0.0, 0.10),
-        (TIGER, " golf", BRYANT, 0.90, 1.10),
-        ("Kobe Bryant plays professional", " basketball", BRYANT, 0.0, 0.30),
-        ("Tiger Woods plays professional", " golf", BRYANT, 0.90, 1.10),
+        ("The most famous golfer of all time is Tiger", " Woods", WOODS, 0.90, 1.10),
+        (KOBE, " basketball", BRYANT, 0.0, 0.15),
+        (TIGER, " golf", BRYANT, 0.97, 1.03),
+        ("Kobe Bryant plays professional", " basketball", BRYANT, 0.0, 0.15),
+        ("Tiger Woods plays professional", " golf", BRYANT, 0.97, 1.03),
         ("Peyton Manning is an American professional", " football", BRYANT, 0.90, 1.10),
         ("The capital of France is", " Paris", BRYANT, 0.90, 1.10),
     ],
@@ -129,6 +135,25 @@ def test_suppressing_one_athlete_takes_that_fact_and_leaves_the_others(
 ):
     assert sports.edits(names)
     assert least <= sports.ratio(prompt, answer, names) <= most
+
+
+def test_the_sports_run_is_quiet_on_text_it_never_saw():
+    """At most one component per position, and what is left of the goal of 0.01 nats (docs/log.md) does not grow."""
+    figures = {m.name: m for m in read_artifact(SHIPPED / "sports-smollm2", verify=False).manifest.metrics}
+    assert figures["rest_l0"].held_out <= 1
+    assert figures["kl_rest_ci_masks"].held_out <= 0.03
+    assert figures["kl_adversarial"].train <= 10 * figures["kl_stochastic"].train
+
+
+@pytest.mark.real
+def test_every_component_of_the_athletes_groups_is_needed(sports):
+    for names, prompts in ((WOODS, (TIGER, "Tiger Woods plays professional")), (BRYANT, (KOBE,))):
+        answer = " golf" if names == WOODS else " basketball"
+        edits = sports.edits(names)
+        whole = [sports.kept(prompt, answer, edits) for prompt in prompts]
+        for out in edits:
+            without = [sports.kept(p, answer, [e for e in edits if e != out]) for p in prompts]
+            assert max(abs(a - b) for a, b in zip(whole, without, strict=True)) > 0.01
 
 
 @pytest.mark.real

@@ -877,6 +877,11 @@ export interface components {
              * @description (ablated − baseline) / baseline
              */
             change: number;
+            /**
+             * Untrained Change
+             * @description the same change by the same components as they were before training; null where that was not asked
+             */
+            untrained_change: number | null;
             /** Wanted */
             wanted: string;
             /** Ok */

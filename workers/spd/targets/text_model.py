@@ -1,5 +1,5 @@
 """A small language model of the Llama architecture, trained here on the texts of a package: the target of a whole-model
-run. Its tokenizer, its weights and the windows it never sees all follow from its source."""
+run. Its tokenizer, its weights and the windows it never sees all follow from its source (SPEC 25)."""
 
 from __future__ import annotations
 
