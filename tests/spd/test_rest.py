@@ -170,6 +170,7 @@ def test_a_quiet_start_costs_the_rest_text_less_when_all_of_it_is_removed(texts)
         sites = target.sites(config.sites)
         target.attach(sites)
         data = training_data(config, target, TOKENIZER)
+        assert config.rest is not None
         rest = RestText(config.rest, target, TOKENIZER, data.prompts)
         moments = rest.moments(sites, 0) if background else None
         trainer = Trainer(config, target, sites, data.everything(), moments)
@@ -225,6 +226,8 @@ def test_training_makes_the_removal_cheaper_on_text_it_never_saw(folder, texts, 
         config_of(texts, folder, rest={"coefficient": 20.0}, **changes), tmp_path / "b", home=tmp_path
     )
     off = [{m.name: m for m in run.manifest.metrics}["kl_rest_off"].held_out for run in (loud, quiet)]
+    assert off[0] is not None
+    assert off[1] is not None
     assert off[1] < 0.7 * off[0]
 
 
@@ -234,6 +237,7 @@ def test_training_makes_the_removal_cheaper_on_text_it_never_saw(folder, texts, 
 def prepared(config: DecomposeConfig) -> RestText:
     target = tiny.target_of(tiny.llama_model())
     target.attach(target.sites(config.sites))
+    assert config.rest is not None
     return RestText(config.rest, target, TOKENIZER, training_data(config, target, TOKENIZER).prompts)
 
 

@@ -1979,6 +1979,11 @@ export interface components {
             /** @description instead of a path or a dataset */
             package?: components["schemas"]["PackageText"] | null;
             /**
+             * Shipped
+             * @description instead of a path: text that comes with Unweave. smollm2-samples: 1,536 seeded samples of SmolLM2 itself, about 122,000 of its tokens
+             */
+            shipped?: "smollm2-samples" | null;
+            /**
              * Window
              * @description tokens a window; shorter texts are padded
              * @default 64
@@ -3341,6 +3346,8 @@ export interface components {
                  * @description what the run reads
                  */
                 data: components["schemas"]["PromptsConfig"] | components["schemas"]["InductionData"] | components["schemas"]["CorpusData"] | components["schemas"]["FactsData"];
+                /** @description a second stream of other text, for a decomposition of a few prompts or facts */
+                rest?: components["schemas"]["RestConfig"] | null;
                 /**
                  * @description what counts as the same output
                  * @default {
@@ -4257,6 +4264,63 @@ export interface components {
             explanation: string;
         };
         /**
+         * RestConfig
+         * @description Broad running text beside the run's own prompts (SPEC 27). There the remainder stays on, and a component must
+         *     either be off without its removal being seen, or be important; every pass counts all positions.
+         *
+         *     `uniform` and `level` are passes a step under masks g + (1 − g)·r, `removed` those with every component off,
+         *     whatever its importance.
+         */
+        RestConfig: {
+            /** @description where the text comes from, its windows, and what is held out */
+            text: components["schemas"]["CorpusData"];
+            /**
+             * Coefficient
+             * @description of the reconstruction, a mean over the passes
+             * @default 5
+             */
+            coefficient: number;
+            /**
+             * Uniform
+             * @description passes a step with r ~ U(0, 1)
+             * @default 1
+             */
+            uniform: number;
+            /**
+             * Level
+             * @description passes a step with r ~ Bernoulli(λ)
+             * @default 0
+             */
+            level: number;
+            /**
+             * Removed
+             * @description passes a step with every component off
+             * @default 1
+             */
+            removed: number;
+            /**
+             * @description of the importances on this text
+             * @default {
+             *       "kind": "importance_minimality",
+             *       "coefficient": 0.05,
+             *       "p_start": 1,
+             *       "p_end": 0.5,
+             *       "warmup": 0.25,
+             *       "hold": 0,
+             *       "end": 1,
+             *       "slope_above": 0.01,
+             *       "past_one": "power"
+             *     }
+             */
+            minimality: components["schemas"]["ImportanceMinimality"];
+            /**
+             * Start Windows
+             * @description windows from which the second moments of a quiet start are taken
+             * @default 2048
+             */
+            start_windows: number;
+        };
+        /**
          * RunPrompt
          * @description A prompt of the run, training or held out, with the answer it is about.
          */
@@ -4386,8 +4450,8 @@ export interface components {
          * @description Start values of V and U.
          *
          *     random: V ~ N(0, 1/d_in), U ~ N(0, 1/C). svd: leading singular directions of W. data: the dual basis of the
-         *     token inputs, exact on the data; with `background`, the dual that is quietest on other text (a file of sentences
-         *     in workers/spd/data), the more so the larger `ridge`.
+         *     token inputs, exact on the data; with `background`, the dual that is quietest on other text, the more so the larger
+         *     `ridge`. rest: the text of the run's second stream (`rest`).
          */
         StartConfig: {
             /**
@@ -4401,7 +4465,7 @@ export interface components {
              * Background
              * @description other text on which a data start is made quiet; null: none, the shortest dual
              */
-            background?: "english" | null;
+            background?: "rest" | null;
             /**
              * Ridge
              * @description weight of the background against the length of the read directions

@@ -60,7 +60,7 @@ def sparse_row(
     )  # fmt: skip
 
 
-def _numpy(parts: list[Float[Tensor, " entries"]]) -> np.ndarray:
+def _numpy(parts: list[Float[Tensor, " _"]]) -> np.ndarray:
     return torch.cat(parts).double().cpu().numpy()
 
 

@@ -60,7 +60,8 @@ class DecomposeConfig(Frozen):
     losses: tuple[Loss, ...] = Field(min_length=1, description="what is trained on, each kind at most once")
     data: DataConfig = Field(description="what the run reads")
     rest: RestConfig | None = Field(
-        default=None, description="a second stream of other text, for a decomposition of a few prompts or facts"
+        default=None,
+        description="a second stream of other text, for a decomposition of a few prompts or facts",
     )
     reconstruction: ReconstructionConfig = Field(
         default=ReconstructionConfig(), description="what counts as the same output"

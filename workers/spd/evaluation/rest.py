@@ -23,7 +23,9 @@ def rest_figures(
     """With the remainder on, means over the positions of these windows: components above the threshold (first positions
     left out where they stay the target's), and KL(target ‖ masked), nats, under CI as masks, rounded CI, and with every
     component off whatever its importance."""
-    totals = dict.fromkeys(("rest_l0", "kl_rest_ci_masks", "kl_rest_rounded_ci", "kl_rest_off"), 0.0)
+    totals: dict[str, float] = dict.fromkeys(
+        ("rest_l0", "kl_rest_ci_masks", "kl_rest_rounded_ci", "kl_rest_off"), 0.0
+    )
     positions = counted = 0
     for batch in batches:
         check_stop()
