@@ -236,7 +236,7 @@ def test_pictures_and_scripts_are_not_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        ({}, "give “path”, a text file or folder, “dataset” or “package”"),
+        ({}, "give “path”, a text file or folder, “dataset”, “package” or “shipped”, one of the four"),
         ({"path": "a", "dataset": {"name": "a/b"}}, "give “path”"),
         ({"dataset": {}}, "give either “name”"),
         ({"dataset": {"name": "json"}}, "data.corpus.dataset.name"),

@@ -244,11 +244,11 @@ def test_functions_without_a_checkpoint_say_so(home, tmp_path):
 def test_a_run_that_diverges_keeps_the_checkpoint_from_before(home, monkeypatch):
     real = Trainer.train_step
 
-    def diverging(self, batch):
+    def diverging(self, batch, rest=None):
         if self.step == 7:
             with torch.no_grad():
                 self.components.V_list[0].fill_(float("inf"))
-        return real(self, batch)
+        return real(self, batch, rest)
 
     monkeypatch.setattr(Trainer, "train_step", diverging)
     with pytest.raises(DivergedError, match="at step 7 of 12"):

@@ -114,7 +114,7 @@ def test_a_facts_group_holds_what_no_other_fact_uses(target, monkeypatch):
     g[..., 3] = (tokens == 3).float() + (tokens == 4).float() * 0.2
     g[..., -1] = 1
     monkeypatch.setattr(
-        type(decomposition), "importances", lambda self, inputs: Importances({}, {}, {SITE: g})
+        type(decomposition), "importances", lambda self, inputs, valid: Importances({}, {}, {SITE: g})
     )
     assert fact_groups(decomposition, prompts, 0.1) == {
         subject: [ComponentKey(SITE, place)] for place, subject in enumerate(SUBJECTS[:3])

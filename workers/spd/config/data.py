@@ -183,7 +183,7 @@ class CorpusData(DataKind):
         sources = (self.path, self.dataset, self.package, self.shipped)
         if sum(place is not None for place in sources) != 1:
             raise ValueError(
-                "give “path”, a text file or folder, “dataset”, “package” or “shipped”, one of the four."
+                "give “path”, a text file or folder, “dataset”, “package” or “shipped”, one of the four"
             )
         if self.path is None and self.glob != "*.txt":
             raise ValueError("glob goes with “path”; nothing else reads it.")
