@@ -198,6 +198,9 @@ def test_every_featured_finding_names_only_prompts_and_groups(own: TestClient) -
     assert [item.key for item in request(spec, entry).ablations[0].components] == entry.artifact.groups[
         0
     ].components
+    key = entry.artifact.groups[0].components[0]
+    by_effect = spec.model_copy(update={"groups": [], "components": [key]})
+    assert [item.key for item in request(by_effect, entry).ablations[0].components] == [key]
     with pytest.raises(KeyError, match="Kobe"):
         request(spec.model_copy(update={"groups": ["␣Kobe"]}), entry)
 
