@@ -92,6 +92,7 @@ def test_a_whole_config_becomes_a_queued_job(api: TestClient) -> None:
                 "preset": "sports-smollm2",
                 "overrides": {
                     "start": {"kind": "svd"},
+                    "rest": None,
                     "data": {"kind": "corpus", "dataset": {"path": "/etc"}},
                 },
             },

@@ -20,7 +20,7 @@ def _sentence(error: ValidationError) -> str:
         what = (
             "is not a known key"
             if item["type"] == "extra_forbidden"
-            else item["msg"].removeprefix("Value error, ")
+            else item["msg"].removeprefix("Value error, ").removesuffix(".")
         )
         parts.append(f"{where}: {what}")
     more = len(error.errors()) - 5

@@ -150,12 +150,9 @@ function Described({ prompt }: { prompt: PromptView }) {
     <Popover
       label={`How far ${prompt.name} is described`}
       trigger={
-        <button
-          type="button"
-          className="prompt-trust"
-          aria-label={`${prompt.name} is ${word}: ${trustFigure(data)}`}
-        >
-          <span className={`badge ${tone}`}>{word}</span>
+        <button type="button" className="prompt-trust">
+          <span className="hidden-visually">{prompt.name} is </span>
+          <span className={`badge ${tone}`}>{word}</span>{' '}
           <span className="prompt-meta">{trustFigure(data)}</span>
         </button>
       }
