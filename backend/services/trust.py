@@ -31,7 +31,7 @@ class Judged:
 
 def has_rest(config: DecomposeConfig) -> bool:
     """Whether the run has a second stream of text that it is not about."""
-    return getattr(config, "rest", None) is not None
+    return config.rest is not None
 
 
 def judge(figures: TrustFigures, config: DecomposeConfig, *, own: bool) -> Judged:

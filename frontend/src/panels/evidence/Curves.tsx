@@ -1,6 +1,6 @@
 import { useCallback } from 'react'
 import type { Curve, Provenance } from '@/api/types'
-import { figure } from '@/api/words'
+import { measured } from '@/api/words'
 import { svgOfPlot } from '@/charts/export'
 import { baseLayout, type FigureOf, Plot } from '@/charts/Plot'
 import { provenanceFacts } from '@/ui/download'
@@ -75,7 +75,7 @@ function CurvePlot({ curve, from }: { curve: Curve; from: Provenance }) {
         <span>
           <b>{curve.label}</b>{' '}
           <span className="soft small">
-            {curve.unit && `${curve.unit}, `}ends at <span className="num">{figure(last ?? null)}</span>
+            {curve.unit && `${curve.unit}, `}ends at <span className="num">{measured(last, curve.unit)}</span>
           </span>
         </span>
         <ExportMenu
@@ -93,7 +93,7 @@ function CurvePlot({ curve, from }: { curve: Curve; from: Provenance }) {
       <Plot
         figure={figureOf}
         height={190}
-        label={`${curve.label} over ${curve.steps.length} steps, ending at ${figure(last ?? null)} ${curve.unit}`}
+        label={`${curve.label} over ${curve.steps.length} steps, ending at ${measured(last, curve.unit)} ${curve.unit}`}
       />
     </figure>
   )
