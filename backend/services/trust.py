@@ -50,7 +50,7 @@ def judge(figures: TrustFigures, config: DecomposeConfig, *, own: bool) -> Judge
     where = "at the last position" if last else "on average"
     figure = f"KL {nats(kl)} nats {where} under CI as masks with the remainder off, of {nats(off)} with everything off"
     if level == "outside":
-        quiet = f"Under CI as masks with the remainder on the output stays: KL {nats(rest or 0)} nats."
+        quiet = f"Under CI as masks with the remainder on the output moves by {nats(rest or 0)} nats (KL)."
         sentence = f"{_outside(figures)} {quiet}"
     elif level == "not":
         sentence = f"{_not_described(config, own=own)} {figure}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
@@ -21,6 +20,21 @@ def record(slug: str) -> FindingRecord:
     return FindingRecord.model_validate_json((FEATURED / f"{slug}.json").read_text(encoding="utf-8"))
 
 
+def given(before: float, after: float, kl: float = 0.0) -> FindingRecord:
+    """A finding on the Tiger prompt alone, in which golf goes from `before` to `after` and the largest KL is `kl`."""
+    plain = record("nothing-selected").model_dump(mode="json")
+    plain["results"] = [
+        one
+        for one in plain["results"]
+        if "".join(token["piece"] for token in one["result"]["tokens"]) == TIGER
+    ]
+    (result,) = plain["results"]
+    golf = next(row for row in result["result"]["positions"][-1]["watched"] if row["token"] == " golf")
+    golf["baseline"]["probability"], golf["ablated"]["probability"] = before, after
+    result["result"]["max_kl"], result["result"]["self_check"]["max_kl"] = 0.0, kl
+    return FindingRecord.model_validate(plain)
+
+
 @pytest.mark.parametrize("spec", SPECS.values(), ids=lambda spec: spec.slug)
 def test_a_featured_finding_claims_what_its_numbers_show(spec: Spec) -> None:
     assert contradictions(record(spec.slug), spec.expect, spec.kl_at_most) == []
@@ -37,44 +51,38 @@ def test_every_featured_finding_is_one_of_the_specs() -> None:
 
 
 def test_a_claim_that_the_numbers_contradict_is_named_with_both() -> None:
-    """France: golf of Tiger Woods falls from 32.5 to 17.8 %, so 54.6 % of it remain."""
-    others = [one for one in SPECS["france-paris"].expect if one.prompt != TIGER]
-    golf = Expectation(prompt=TIGER, token=" golf", keeps=0.9)
-    assert contradictions(record("france-paris"), [*others, golf]) == [
+    """From 32.5 to 17.8 %, 54.8 % of golf remain and 45.2 % go."""
+    keeps = Expectation(prompt=TIGER, token=" golf", keeps=0.9)
+    assert contradictions(given(0.325, 0.178), [keeps]) == [
         f"“ golf” goes from 32.5 % to 17.8 % on “{TIGER}”: the claim is that 90.0 % or more remains."
     ]
-    deeper = golf.model_copy(update={"keeps": None, "falls": 0.5})
-    assert contradictions(record("france-paris"), [*others, deeper]) == [
+    falls = Expectation(prompt=TIGER, token=" golf", falls=0.5)
+    assert contradictions(given(0.325, 0.178), [falls]) == [
         f"“ golf” goes from 32.5 % to 17.8 % on “{TIGER}”: the claim is a fall of 50.0 % or more."
     ]
+    assert contradictions(given(0.325, 0.178), [falls.model_copy(update={"falls": 0.45})]) == []
+    assert contradictions(given(0.325, 0.3), [keeps]) == []
 
 
 def test_a_prompt_that_no_expectation_mentions_is_named() -> None:
-    others = [one for one in SPECS["france-paris"].expect if one.prompt != TIGER]
-    assert contradictions(record("france-paris"), others) == [f"No expectation mentions “{TIGER}”."]
+    assert contradictions(given(0.3, 0.3), []) == [f"No expectation mentions “{TIGER}”."]
 
 
 def test_an_expectation_of_something_else_is_named() -> None:
-    mine = SPECS["nothing-selected"].expect
-    found = contradictions(
-        record("nothing-selected"),
-        [
-            *mine,
-            Expectation(prompt=TIGER, token=" chess", keeps=1),
-            Expectation(prompt="Hi", token=" golf", keeps=1),
-        ],
-    )
-    assert found == [f"“ chess” is not watched on “{TIGER}”.", "“Hi” is not a prompt of the finding."]
+    chess = Expectation(prompt=TIGER, token=" chess", keeps=1)
+    other = Expectation(prompt="Hi", token=" golf", keeps=1)
+    assert contradictions(given(0.3, 0.3), [chess, other]) == [
+        f"“ chess” is not watched on “{TIGER}”.",
+        "“Hi” is not a prompt of the finding.",
+    ]
 
 
-def test_a_kl_above_the_bound_is_named() -> None:
-    """The self-checks are rounding, a few 1e-8 nats: above a bound of 1e-12, below one of 1e-6."""
-    expect = SPECS["nothing-selected"].expect
-    (found, *_) = contradictions(record("nothing-selected"), expect, 1e-12)
-    assert re.fullmatch(
-        rf"The largest KL on “{TIGER}” is \d\.?\d*e-0[89] nats: the claim is 1e-12 or less\.", found
-    )
-    assert contradictions(record("nothing-selected"), expect, 1e-6) == []
+def test_a_kl_above_the_bound_is_named_the_self_check_included() -> None:
+    golf = Expectation(prompt=TIGER, token=" golf", keeps=0.9)
+    assert contradictions(given(0.3, 0.3, kl=2.8e-8), [golf], kl_at_most=1e-7) == []
+    assert contradictions(given(0.3, 0.3, kl=2.8e-8), [golf], kl_at_most=1e-8) == [
+        f"The largest KL on “{TIGER}” is 2.8e-08 nats: the claim is 1e-08 or less."
+    ]
 
 
 @pytest.mark.parametrize("change", [{}, {"falls": 0.5, "keeps": 0.5}, {"falls": 0}, {"keeps": 1.1}])

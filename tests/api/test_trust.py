@@ -61,8 +61,8 @@ def test_other_text_that_a_targeted_run_leaves_alone_is_outside_it() -> None:
     judged = judge(quiet, config(), own=False)
     assert judged.level == "outside"
     assert judged.sentence == (
-        "Nothing of this decomposition fires here. Under CI as masks with the remainder on the output stays: "
-        "KL 0.003 nats."
+        "Nothing of this decomposition fires here. Under CI as masks with the remainder on the output moves by "
+        "0.003 nats (KL)."
     )
     some = judge(figures([30.0], [20.0], rest=[0.003], fires=(0.75, 4)), config(), own=False)
     assert "0.75 components fire per position" in some.sentence
