@@ -18,7 +18,7 @@ class Wire(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-KEY = {"pattern": r"^[A-Za-z0-9_.]+:[0-9]{1,7}$"}
+KEY: dict[str, Any] = {"pattern": r"^[A-Za-z0-9_.]+:[0-9]{1,7}$"}
 CURSOR = {"pattern": r"^[0-9]{1,7}$"}
 """Shapes that the schema states and the services check, each with an error of its own."""
 

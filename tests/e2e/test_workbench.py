@@ -270,7 +270,9 @@ def every_matrix(route: Route) -> None:
         return
     body = answer.json()
     own = body["sites"]
-    added = [f"model.layers.{i}.self_attn.{one}_proj" for i in range(30) for one in "qkvo"]
+    matrices = [*(f"self_attn.{one}" for one in "qkvo"), "mlp.gate", "mlp.up", "mlp.down"]
+    every = [f"model.layers.{i}.{matrix}_proj" for i in range(30) for matrix in matrices]
+    added = [site for site in every if site not in own]
     body["sites"] = sorted([*own, *added], key=lambda site: int(site.split(".")[2]))
     place = {site: number for number, site in enumerate(body["sites"])}
     body["site"] = [place[own[number]] for number in body["site"]]

@@ -76,9 +76,9 @@ class MLPCI(CIBase):
     kind: Literal["mlp"] = Field(
         default="mlp", description="an MLP for each component, of its scalar inner activation"
     )
-    reads: Literal["inner"] = Field(
+    reads: Literal["inner"] = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
         default="inner", description="this function reads a component's own inner activation and nothing else"
-    )  # pyright: ignore[reportIncompatibleVariableOverride]
+    )
     hidden: int = Field(default=16, ge=1, le=4096, description="hidden units of each component's MLP")
 
 
