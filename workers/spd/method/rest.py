@@ -41,9 +41,9 @@ def rest_loss(
     device = batch.tokens.device
     own = batch.rows(mine.to(device)) if world.size > 1 else batch
     found = decomposition.importances(own.inputs)
-    uniform: SourceKind = "uniform"
-    level: SourceKind = "level"
-    kinds: list[SourceKind] = [uniform] * config.uniform + [level] * config.level
+    uniform: list[SourceKind] = ["uniform"]
+    level: list[SourceKind] = ["level"]
+    kinds = uniform * config.uniform + level * config.level
     sizes = [found.g[site].shape[-1] for site in decomposition.sites]
     r = draw(kinds, (everyone, batch.tokens.shape[1], sum(sizes)), generator)[:, mine].to(device)
     source = dict(zip(decomposition.sites, r.split(sizes, dim=-1), strict=True))
