@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.conftest import Workers, config_of, has_ended, has_trained, url_of, wait_for, workers_in
+from workers.jobs.heartbeat import Worker
 from workers.jobs.queue import JobQueue, NameTakenError, NotKeptError
 from workers.spd.artifact import read_artifact
 
@@ -27,6 +28,26 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobQueue]:
         workers.start()
         yield queue
         queue.close()
+
+
+def wait_for_worker(queue: JobQueue, state: str, seconds: float = 60) -> Worker:
+    """The queue's one worker, once it is seen in this state."""
+    end = time.monotonic() + seconds
+    while True:
+        match queue.workers():
+            case [worker] if worker.state == state:
+                return worker
+            case seen:
+                assert time.monotonic() < end, f"waited {seconds} s; the workers are {seen}"
+        time.sleep(0.05)
+
+
+def wait_for_two(queue: JobQueue, seconds: float = 60) -> None:
+    """Until two workers are seen."""
+    end = time.monotonic() + seconds
+    while len(queue.workers()) < 2:
+        assert time.monotonic() < end, f"waited {seconds} s; the workers are {queue.workers()}"
+        time.sleep(0.05)
 
 
 def maintained(queue: JobQueue) -> None:
@@ -158,12 +179,12 @@ def test_a_name_taken_from_outside_while_the_job_ran_costs_no_result(shared: Job
 
 
 def test_the_worker_is_seen_idle_and_busy_with_its_job_and_device(shared: JobQueue) -> None:
-    [worker] = shared.workers()
-    assert (worker.state, worker.device, worker.job_id) == ("idle", "cpu", None)
+    idle = wait_for_worker(shared, "idle")
+    assert (idle.device, idle.job_id) == ("cpu", None)
     job = shared.enqueue(config_of("seen", steps=500, wishes="sleep=0.02"), preset=None, name=None)
     running = wait_for(shared, job.id, has_trained(1))
-    [worker] = shared.workers()
-    assert (worker.state, worker.job_id, worker.id) == ("busy", job.id, running.executor)
+    busy = wait_for_worker(shared, "busy")
+    assert (busy.job_id, busy.id) == (job.id, running.executor)
     shared.cancel(job.id)
 
 
@@ -217,12 +238,13 @@ def test_a_job_that_kills_every_worker_is_given_up(queue: JobQueue, workers: Wor
 
 
 def test_two_workers_never_take_the_same_job(queue: JobQueue, workers: Workers) -> None:
+    for _ in range(2):
+        workers.start()
+    wait_for_two(queue)
     jobs = [
         queue.enqueue(config_of(f"n{number}", steps=10, wishes="sleep=0.03"), preset=None, name=None)
         for number in range(8)
     ]
-    for _ in range(2):
-        workers.start()
     ended = [wait_for(queue, job.id, has_ended) for job in jobs]
     assert {job.state for job in ended} == {"done"}
     assert {job.progress.attempts for job in ended if job.progress} == {1}
@@ -234,8 +256,7 @@ def test_the_job_of_a_worker_that_never_comes_back_is_finished_by_another(
     queue: JobQueue, workers: Workers
 ) -> None:
     children = {child.pid: child for child in [workers.start(silent_seconds=8) for _ in range(2)]}
-    while len(queue.workers()) < 2:
-        time.sleep(0.05)
+    wait_for_two(queue)
     job = queue.enqueue(config_of(steps=80, wishes="sleep=0.1"), preset=None, name=None)
     running = wait_for(queue, job.id, has_trained(12))
     [owner] = [worker for worker in queue.workers() if worker.id == running.executor]
