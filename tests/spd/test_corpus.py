@@ -56,6 +56,22 @@ def test_words_are_never_cut_at_the_start_of_a_window(texts):
     assert all(window[0] != 0 for window in windows)
 
 
+def test_windows_that_are_shown_begin_at_a_sentence(tmp_path):
+    """Sentences of this text begin with w1, and nothing else is w1."""
+    sentence = "w1 w2 w3 w4 w5 w6"
+    ends = [". ", "! ", "?” ", ".’ ", "… ", ".) ", ".\n"]
+    (tmp_path / "a.txt").write_text("".join(sentence + ends[place % len(ends)] for place in range(400)))
+    windows = Corpus(CorpusData(path=str(tmp_path), window=8), TOKENIZER)
+    drawn = windows.draw(60, "train", torch.Generator().manual_seed(2), sentences=True)
+    assert {window[0] for window in drawn} == {1}
+    assert len({window[0] for window in windows.draw(60, "train", torch.Generator().manual_seed(2))}) > 3
+
+
+def test_a_text_without_sentences_is_shown_from_where_a_word_begins(texts):
+    windows = corpus(texts).draw(60, "train", torch.Generator().manual_seed(2), sentences=True)
+    assert all(window[0] != 0 for window in windows)
+
+
 def test_the_generator_alone_decides_which_windows(texts):
     one, same, other = (
         corpus(texts).draw(5, "train", torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)

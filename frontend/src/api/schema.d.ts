@@ -2009,7 +2009,7 @@ export interface components {
             evaluation: number;
             /**
              * Shown
-             * @description windows kept for the page
+             * @description windows kept for the page; they begin at a sentence
              * @default 4
              */
             shown: number;

@@ -154,7 +154,9 @@ class CorpusData(DataKind):
         le=4096,
         description="windows a split for start values, pruning, harvest and evidence",
     )
-    shown: int = Field(default=4, ge=1, le=64, description="windows kept for the page")
+    shown: int = Field(
+        default=4, ge=1, le=64, description="windows kept for the page; they begin at a sentence"
+    )
     adversary_budgets: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field(
         default=(20,),
         min_length=1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from workers.spd.corpora.dataset_texts import Taken
 
 BYTES_A_TOKEN = 8  # read for each token of a window: more than most text needs
 ATTEMPTS = 100
+SENTENCE_END = re.compile(rb"(?:[.!?]|\xe2\x80\xa6)(?:[\"')\]]|\xe2\x80[\x99\x9d])*(?=\s)")  # … ’ ” in UTF-8
 SHIPPED = Path(__file__).parents[1] / "texts"
 CorpusSplit = Literal["train", "held_out"]
 
@@ -98,9 +100,12 @@ class Corpus:
             "held_out": Region(texts, cuts, texts.end),
         }
 
-    def draw(self, count: int, split: CorpusSplit, generator: torch.Generator) -> list[list[int]]:
-        """Windows of ids from random places, a text as likely as it is long. The generator alone decides which."""
-        return [self._window(split, generator) for _ in range(count)]
+    def draw(
+        self, count: int, split: CorpusSplit, generator: torch.Generator, *, sentences: bool = False
+    ) -> list[list[int]]:
+        """Windows of ids from random places, a text as likely as it is long; with `sentences` they begin where a
+        sentence does, unless none begins near that place. The generator alone decides which."""
+        return [self._window(split, generator, sentences) for _ in range(count)]
 
     def parts(self, split: CorpusSplit) -> Iterator[str]:
         """What the split holds of each text."""
@@ -112,7 +117,7 @@ class Corpus:
                 opened.seek(first)
                 yield codecs.decode(opened.read(last - first), "utf-8", "ignore")
 
-    def _window(self, split: CorpusSplit, generator: torch.Generator) -> list[int]:
+    def _window(self, split: CorpusSplit, generator: torch.Generator, sentences: bool) -> list[int]:
         region = self.regions[split]
         room = self.config.window - int(self.config.bos)
         length = self.config.window * BYTES_A_TOKEN
@@ -123,6 +128,9 @@ class Corpus:
             while len(ids) < room and at > first and at + length > last:  # the text ends too soon
                 at = max(first, at - max(BYTES_A_TOKEN, (room - len(ids)) * BYTES_A_TOKEN // 2))
                 ids = self._read(region, text, at, length)
+            if sentences and (end := SENTENCE_END.search(self._bytes(region, text, at, length))):
+                sentence = self._read(region, text, at + end.end(), length)
+                ids = sentence if len(sentence) >= room // 2 else ids
             if ids:
                 ids = ids[:room]
                 return [self.tokenizer.bos_token_id, *ids] if self.config.bos else ids  # type: ignore[list-item]
@@ -130,14 +138,16 @@ class Corpus:
 
     def _read(self, region: Region, text: int, at: int, length: int) -> list[int]:
         """Ids of `length` bytes, from the first white space at or after `at`, or from the text's beginning."""
-        with region.paths[int(region.file[text])].open("rb") as file:
-            file.seek(at)
-            raw = file.read(min(length, int(region.last[text]) - at))
-        read = codecs.decode(raw, "utf-8", "ignore")
+        read = codecs.decode(self._bytes(region, text, at, length), "utf-8", "ignore")
         if at > int(region.begin[text]):
             space = next((place for place, character in enumerate(read) if character.isspace()), 0)
             read = read[space:]
         return self.tokenizer.encode(read, bos=False)
+
+    def _bytes(self, region: Region, text: int, at: int, length: int) -> bytes:
+        with region.paths[int(region.file[text])].open("rb") as file:
+            file.seek(at)
+            return file.read(min(length, int(region.last[text]) - at))
 
 
 def text_files(key: str, path: str, glob: str) -> list[Path]:

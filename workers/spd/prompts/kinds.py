@@ -140,7 +140,8 @@ class InductionSequences(TrainingData):
 
 
 class CorpusWindows(TrainingData):
-    """Windows of running text, new ones in every step; others, drawn once from `seed`, are shown and measured on."""
+    """Windows of running text, new ones in every step; others, drawn once from `seed`, are measured on. The first of
+    them, which are shown too, begin at a sentence."""
 
     most_effects = CORPUS_EFFECTS
 
@@ -158,11 +159,13 @@ class CorpusWindows(TrainingData):
             Corpus(data, tokenizer, texts), seed, data.adversary_budgets,
         )  # fmt: skip
         generator = torch.Generator().manual_seed(seed + 1)
+        shown = min(data.shown, data.evaluation)
         splits: tuple[CorpusSplit, ...] = ("train", "held_out")
         prompts = [
             _window(ids, split, tokenizer)
             for split in splits
-            for ids in self.corpus.draw(data.evaluation, split, generator)
+            for ids in self.corpus.draw(shown, split, generator, sentences=True)
+            + self.corpus.draw(data.evaluation - shown, split, generator)
         ]
         super().__init__(target, prompts, positions)
         self.batch_size, self.shown, self.texts = data.batch_size, data.shown, texts
