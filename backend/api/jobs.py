@@ -1,4 +1,4 @@
-"""Decomposition jobs: start, watch, cancel."""
+"""Jobs: start, watch, cancel, repeat, delete."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from backend.api.deps import JobsDep
 from backend.schemas.common import CURSOR, Listing
-from backend.schemas.jobs import Job, JobRequest, Preset
+from backend.schemas.jobs import Job, JobLog, JobRequest, Preset
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
@@ -60,6 +60,24 @@ def resume_job(id: JobId, jobs: JobsDep) -> Job:
 def discard_job(id: JobId, jobs: JobsDep) -> Job:
     """Throw away the checkpoint that a failed job kept."""
     return jobs.discard(id)
+
+
+@router.post("/{id}/retry", status_code=201)
+def retry_job(id: JobId, jobs: JobsDep) -> Job:
+    """Do a job that has ended once more, from its beginning: a new job with the same config."""
+    return jobs.retry(id)
+
+
+@router.delete("/{id}", status_code=204)
+def delete_job(id: JobId, jobs: JobsDep) -> None:
+    """Remove a job that has ended, with its log and its checkpoint. The decomposition it made stays."""
+    jobs.delete(id)
+
+
+@router.get("/{id}/log")
+def get_job_log(id: JobId, jobs: JobsDep, lines: Annotated[int, Query(ge=1, le=2_000)] = 200) -> JobLog:
+    """The end of a job's log, while it runs and after."""
+    return jobs.log(id, lines)
 
 
 @router.get(

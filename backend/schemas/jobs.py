@@ -87,3 +87,16 @@ class Job(Wire):
         default=0, description="how often it went on from a checkpoint after its worker went away"
     )
     curve: list[CurvePoint] = Field(default=[], description="left out in lists")
+    config: dict[str, Any] | None = Field(
+        default=None,
+        description="all that it was given, a run's config or a harvest's; left out in lists and events",
+    )
+    notes: list[str] = Field(
+        default=[], description="what its config gives reason to know, plain sentences; left out in lists"
+    )
+
+
+class JobLog(Wire):
+    lines: list[str] = Field(
+        description="the last lines of its log, oldest first, without the server's paths"
+    )

@@ -6,8 +6,8 @@ import json
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Generator
+from contextlib import contextmanager
 from typing import Any
 
 import anyio
@@ -19,14 +19,16 @@ from backend.errors import ApiError, invalid, not_found
 from backend.schemas.common import Listing
 from backend.schemas.components import HarvestRequest
 from backend.schemas.health import WorkerHealth
-from backend.schemas.jobs import CurvePoint, Job, JobRequest, Preset
+from backend.schemas.jobs import Job, JobLog, JobRequest, Preset
 from backend.services.entries import Entry
+from backend.services.job_views import job_view
 from backend.settings import Settings
 from workers.jobs.limits import Limits
 from workers.jobs.places import without_places
 from workers.jobs.progress import Point
 from workers.jobs.queue import (
     HarvestWaitsError,
+    JobActiveError,
     JobQueue,
     JobRecord,
     NameTakenError,
@@ -47,11 +49,31 @@ from workers.spd.statistics.config import parse_harvest
 
 EVENT_SECONDS = 0.5
 HEARTBEAT_SECONDS = 15.0
-WORKER_STARTS_SECONDS = 10.0
 LOG_LINES, LOG_BYTES = 30, 8_000
 ENDED = ("done", "failed", "cancelled")
 
 log = logging.getLogger("unweave")
+
+
+@contextmanager
+def refusals(id: str | None = None) -> Generator[None]:
+    """Within this block, what the queue refuses leaves as the API's errors; `id`: the job that is asked about."""
+    try:
+        yield
+    except UnknownJobError as error:
+        raise not_found("unknown_job", str(error), id=id) from None
+    except ConfigError as error:
+        raise invalid("invalid_config", str(error)) from None
+    except NameTakenError as error:
+        raise ApiError(409, "name_taken", str(error), {"suggestion": error.suggestion}) from None
+    except QueueFullError as error:
+        raise ApiError(429, "queue_full", str(error), retry_after=error.retry_after) from None
+    except HarvestWaitsError as error:
+        raise ApiError(409, "harvest_waits", str(error)) from None
+    except NotKeptError as error:
+        raise ApiError(409, "not_resumable", str(error)) from None
+    except JobActiveError as error:
+        raise ApiError(409, "job_active", str(error)) from None
 
 
 class JobService:
@@ -83,34 +105,22 @@ class JobService:
 
     def create(self, request: JobRequest) -> Job:
         """Put a job in the queue."""
-        try:
+        with refusals():
             config = self._config(request)
             name = request.name or (config.name if "name" in request.overrides else None)
             record = self.queue.enqueue(config, preset=request.preset, name=name)
-        except ConfigError as error:
-            raise invalid("invalid_config", str(error)) from None
-        except NameTakenError as error:
-            raise ApiError(409, "name_taken", str(error), {"suggestion": error.suggestion}) from None
-        except QueueFullError as error:
-            raise ApiError(429, "queue_full", str(error), retry_after=error.retry_after) from None
         return self._views([record])[0]
 
     def create_harvest(self, entry: Entry, request: HarvestRequest) -> Job:
         """Put a harvest of a decomposition in the queue."""
         root = "shipped" if entry.shipped else "home"
-        try:
+        with refusals():
             record = self.queue.enqueue_harvest(
                 parse_harvest(request.config),
                 name=entry.slug,
                 artifact_hash=entry.hash,
                 place=f"{root}/{entry.artifact.path.name}",
             )
-        except ConfigError as error:
-            raise invalid("invalid_config", str(error)) from None
-        except HarvestWaitsError as error:
-            raise ApiError(409, "harvest_waits", str(error)) from None
-        except QueueFullError as error:
-            raise ApiError(429, "queue_full", str(error), retry_after=error.retry_after) from None
         return self._views([record])[0]
 
     def listing(self, *, limit: int, cursor: str | None) -> Listing[Job]:
@@ -134,37 +144,39 @@ class JobService:
 
     def get(self, id: str) -> Job:
         """One job with its curve. Raises ApiError 404."""
-        try:
+        with refusals(id):
             return self._views([self.queue.get(id)], self.queue.curve(id))[0]
-        except UnknownJobError as error:
-            raise not_found("unknown_job", str(error), id=id) from None
 
     def cancel(self, id: str) -> Job:
         """Cancel a job; what it made so far is removed. One that has ended stays as it is. Raises ApiError 404."""
-        try:
+        with refusals(id):
             return self._views([self.queue.cancel(id)], self.queue.curve(id))[0]
-        except UnknownJobError as error:
-            raise not_found("unknown_job", str(error), id=id) from None
 
     def resume(self, id: str) -> Job:
         """A new job that goes on with the checkpoint of one that failed. Raises ApiError 404, 409 or 429."""
-        try:
+        with refusals(id):
             return self._views([self.queue.resume(id)], self.queue.curve(id))[0]
-        except UnknownJobError as error:
-            raise not_found("unknown_job", str(error), id=id) from None
-        except NotKeptError as error:
-            raise ApiError(409, "not_resumable", str(error)) from None
-        except NameTakenError as error:
-            raise ApiError(409, "name_taken", str(error), {"suggestion": error.suggestion}) from None
-        except QueueFullError as error:
-            raise ApiError(429, "queue_full", str(error), retry_after=error.retry_after) from None
+
+    def retry(self, id: str) -> Job:
+        """A new job with the config of one that has ended. Raises ApiError 404, 409, 422 or 429."""
+        with refusals(id):
+            return self._views([self.queue.retry(id)])[0]
 
     def discard(self, id: str) -> Job:
         """Throw away what a failed job kept. Raises ApiError 404."""
-        try:
+        with refusals(id):
             return self._views([self.queue.discard(id)], self.queue.curve(id))[0]
-        except UnknownJobError as error:
-            raise not_found("unknown_job", str(error), id=id) from None
+
+    def delete(self, id: str) -> None:
+        """Remove a job that has ended with its log and what it kept. Raises ApiError 404 or 409."""
+        with refusals(id):
+            self.queue.delete(id)
+
+    def log(self, id: str, lines: int) -> JobLog:
+        """The last lines of a job's log. Raises ApiError 404."""
+        with refusals(id):
+            self.queue.get(id)
+        return JobLog(lines=self._tail(id, lines))
 
     def workers(self) -> list[WorkerHealth]:
         """The worker processes, for GET /api/health. A database that is away means that none can be seen."""
@@ -192,7 +204,7 @@ class JobService:
         """`job` whenever something changed, its data the whole Job; `end` after the last; comments to keep alive."""
         sent, said = "", time.monotonic()
         while True:
-            data = job.model_dump_json()
+            data = job.model_copy(update={"config": None}).model_dump_json()
             if data != sent:
                 yield f"event: job\ndata: {data}\n\n"
                 sent, said = data, time.monotonic()
@@ -213,20 +225,26 @@ class JobService:
         live = any(record.state in ("queued", "running") for record in records)
         present = {worker.id for worker in self.queue.workers() if worker.state != "lost"} if live else set()
         return [
-            _job(record, curve, present, self._log(record) if curve is not None else []) for record in records
+            job_view(
+                record,
+                present=present,
+                curve=curve,
+                log=self._tail(record.id, LOG_LINES)
+                if curve is not None and record.state == "failed"
+                else None,
+            )
+            for record in records
         ]
 
-    def _log(self, record: JobRecord) -> list[str]:
-        """The last lines of a failed job's log, without places on this machine."""
-        if record.state != "failed":
-            return []
+    def _tail(self, id: str, lines: int) -> list[str]:
+        """The last lines of a job's log, without places on this machine."""
         try:
-            with (self.settings.home / "jobs" / record.id / "job.log").open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_BYTES))
+            with (self.settings.home / "jobs" / id / "job.log").open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_BYTES * lines // LOG_LINES))
                 text = file.read().decode("utf-8", "replace")
         except (OSError, ValueError):  # on another machine, or gone
             return []
-        return without_places(text, self.settings.home).splitlines()[-LOG_LINES:]
+        return without_places(text, self.settings.home).splitlines()[-lines:]
 
     def _config(self, request: JobRequest) -> DecomposeConfig:
         if request.preset is not None:
@@ -256,54 +274,3 @@ class JobService:
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("%s cannot be read: %s", path, error)
             return None
-
-
-def _message(record: JobRecord, present: set[str]) -> str | None:
-    """What is going on this moment, or why nothing is. `present`: the workers that live."""
-    row = record.progress
-    if record.state == "running":
-        if record.executor not in present:
-            return "Its worker has gone. The job goes on from its last checkpoint when that or another worker is there."
-        return row.message or None if row is not None else None
-    if record.state == "queued" and not present and time.time() - record.created_at > WORKER_STARTS_SECONDS:
-        return "No worker is running. Start one with `unweave worker`."
-    return None
-
-
-def _job(record: JobRecord, curve: list[Point] | None, present: set[str], tail: list[str]) -> Job:
-    """A record as the wire has it."""
-    row = record.progress
-    running = record.state == "running"
-    trains = running and record.executor in present
-    done = record.state == "done"
-    return Job(
-        id=record.id,
-        kind=record.kind,
-        name=record.name,
-        preset=record.preset,
-        corpus=record.corpus,
-        continues=record.continues,
-        state=record.state,
-        stage="queued" if row is None or record.state == "queued" else row.stage,
-        message=_message(record, present),
-        place=record.place,
-        step=record.steps if done else row.step if row is not None else 0,
-        steps=record.steps,
-        progress=1.0 if done else row.fraction if row is not None else 0.0,
-        rate=row.rate if row is not None and trains else None,
-        remaining_seconds=row.remaining_seconds if row is not None and trains else None,
-        created_at=_when(record.created_at),
-        started_at=_when(row.started_at) if row is not None else None,
-        finished_at=_when(record.finished_at) if record.finished_at is not None else None,
-        error=record.error,
-        log=tail,
-        resumable=record.resumable,
-        decomposition=record.decomposition,
-        worker=record.executor if running else None,
-        resumed=row.resumed if row is not None else 0,
-        curve=[CurvePoint(step=point.step, values=point.figures) for point in curve or []],
-    )
-
-
-def _when(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

@@ -1,6 +1,7 @@
 """A stand-in for `workers.spd.run.decompose` that needs no torch: same signature and folders, a step is a short sleep.
 
-Its behaviour is steered by the config's description: `sleep=0.05` seconds a step, `raise=<kind>`.
+Its behaviour is steered by the config's description: `sleep=0.05` seconds a step, `raise=<kind>`, and
+`fails=<stage>` after training, once.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from workers.spd.artifact import Artifact, Manifest, ModelCard, TargetCard, seal, write_json
-from workers.spd.config import DecomposeConfig
+from workers.spd.config import ConfigError, DecomposeConfig
 
 
 class Stopped(Exception):
@@ -71,6 +72,9 @@ def decompose(
     (work / "metrics.jsonl").write_text(json.dumps({"step": config.steps, "first": first}) + "\n")
     for stage in ("harvest", "evidence", "store"):
         report(RunProgress(stage, config.steps, config.steps, 1.0))
+        if wishes.get("fails") == stage and not (work / "failed").exists():
+            (work / "failed").touch()
+            raise ConfigError(f"{stage} cannot be done.")
     model = ModelCard(
         name="stand-in",
         architecture="none",

@@ -157,7 +157,7 @@ def test_a_job_that_waits_for_a_worker_that_is_not_there_says_so(
 ) -> None:
     job = api.post("/api/jobs", json={"config": plain()}).json()
     assert job["message"] is None, "a worker that starts with the server needs a moment"
-    monkeypatch.setattr("backend.services.jobs.WORKER_STARTS_SECONDS", 0.0)
+    monkeypatch.setattr("backend.services.job_views.WORKER_STARTS_SECONDS", 0.0)
     assert api.get(f"/api/jobs/{job['id']}").json()["message"].startswith("No worker is running.")
 
 
@@ -198,7 +198,17 @@ def test_a_failed_job_comes_with_the_end_of_its_log_and_names_no_place_of_the_ma
     assert api.get("/api/jobs").json()["items"][0]["log"] == []
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("POST", "/cancel"), ("GET", "/events")])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", ""),
+        ("POST", "/cancel"),
+        ("GET", "/events"),
+        ("GET", "/log"),
+        ("POST", "/retry"),
+        ("DELETE", ""),
+    ],
+)
 def test_an_unknown_job_gives_404(api: TestClient, method: str, path: str) -> None:
     answer = api.request(method, f"/api/jobs/nothing{path}")
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_job")
@@ -219,7 +229,8 @@ def test_the_events_of_an_ended_job_are_its_last_state_and_the_end(api: TestClie
     last = api.post(f"/api/jobs/{job['id']}/cancel").json()
     answer = api.get(f"/api/jobs/{job['id']}/events")
     assert answer.headers["content-type"].startswith("text/event-stream")
-    assert frames(answer.text) == [("job", last), ("end", {"state": "cancelled"})]
+    without = {**last, "config": None}
+    assert frames(answer.text) == [("job", without), ("end", {"state": "cancelled"})]
 
 
 @pytest.mark.slow
@@ -271,3 +282,48 @@ def test_a_locked_database_is_told_at_once_and_nothing_is_lost(
         other.rollback()
     assert api.post("/api/jobs", json={"config": plain(name="second")}).status_code == 201
     assert {job["name"] for job in api.get("/api/jobs").json()["items"]} == {"first", "second"}
+
+
+def test_a_job_comes_with_all_that_it_was_given_but_not_in_a_list(api: TestClient) -> None:
+    asked = plain(name="whole", steps=7)
+    job = api.post("/api/jobs", json={"config": asked}).json()
+    assert job["config"] == asked
+    assert api.get("/api/jobs").json()["items"][0]["config"] is None
+
+
+def test_a_job_whose_target_is_trained_first_says_so(api: TestClient) -> None:
+    job = api.post("/api/jobs", json={"preset": "induction", "overrides": {"steps": 400}}).json()
+    steps = job["config"]["target"]["steps"]
+    assert steps > 400
+    assert f"The target itself is trained first, in {steps:,} steps" in job["notes"][0]
+    assert "400 steps follow" in job["notes"][0]
+
+
+def test_a_job_that_has_ended_is_repeated_with_its_config_and_deleted(api: TestClient, home: Path) -> None:
+    first = api.post("/api/jobs", json={"config": plain(name="mine", steps=7)}).json()
+    for method, path in (("POST", "/retry"), ("DELETE", "")):
+        answer = api.request(method, f"/api/jobs/{first['id']}{path}")
+        assert (answer.status_code, answer.json()["code"]) == (409, "job_active")
+    api.post(f"/api/jobs/{first['id']}/cancel")
+
+    again = api.post(f"/api/jobs/{first['id']}/retry")
+    assert again.status_code == 201
+    assert (again.json()["name"], again.json()["config"]) == ("mine", first["config"])
+    assert again.json()["id"] != first["id"]
+
+    (home / "jobs" / first["id"]).mkdir(parents=True)
+    assert api.delete(f"/api/jobs/{first['id']}").status_code == 204
+    assert api.get(f"/api/jobs/{first['id']}").status_code == 404
+    assert not (home / "jobs" / first["id"]).exists()
+    assert [job["id"] for job in api.get("/api/jobs").json()["items"]] == [again.json()["id"]]
+
+
+def test_the_log_of_a_job_tells_its_stages_and_figures(api: TestClient, workers: Workers) -> None:
+    job = api.post("/api/jobs", json={"config": plain(steps=20)}).json()
+    assert api.get(f"/api/jobs/{job['id']}/log").json() == {"lines": []}
+    workers.start()
+    follow(api, job["id"], lambda now: now["state"] == "done")
+    lines = api.get(f"/api/jobs/{job['id']}/log").json()["lines"]
+    assert any("step 20 of 20: kl 0.05" in line for line in lines)
+    assert lines[-1].endswith("published as tiny")
+    assert api.get(f"/api/jobs/{job['id']}/log?lines=1").json()["lines"] == lines[-1:]

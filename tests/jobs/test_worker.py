@@ -153,6 +153,20 @@ def test_a_job_that_meets_a_full_disk_keeps_its_checkpoint_and_is_resumed_from_i
         shared.resume(job.id)
 
 
+@pytest.mark.parametrize("stage", ["harvest", "evidence", "store"])
+def test_a_job_that_fails_after_its_training_keeps_it_whatever_the_reason(
+    shared: JobQueue, stage: str
+) -> None:
+    job = shared.enqueue(config_of(f"after-{stage}", wishes=f"fails={stage}"), preset=None, name=None)
+    failed = wait_for(shared, job.id, has_ended)
+    assert (failed.state, failed.resumable) == ("failed", True)
+    assert failed.error == f"{stage} cannot be done. Its work up to the last checkpoint is kept."
+    done = wait_for(shared, shared.resume(job.id).id, has_ended)
+    assert (done.state, done.decomposition) == ("done", f"after-{stage}")
+    lines = (shared.home / "artifacts" / f"after-{stage}" / "metrics.jsonl").read_text()
+    assert json.loads(lines)["first"] == 40, "no step was done twice"
+
+
 def test_what_a_failed_job_kept_can_be_thrown_away(shared: JobQueue) -> None:
     job = shared.enqueue(config_of("thrown", steps=40, wishes="raise=disk at=15"), preset=None, name=None)
     assert wait_for(shared, job.id, has_ended).resumable

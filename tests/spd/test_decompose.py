@@ -307,3 +307,21 @@ def test_a_check_whose_prompt_is_empty_or_too_long_is_refused_before_training(ho
         check = {"groups": ["w1"], "prompt": prompt, "answer": "w5", "role": "target"}
         with pytest.raises(ConfigError, match=r"checks\.0: the prompt has (0|17) tokens; between 1 and 16"):
             decompose(config(home, checks=[check]), home / "no-prompt", home=home)
+
+
+@pytest.mark.parametrize(
+    "stage", ["prompt_statistics", "full_evidence", "extra_evidence", "store_statistics", "remarks", "seal"]
+)
+def test_a_run_that_fails_after_training_has_stored_what_it_trained_and_does_not_train_again(
+    home, undisturbed, monkeypatch, tmp_path, stage
+):
+    with monkeypatch.context() as broken:
+        broken.setattr(f"workers.spd.run.decompose.{stage}", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            decompose(config(home), tmp_path / "out", home=home)
+    trained = load_file(tmp_path / "out.partial" / "components.safetensors")
+    wanted = load_file(undisturbed.path / "components.safetensors")
+    assert all(torch.equal(trained[key], wanted[key]) for key in wanted)
+
+    monkeypatch.setattr(Trainer, "train_step", lambda *_: pytest.fail("it trains again"))
+    same_numbers(decompose(config(home), tmp_path / "out", home=home), undisturbed)

@@ -79,14 +79,18 @@ class Monitor:
         latest = Progress(
             run.stage, run.step, run.steps, fraction, run.rate, run.remaining_seconds, run.message or ""
         )
+        line = ""
         with self._lock:
             self._latest = latest
             if run.stage == "train" and run.figures and self._is_due(run.step, run.steps):
                 self._last_point = run.step
                 self._points.append(Point(run.step, dict(run.figures)))
+                line = "  ".join(f"{name} {value:.3g}" for name, value in run.figures.items())
         if run.stage != self._stage:
             self._stage = run.stage
             self._note(f"{run.stage}: step {run.step} of {run.steps}" if run.steps else run.stage)
+        if line:
+            self._note(f"step {run.step} of {run.steps}: {line}")
 
     def _is_due(self, step: int, steps: int) -> bool:
         if self._last_point is None:

@@ -149,6 +149,12 @@ class ProgressStore:
             query = sa.select(*columns).where(mine == before)
             connection.execute(points_table.insert().from_select(["job_id", "step", "figures"], query))
 
+    def forget(self, job_id: str) -> None:
+        """Remove the row and the curve of a job."""
+        with self._engine.begin() as connection:
+            for table in (progress_table, points_table):
+                connection.execute(table.delete().where(table.c.job_id == job_id))
+
     def rows(self, job_ids: Iterable[str]) -> dict[str, ProgressRow]:
         """The rows of these jobs, by id; jobs that never started have none."""
         query = progress_table.select().where(progress_table.c.job_id.in_(list(job_ids)))

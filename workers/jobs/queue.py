@@ -21,7 +21,7 @@ from workers.jobs.names import SHIPPED, suffixed, taken_names
 from workers.jobs.progress import Point, ProgressRow, ProgressStore
 from workers.jobs.runner import CONTINUES, has_checkpoint
 from workers.spd.config import DecomposeConfig, parse_config
-from workers.spd.statistics.config import HarvestConfig
+from workers.spd.statistics.config import HarvestConfig, parse_harvest
 
 Kind = Literal["decompose", "harvest"]
 State = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -70,6 +70,10 @@ class NotKeptError(Exception):
         super().__init__(f"The job “{job_id}” cannot be resumed. {said[state]}")
 
 
+class JobActiveError(Exception):
+    """The job waits or runs, or another one is about to go on with its work."""
+
+
 class HarvestWaitsError(Exception):
     """A harvest of this decomposition waits or runs already."""
 
@@ -99,6 +103,7 @@ class JobRecord:
     resumable: bool = False
     corpus: str | None = None
     continues: str | None = None
+    config: dict[str, Any] | None = None
 
 
 class JobQueue:
@@ -175,9 +180,7 @@ class JobQueue:
         if not record.resumable:
             raise NotKeptError(job_id, record.state)
         self._must_be_writable()
-        [status] = client.list_workflows(name=database.WORKFLOW, workflow_ids=[job_id])
-        given: Any = status.input
-        config = parse_config(given["args"][0])
+        config = parse_config(record.config)
         with self._enqueueing:
             self._must_have_room(client)
             taken = taken_names(self.home / "artifacts", self._shipped)
@@ -187,6 +190,44 @@ class JobQueue:
             if new is None:
                 raise NameTakenError(record.name, self._suggest(client, record.name, taken))
         return self.get(new)
+
+    def retry(self, job_id: str) -> JobRecord:
+        """Put a new job with the config of one that has ended in the queue, under the same name where that is free.
+
+        Raises UnknownJobError, JobActiveError, and what `enqueue` and `enqueue_harvest` raise.
+        """
+        record = self.get(job_id)
+        if record.state in ("queued", "running"):
+            raise JobActiveError(f"The job “{job_id}” has not ended yet. Cancel it first, or wait.")
+        if record.kind == "decompose":
+            return self.enqueue(parse_config(record.config), preset=record.preset, name=None)
+        given = self._input(job_id)
+        return self.enqueue_harvest(
+            parse_harvest(given["config"]),
+            name=given["name"],
+            artifact_hash=given["hash"],
+            place=given["place"],
+        )
+
+    def delete(self, job_id: str) -> None:
+        """Remove a job that has ended with its log and whatever it kept; what it published stays.
+
+        Raises UnknownJobError, JobActiveError, and OSError where its folder cannot be removed.
+        """
+        client, store = self._open()
+        if self.get(job_id).state in ("queued", "running"):
+            raise JobActiveError(f"The job “{job_id}” has not ended yet. Cancel it first, then delete it.")
+        live = client.list_workflows(
+            name=database.WORKFLOW, status=_LIVE, load_input=False, load_output=False
+        )
+        if any((status.attributes or {}).get("continues") == job_id for status in live):
+            raise JobActiveError(f"Another job goes on with the work of “{job_id}”. Wait until it has ended.")
+        self._must_be_writable()
+        folder = self.home / "jobs" / job_id
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        store.forget(job_id)
+        client.delete_workflow(job_id)
 
     def discard(self, job_id: str) -> JobRecord:
         """Throw away what a failed job kept. Raises UnknownJobError, and OSError where it cannot be removed."""
@@ -313,12 +354,17 @@ class JobQueue:
         return int(min(3_600, max(5, min(known, default=60))))
 
     def get(self, job_id: str) -> JobRecord:
-        """One job. Raises UnknownJobError."""
+        """One job with its config. Raises UnknownJobError."""
         client, _ = self._open()
-        found = client.list_workflows(name=database.JOBS, workflow_ids=[job_id], load_input=False)
+        found = client.list_workflows(name=database.JOBS, workflow_ids=[job_id])
         if not found:
             raise UnknownJobError(f"There is no job “{job_id}”.")
         return self._records(found)[0]
+
+    def _input(self, job_id: str) -> dict[str, Any]:
+        client, _ = self._open()
+        [status] = client.list_workflows(name=database.JOBS, workflow_ids=[job_id])
+        return _given(status) or {}
 
     def listing(self, *, limit: int, offset: int) -> list[JobRecord]:
         """Jobs, the newest first."""
@@ -376,6 +422,12 @@ class JobQueue:
         ]
 
 
+def _given(status: WorkflowStatus) -> dict[str, Any] | None:
+    """What the job was given, where that was loaded."""
+    given: Any = status.input
+    return given["args"][0] if given else None
+
+
 def _created(status: WorkflowStatus) -> float:
     """Ours to the millisecond; DBOS's own on SQLite is only good to the second."""
     return (status.attributes or {}).get("created_at") or (status.created_at or 0) / 1000
@@ -390,10 +442,11 @@ def _finished(status: WorkflowStatus, row: ProgressRow | None) -> float | None:
 
 def _record(status: WorkflowStatus, row: ProgressRow | None, place: int | None, *, kept: bool) -> JobRecord:
     about: dict[str, Any] = status.attributes or {}
-    state = _STATES[status.status]
+    state, given = _STATES[status.status], _given(status)
+    kind: Kind = about.get("kind", "decompose")
     return JobRecord(
         id=status.workflow_id,
-        kind=about.get("kind", "decompose"),
+        kind=kind,
         name=about.get("name", status.workflow_id),
         preset=about.get("preset"),
         steps=about.get("steps", 0),
@@ -408,4 +461,5 @@ def _record(status: WorkflowStatus, row: ProgressRow | None, place: int | None, 
         resumable=state == "failed" and kept,
         corpus=about.get("corpus"),
         continues=about.get("continues"),
+        config=given["config"] if given is not None and kind == "harvest" else given,
     )

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from workers.jobs.failures import JobError, is_final, sentence
 from workers.jobs.monitor import Monitor, Why
 from workers.jobs.names import SHIPPED, taken_names
-from workers.jobs.progress import ProgressRow, ProgressStore
+from workers.jobs.progress import STAGES, ProgressRow, ProgressStore
 from workers.spd.artifact import MANIFEST, Artifact, ArtifactError, read_artifact
 from workers.spd.config import DecomposeConfig, parse_config
 
@@ -103,9 +103,14 @@ class JobRunner:
             raise
         except Exception as error:
             self.note(job_id, "failed\n" + traceback.format_exc())
-            kept = not is_final(error) and has_checkpoint(folder)
+            kept = has_checkpoint(folder) and (not is_final(error) or self._has_trained(job_id))
             said = sentence(error, device=self.device, home=self.home, kept=kept)
             raise self._given_up(job_id, said, kept=kept) from None
+
+    def _has_trained(self, job_id: str) -> bool:
+        """Whether all training steps are behind it: whatever fails then, they are not thrown away."""
+        row = self.store.rows([job_id]).get(job_id)
+        return row is not None and STAGES.index(row.stage) > STAGES.index("train")
 
     def _given_up(self, job_id: str, said: str, *, kept: bool) -> JobError:
         """The error that ends a job. Its checkpoint stays where going on from it can help."""

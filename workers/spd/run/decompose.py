@@ -27,7 +27,7 @@ from workers.spd.prompts.kinds import training_data
 from workers.spd.prompts.rest import RestText
 from workers.spd.prompts.training_data import TrainingData
 from workers.spd.run.context import Run
-from workers.spd.run.storing import remarks, store
+from workers.spd.run.storing import remarks, store_statistics, store_trained
 from workers.spd.run.train import train
 from workers.spd.statistics.prompt_statistics import PromptStatistics, prompt_statistics
 from workers.spd.targets.sites import check_sites
@@ -125,8 +125,10 @@ def _texts(run: Run, source: DatasetText | PackageText | None) -> Taken | None:
 
 
 def _measure_and_store(run: Run, subject: Subject, trainer: Trainer, seconds: float, device: str) -> Artifact:
-    """Harvest, evidence and checks of a trained decomposition, sealed as an artefact."""
+    """Harvest, evidence and checks of a trained decomposition, sealed as an artefact. What was trained is on disk
+    before any of it, and a run that fails from here on does not train again (SPEC 16)."""
     config, decomposition, data = run.config, trainer.decomposition, subject.data
+    store_trained(config, trainer, subject.tokenizer, subject.target, run.work, subject.folder)
     quiet = subject.rest.sample(SIDE_EFFECT_WINDOWS, config.seed) if subject.rest is not None else None
     statistics = _harvest(run, subject, trainer, quiet)
 
@@ -138,7 +140,7 @@ def _measure_and_store(run: Run, subject: Subject, trainer: Trainer, seconds: fl
         statistics = statistics.with_groups(extra.groups)
 
     run.report("store", "Storing the decomposition")
-    store(config, trainer, statistics, subject.tokenizer, subject.target, run.work, subject.folder)
+    store_statistics(statistics, run.work)
     for name, content in extra.files.items():
         write_json(run.work / "harvest" / name, content)
     faithful, by_site = faithfulness_by_site(decomposition)

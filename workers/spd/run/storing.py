@@ -24,15 +24,15 @@ from workers.spd.targets.tokenizer import PromptTokenizer
 SHIPPED_TARGET_BYTES = 4 * 2**20
 
 
-def store(
+def store_trained(
     config: DecomposeConfig,
     trainer: Trainer,
-    found: PromptStatistics,
     tokenizer: PromptTokenizer,
     target: Target,
     work: Path,
     folder: Path,
 ) -> None:
+    """Components, importance functions and tokenizer: what training made, before anything is measured."""
     dtype = {"float32": torch.float32, "float16": torch.float16}[config.stored_dtype]
     components = trainer.components
     tensors = {}
@@ -52,6 +52,10 @@ def store(
     shutil.copyfile(target.tokenizer_path, work / "tokenizer.json")
     if (folder / "model.safetensors").stat().st_size <= SHIPPED_TARGET_BYTES:
         shutil.copytree(folder, work / "target", dirs_exist_ok=True)
+
+
+def store_statistics(found: PromptStatistics, work: Path) -> None:
+    """What each component does on the run's prompts."""
     write_json(work / "harvest" / "components.json", found.columns.model_dump())
     write_json(work / "harvest" / "prompts.json", [prompt.model_dump() for prompt in found.prompts])
     write_json(work / "harvest" / "groups.json", [group.model_dump() for group in found.groups])

@@ -1,0 +1,84 @@
+"""A job of the queue as the wire has it."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+from backend.schemas.jobs import CurvePoint, Job
+from workers.jobs.progress import Point
+from workers.jobs.queue import JobRecord
+from workers.spd.config import ConfigError, parse_config
+from workers.spd.config.cautions import cautions
+
+WORKER_STARTS_SECONDS = 10.0
+
+
+def _message(record: JobRecord, present: set[str]) -> str | None:
+    """What is going on this moment, or why nothing is. `present`: the workers that live."""
+    row = record.progress
+    if record.state == "running":
+        if record.executor not in present:
+            return "Its worker has gone. The job goes on from its last checkpoint when that or another worker is there."
+        return row.message or None if row is not None else None
+    if record.state == "queued" and not present and time.time() - record.created_at > WORKER_STARTS_SECONDS:
+        return "No worker is running. Start one with `unweave worker`."
+    return None
+
+
+def job_view(
+    record: JobRecord,
+    *,
+    present: set[str],
+    curve: list[Point] | None = None,
+    log: list[str] | None = None,
+    config: bool = True,
+) -> Job:
+    """A record as the wire has it. `present`: the workers that live; `config`: whether its config comes with it."""
+    row = record.progress
+    running = record.state == "running"
+    trains = running and record.executor in present
+    done = record.state == "done"
+    return Job(
+        id=record.id,
+        kind=record.kind,
+        name=record.name,
+        preset=record.preset,
+        corpus=record.corpus,
+        continues=record.continues,
+        state=record.state,
+        stage="queued" if row is None or record.state == "queued" else row.stage,
+        message=_message(record, present),
+        place=record.place,
+        step=record.steps if done else row.step if row is not None else 0,
+        steps=record.steps,
+        progress=1.0 if done else row.fraction if row is not None else 0.0,
+        rate=row.rate if row is not None and trains else None,
+        remaining_seconds=row.remaining_seconds if row is not None and trains else None,
+        created_at=_when(record.created_at),
+        started_at=_when(row.started_at) if row is not None else None,
+        finished_at=_when(record.finished_at) if record.finished_at is not None else None,
+        error=record.error,
+        log=log or [],
+        config=record.config if config else None,
+        notes=_notes(record),
+        resumable=record.resumable,
+        decomposition=record.decomposition,
+        worker=record.executor if running else None,
+        resumed=row.resumed if row is not None else 0,
+        curve=[CurvePoint(step=point.step, values=point.figures) for point in curve or []],
+    )
+
+
+def _notes(record: JobRecord) -> list[str]:
+    """What its config gives reason to know, where that is loaded."""
+    if record.kind != "decompose" or record.config is None:
+        return []
+    try:
+        return cautions(parse_config(record.config))
+    except ConfigError:  # of a release before this one
+        return []
+
+
+def _when(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
