@@ -10,6 +10,7 @@ PAGES := frontend/dist/index.html
 HOST ?= 127.0.0.1
 PORT ?= 8000
 ARGS ?=
+FUZZ_CASES ?= 10000
 
 # Tests run in a process per processor (WORKERS=0: in one), and what they import is compiled once, not by each of them.
 WORKERS ?= auto
@@ -24,7 +25,7 @@ TOGETHER := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-fast check $(CHECKS) fmt bench openapi types e2e screenshots featured clean python browser
+.PHONY: help run serve test test-fast check $(CHECKS) fmt fuzz bench openapi types e2e screenshots featured clean python browser
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -78,6 +79,9 @@ fmt: $(STAMPS)/test $(STAMPS)/node ## Format everything
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	cd frontend && $(NPM) run --silent format
+
+fuzz: $(STAMPS)/test ## 10,000 made-up requests against the API's own document (FUZZ_CASES=)
+	FUZZ_CASES=$(FUZZ_CASES) $(PYTEST) tests/api/test_schema.py $(ARGS)
 
 bench: $(STAMPS)/test ## Benchmarks, one JSON object a line
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -27,7 +27,7 @@ from backend.schemas.common import ErrorBody
 from backend.services import container
 from backend.services.container import Services
 from backend.settings import Settings, app_version
-from backend.web import embeds, pages
+from backend.web import contract, embeds, pages
 from backend.web.caching import Conditional
 from backend.web.headers import (
     BodyLimit,
@@ -41,7 +41,6 @@ from backend.web.headers import (
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     422: {"model": ErrorBody, "description": "The request cannot be done as asked"},
-    "default": {"model": ErrorBody, "description": "Any other error, in the one shape"},
 }
 
 
@@ -89,6 +88,7 @@ def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
         app.include_router(noun.router)
     embeds.install(app)
     pages.install(app)
+    contract.describe(app)
     app.add_middleware(Conditional)
     app.add_middleware(
         GZipMiddleware, minimum_size=1_000, compresslevel=5,

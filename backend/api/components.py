@@ -31,6 +31,7 @@ from backend.schemas.components import (
 from backend.schemas.decompositions import ComponentDetail, ComponentRow, ComponentSort
 from backend.schemas.jobs import Job
 from backend.services import files
+from backend.web.contract import conflict, file
 
 router = APIRouter(prefix="/api/decompositions/{id}", tags=["components"])
 
@@ -65,7 +66,9 @@ def list_components(
     )  # fmt: skip
 
 
-@router.get("/components.{kind}", response_class=StreamingResponse)
+@router.get(
+    "/components.{kind}", response_class=StreamingResponse, responses=file("text/csv", "application/json")
+)
 def export_components(
     id: Id,
     kind: files.FileKind,
@@ -128,7 +131,7 @@ def list_labels(id: Id, key: Key, catalogue: CatalogueDep, labels: LabelsDep) ->
     return labels.history(catalogue.get(id), key)
 
 
-@router.put("/components/{key}/label")
+@router.put("/components/{key}/label", responses=conflict("There is a newer version of the label"))
 def edit_label(id: Id, key: Key, edit: LabelEdit, catalogue: CatalogueDep, labels: LabelsDep) -> LabelHistory:
     """Give a component another label, as a new version; `text` null goes back to the automatic one."""
     return labels.edit(catalogue.get(id), key, edit)
@@ -140,7 +143,7 @@ def list_harvests(id: Id, catalogue: CatalogueDep, harvests: HarvestsDep) -> Lis
     return harvests.listing(catalogue.get(id))
 
 
-@router.post("/harvests", status_code=201)
+@router.post("/harvests", status_code=201, responses=conflict("A harvest of it waits or runs already"))
 def create_harvest(id: Id, request: HarvestRequest, catalogue: CatalogueDep, jobs: JobsDep) -> Job:
     """Put a harvest over a corpus in the queue."""
     return jobs.create_harvest(catalogue.get(id), request)

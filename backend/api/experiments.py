@@ -24,6 +24,10 @@ router = APIRouter(prefix="/api/decompositions", tags=["workbench"])
 NDJSON = "application/x-ndjson"
 
 
+class Frames(StreamingResponse):
+    media_type = NDJSON
+
+
 @router.post("/{id}/comparisons")
 async def compare(
     id: Id, request: ComparisonRequest, catalogue: CatalogueDep, experiments: ExperimentsDep,
@@ -35,19 +39,17 @@ async def compare(
 
 @router.post(
     "/{id}/sweeps",
-    response_class=StreamingResponse,
-    responses={
-        200: {"model": SweepFrame, "description": f"{NDJSON}: one frame a line, until `end` or `error`"}
-    },
+    response_class=Frames,
+    responses={200: {"model": SweepFrame, "description": "One frame a line, until `end` or `error`"}},
 )
 async def sweep(
     id: Id, request: SweepRequest, catalogue: CatalogueDep, sweeps: SweepsDep, client: ClientDep
-) -> StreamingResponse:
+) -> Frames:
     """Many single ablations, or strengths along a line, streamed as they are computed. Leaving cancels the rest."""
     entry = await catalogue.aget(id)
     planned, engine = sweeps.plan(entry, request)
     frames = sweeps.frames(entry, request, planned, engine, client)
-    return StreamingResponse(frames, media_type=NDJSON, headers={"X-Accel-Buffering": "no"})
+    return Frames(frames, headers={"X-Accel-Buffering": "no"})
 
 
 @router.post("/{id}/regimes")

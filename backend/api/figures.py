@@ -11,15 +11,17 @@ from backend.api.deps import CatalogueDep, FindingsDep
 from backend.errors import invalid
 from backend.services import files, views
 from backend.services.ablation.ablations import stored_importances
+from backend.web.contract import file
 
 router = APIRouter(tags=["figures"])
 
 Id = Annotated[str, Path(max_length=200)]
+FIGURE = file("application/json", "text/html")
 Kind = Literal["json", "html"]
 Prompt = Annotated[int, Query(ge=0, le=100_000, description="which prompt, from 0")]
 
 
-@router.get("/api/decompositions/{id}/figures/{name}.{kind}", response_class=Response)
+@router.get("/api/decompositions/{id}/figures/{name}.{kind}", response_class=Response, responses=FIGURE)
 def get_figure(
     id: Id,
     name: Literal["curves", "sites", "importances"],
@@ -45,7 +47,7 @@ def get_figure(
     return _answer(made, kind, entry.slug, name)
 
 
-@router.get("/api/findings/{slug}/figures/{name}.{kind}", response_class=Response)
+@router.get("/api/findings/{slug}/figures/{name}.{kind}", response_class=Response, responses=FIGURE)
 def get_finding_figure(
     slug: Id,
     name: Literal["output-shift", "importances"],

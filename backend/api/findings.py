@@ -12,13 +12,14 @@ from backend.schemas.common import CURSOR, Listing
 from backend.schemas.findings import Finding, FindingRequest, FindingSummary, Replay
 from backend.services import files, finding_files
 from backend.web.caching import KEEP_A_WHILE
+from backend.web.contract import file, missing
 
 router = APIRouter(prefix="/api/findings", tags=["findings"])
 
-Slug = Annotated[str, Path(max_length=200)]
+Slug = Annotated[str, Path(max_length=200, json_schema_extra={"pattern": "^[^.]*$"})]
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=missing("There is no such decomposition"))
 async def create_finding(request: FindingRequest, findings: FindingsDep) -> Finding:
     """Compute what is asked and keep it, immutable, under a link of its own."""
     return await findings.create(request)
@@ -37,7 +38,7 @@ def list_findings(
     return findings.listing(decomposition=decomposition, featured=featured, q=q, limit=limit, cursor=cursor)
 
 
-@router.get(".{kind}", response_class=StreamingResponse)
+@router.get(".{kind}", response_class=StreamingResponse, responses=file("text/csv", "application/json"))
 def export_findings(
     kind: files.FileKind,
     findings: FindingsDep,
@@ -58,7 +59,9 @@ def export_findings(
     return StreamingResponse(text, media_type=files.MEDIA[kind], headers=named)
 
 
-@router.get("/{slug}.{kind}", response_class=Response)
+@router.get(
+    "/{slug}.{kind}", response_class=Response, responses=file("text/csv", "application/json", "text/markdown")
+)
 def export_finding(slug: Slug, kind: files.FindingKind, findings: FindingsDep) -> Response:
     """A finding as a file: its numbers as CSV, the whole record as JSON, or Markdown to read."""
     found = findings.get(slug)

@@ -10,8 +10,14 @@ from fastapi.responses import StreamingResponse
 from backend.api.deps import JobsDep
 from backend.schemas.common import CURSOR, Listing
 from backend.schemas.jobs import Job, JobLog, JobRequest, Preset
+from backend.web.contract import conflict
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
+
+
+class EventStream(StreamingResponse):
+    media_type = "text/event-stream"
+
 
 JobId = Annotated[str, Path(max_length=200)]
 
@@ -22,7 +28,7 @@ def list_presets(jobs: JobsDep) -> Listing[Preset]:
     return jobs.presets()
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=conflict("The name is taken"))
 def create_job(request: JobRequest, jobs: JobsDep) -> Job:
     """Put a decomposition in the queue."""
     return jobs.create(request)
@@ -50,7 +56,11 @@ def cancel_job(id: JobId, jobs: JobsDep) -> Job:
     return jobs.cancel(id)
 
 
-@router.post("/{id}/resume", status_code=201)
+@router.post(
+    "/{id}/resume",
+    status_code=201,
+    responses=conflict("It left nothing to go on from, or its name is taken by now"),
+)
 def resume_job(id: JobId, jobs: JobsDep) -> Job:
     """Go on with the checkpoint of a job that failed (`resumable`): a new job of the same name."""
     return jobs.resume(id)
@@ -62,13 +72,13 @@ def discard_job(id: JobId, jobs: JobsDep) -> Job:
     return jobs.discard(id)
 
 
-@router.post("/{id}/retry", status_code=201)
+@router.post("/{id}/retry", status_code=201, responses=conflict("It has not ended, or its name is taken"))
 def retry_job(id: JobId, jobs: JobsDep) -> Job:
     """Do a job that has ended once more, from its beginning: a new job with the same config."""
     return jobs.retry(id)
 
 
-@router.delete("/{id}", status_code=204)
+@router.delete("/{id}", status_code=204, responses=conflict("It has not ended"))
 def delete_job(id: JobId, jobs: JobsDep) -> None:
     """Remove a job that has ended, with its log and its checkpoint. The decomposition it made stays."""
     jobs.delete(id)
@@ -82,11 +92,13 @@ def get_job_log(id: JobId, jobs: JobsDep, lines: Annotated[int, Query(ge=1, le=2
 
 @router.get(
     "/{id}/events",
-    response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    response_class=EventStream,
+    responses={
+        200: {"description": "Events", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+    },
 )
-async def stream_job_events(id: JobId, jobs: JobsDep) -> StreamingResponse:
+async def stream_job_events(id: JobId, jobs: JobsDep) -> EventStream:
     """Server-sent events: a `job` event, its data a whole Job, whenever something changed (at most twice a second);
     `end` when the job has ended, after which the stream closes and a client should not connect again."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(await jobs.events(id), media_type="text/event-stream", headers=headers)
+    return EventStream(await jobs.events(id), headers=headers)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from backend.schemas.common import Provenance, Token, Wire
+from backend.schemas.common import Body, Provenance, Token, Wire
 from backend.schemas.experiments import Place, TokenRef
 from backend.schemas.workbench import Prompt, Unit
 
@@ -45,7 +45,7 @@ class StoredCircuit(Wire):
     use: dict[str, SiteUse] = Field(default={}, description="by site, mean over many sequences")
 
 
-class CircuitOutput(Wire):
+class CircuitOutput(Body):
     """What the circuit explains: the logit of `token` (null: the likeliest) at `position` (null: the last), less that
     of `against`."""
 

@@ -7,11 +7,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from backend.schemas.common import Wire
+from backend.schemas.common import Body, Wire
 from backend.schemas.findings import FindingSummary
 
 
-class CollectionRequest(Wire):
+class CollectionRequest(Body):
     title: str = Field(min_length=1, max_length=200)
     description: str = Field(default="", max_length=2_000)
     findings: list[Annotated[str, Field(max_length=200)]] = Field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 
 T = TypeVar("T")
@@ -15,6 +15,38 @@ class Wire(BaseModel):
     """A shape on the wire: unknown keys are an error that names them, NaN and infinity are refused."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Body(Wire):
+    """A shape that clients send. Types are JSON schema's: true is no number and "3" none, 3.0 is the integer 3."""
+
+    model_config = ConfigDict(strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _integers(cls, data: Any) -> Any:
+        return {name: _whole(value) for name, value in data.items()} if isinstance(data, dict) else data
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def never(*cases: dict[str, Any]) -> ConfigDict:
+    """A model's config that rules out these cases in its JSON schema; the model's own validator says it in words."""
+    return ConfigDict(json_schema_extra={"not": {"anyOf": [*cases]}})
+
+
+def not_just_one(first: str, second: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The cases that two optional fields are both given, and that neither is."""
+    given: dict[str, Any] = {"not": {"type": "null"}}
+    absent = {"type": "null"}
+    return (
+        {"required": [first, second], "properties": {first: given, second: given}},
+        {"properties": {first: absent, second: absent}},
+    )
 
 
 KEY: dict[str, Any] = {"pattern": r"^[A-Za-z0-9_.]+:[0-9]{1,7}$"}

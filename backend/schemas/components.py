@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from backend.schemas.common import Provenance, Token, Wire
+from backend.schemas.common import Body, Provenance, Token, Wire
 from backend.schemas.workbench import Prompt
 
 MAX_LABEL = 200
@@ -43,7 +43,7 @@ class HarvestSummary(Wire):
     notes: list[str]
 
 
-class HarvestRequest(Wire):
+class HarvestRequest(Body):
     """A harvest to be made: the keys of its config (docs/harvest.md). An empty one: the sentences that ship, and the
     decomposition's own prompts."""
 
@@ -194,7 +194,7 @@ class Label(Wire):
     created_at: datetime
 
 
-class LabelEdit(Wire):
+class LabelEdit(Body):
     """`version` is the one the editor saw (0: none yet); where there is a newer one by now, the answer is 409 with it
     in `details.current`."""
 

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from backend.schemas.common import Provenance, Token, Wire
+from backend.schemas.common import Body, Provenance, Token, Wire, never
 from backend.schemas.workbench import (
+    BOTH_OR_NEITHER,
     MAX_COMPONENTS,
     MAX_TOP_K,
     MAX_WATCH,
@@ -39,13 +40,26 @@ Recompute = Annotated[bool, Field(description="compute anew even where the answe
 Cached = Annotated[bool, Field(description="kept from an equal request, not computed anew")]
 
 
-class Basket(Wire):
+class Basket(Body):
     components: list[Suppression] = Field(default=[], max_length=MAX_COMPONENTS)
 
 
-class ComparisonRequest(Wire):
+class ComparisonRequest(Body):
     """Two baskets on one prompt or many. A component in both baskets is suppressed by the larger strength in A+B.
     Positions that a shorter prompt does not have do nothing there; no prompt having them is an error."""
+
+    model_config = never(
+        *(
+            {
+                "required": ["prompts", "at"],
+                "properties": {
+                    "prompts": {"minItems": number, "maxItems": number},
+                    "at": {"type": "array", "not": {"minItems": number, "maxItems": number}},
+                },
+            }
+            for number in range(1, MAX_PROMPTS + 1)
+        )
+    )
 
     prompts: list[Prompt] = Field(min_length=1, max_length=MAX_PROMPTS)
     a: Basket = Basket()
@@ -106,9 +120,21 @@ class Comparison(Wire):
     provenance: Provenance
 
 
+RANKS_BY = {"watched": "watch", "contrast": "contrast", "ce": "answer"}
+"""What a sweep can rank by, and the field that must then be sent."""
+
+
 class SweepRequest(Prompt):
     """components: each alone · strengths: the basket scaled by each of `strengths` · alive: every alive component
     (of `sites`) alone. What is measured is measured at `position` (null: the last)."""
+
+    model_config = never(
+        *BOTH_OR_NEITHER,
+        *(
+            {"required": ["rank_by"], "properties": {"rank_by": {"const": name}, field: {"enum": [None, []]}}}
+            for name, field in RANKS_BY.items()
+        ),
+    )
 
     kind: Literal["components", "strengths", "alive"] = "components"
     components: list[Suppression] = Field(default=[], max_length=MAX_COMPONENTS)
@@ -117,7 +143,9 @@ class SweepRequest(Prompt):
     position: Place | None = None
     watch: list[TokenRef] = Field(default=[], max_length=MAX_WATCH)
     contrast: tuple[TokenRef, TokenRef] | None = Field(
-        default=None, description="two tokens; a row tells the change of logit(first) − logit(second)"
+        default=None,
+        strict=False,
+        description="two tokens; a row tells the change of logit(first) − logit(second)",
     )
     answer: TokenRef | None = Field(default=None, description="a row tells the change of its cross-entropy")
     rank_by: Literal["kl", "watched", "contrast", "ce"] = "kl"
@@ -126,9 +154,8 @@ class SweepRequest(Prompt):
 
     @model_validator(mode="after")
     def _has_what_it_ranks_by(self) -> SweepRequest:
-        needs = {"watched": self.watch, "contrast": self.contrast, "ce": self.answer}
-        if self.rank_by in needs and needs[self.rank_by] in (None, []):
-            field = {"watched": "watch", "contrast": "contrast", "ce": "answer"}[self.rank_by]
+        field = RANKS_BY.get(self.rank_by)
+        if field is not None and getattr(self, field) in (None, []):
             raise ValueError(f"To rank by “{self.rank_by}”, send “{field}”.")
         return self
 
@@ -180,7 +207,7 @@ class Regimes(Wire):
     provenance: Provenance
 
 
-class Head(Wire):
+class Head(Body):
     layer: Place
     head: Place | None = Field(default=None, description="null: every head of the layer")
 

@@ -7,11 +7,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from backend.schemas.common import Provenance, Wire
+from backend.schemas.common import Body, Provenance, Wire
 from backend.schemas.workbench import Ablation, AblationRequest, Importances
 
 
-class FindingRequest(Wire):
+class FindingRequest(Body):
     """What was on screen. The server computes the numbers itself, so a record never holds a client's claim."""
 
     decomposition: str = Field(max_length=200)

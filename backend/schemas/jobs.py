@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from backend.schemas.common import DescribedAs, Wire
+from backend.schemas.common import Body, DescribedAs, Wire, never, not_just_one
 from workers.spd.config import DecomposeConfig
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -21,12 +21,14 @@ class Preset(Wire):
     minutes: float | None = Field(default=None, description="how long it took on two CPU cores")
 
 
-class JobRequest(Wire):
+class JobRequest(Body):
     """A preset by name or a whole config (exactly one); `overrides` are dotted keys set on top ({"steps": 200}).
 
     With `name`, the result gets exactly that name, or the answer is 409 with a free one in `details.suggestion`.
     Without, it gets the config's name, with -2, -3, … where that is taken.
     """
+
+    model_config = never(*not_just_one("preset", "config"))
 
     preset: str | None = Field(default=None, max_length=100)
     config: Annotated[dict[str, Any], DescribedAs(DecomposeConfig)] | None = None

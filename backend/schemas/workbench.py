@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from backend.schemas.common import KEY, Provenance, Token, Wire
+from backend.schemas.common import KEY, Body, Provenance, Token, Wire, never, not_just_one
 from workers.spd.answers import AnswerShift, PositionShift, SelfCheck
 from workers.spd.queries import Mode, Remainder
 
@@ -16,23 +16,20 @@ MAX_TOP_K = 50
 MAX_WATCH = 32
 
 Unit = Annotated[float, Field(ge=0, le=1)]
-Bos = Annotated[bool, Field(strict=True)]
-
-
 PlainText = Annotated[
-    bool,
-    Field(
-        strict=True, description="read control tokens such as <|endoftext|> as the text they are written with"
-    ),
+    bool, Field(description="read control tokens such as <|endoftext|> as the text they are written with")
 ]
+BOTH_OR_NEITHER = not_just_one("text", "token_ids")
 
 
-class TokenizeRequest(Wire):
+class TokenizeRequest(Body):
     """A text, or with `token_ids` what tokens say."""
+
+    model_config = never(*BOTH_OR_NEITHER)
 
     text: str | None = Field(default=None, max_length=MAX_TEXT)
     token_ids: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, max_length=8_192)
-    bos: Bos = False
+    bos: bool = False
     plain_text: PlainText = False
 
     @model_validator(mode="after")
@@ -62,12 +59,14 @@ class TokenizeAnswer(Wire):
     warnings: list[TokenizeWarning]
 
 
-class Prompt(Wire):
+class Prompt(Body):
     """A prompt as text or as token ids (exactly one). With ids, `bos` only says whether the first one is a BOS."""
+
+    model_config = never(*BOTH_OR_NEITHER)
 
     text: str | None = Field(default=None, max_length=MAX_TEXT)
     token_ids: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, max_length=8_192)
-    bos: Bos = False
+    bos: bool = False
     plain_text: PlainText = False
 
     @model_validator(mode="after")
@@ -104,7 +103,7 @@ class Importances(Wire):
     provenance: Provenance
 
 
-class Suppression(Wire):
+class Suppression(Body):
     """One component in a basket. Strength 1 removes it (mask 0), 0 leaves it; `positions` null means all."""
 
     key: str = Field(max_length=300, json_schema_extra=KEY)

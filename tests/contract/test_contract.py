@@ -93,9 +93,20 @@ def test_operation_ids_are_unique_and_readable(document: dict[str, Any]) -> None
 
 def test_every_operation_declares_the_one_error_shape(document: dict[str, Any]) -> None:
     for name, operation in operations(document).items():
-        for status in ("422", "default"):
-            schema = operation["responses"][status]["content"]["application/json"]["schema"]
+        errors = {status: answer for status, answer in operation["responses"].items() if status >= "400"}
+        assert errors.keys() >= {"413", "421", "422", "429", "500", "503"}, name
+        assert ("404" in errors) == ("{" in name), name
+        for answer in errors.values():
+            if "$ref" in answer:
+                answer = document["components"]["responses"][answer["$ref"].split("/")[-1]]
+            schema = answer["content"]["application/json"]["schema"]
             assert schema == {"$ref": "#/components/schemas/ErrorBody"}, name
+
+
+def test_an_operation_answers_only_what_it_declares(document: dict[str, Any]) -> None:
+    """tests/api/test_schema.py holds the server to it."""
+    for name, operation in operations(document).items():
+        assert "default" not in operation["responses"], name
 
 
 def test_the_wire_is_snake_case(document: dict[str, Any]) -> None:

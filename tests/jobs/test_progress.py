@@ -78,6 +78,18 @@ def test_a_machine_that_was_started_anew_is_no_death_of_the_worker(store: Progre
     assert begin(machine=Machine("other f", 0)).crashes == 2
 
 
+def test_a_rescue_is_counted_by_itself_and_is_no_death(store: ProgressStore) -> None:
+    begin = partial(store.begin, "job", steps=100, from_checkpoint=True, machine=HERE)
+    begin()
+    for rescues in range(1, 6):
+        store.rescue("job")
+        store.rescue("job")  # by another worker, in the same moment
+        row = begin()
+        assert (row.crashes, row.rescues) == (0, rescues)
+    assert begin().crashes == 1
+    assert begin().message == "Going on from the last checkpoint: its worker's process had ended."
+
+
 def test_a_lack_of_memory_is_what_the_system_counted_and_no_guess(store: ProgressStore) -> None:
     begin = partial(store.begin, "job", steps=100, from_checkpoint=True)
     assert not begin(machine=Machine("lab a", 5)).out_of_memory

@@ -278,7 +278,25 @@ def test_the_job_of_a_worker_that_never_comes_back_is_finished_by_another(
     done = wait_for(queue, job.id, has_ended)
     assert done.progress is not None
     assert (done.state, done.progress.attempts, done.progress.resumed) == ("done", 2, 1)
+    assert (done.progress.crashes, done.progress.rescues) == (0, 1)
     assert done.executor != owner.id
+
+
+def test_a_worker_that_is_stopped_for_a_while_keeps_its_job(queue: JobQueue, workers: Workers) -> None:
+    children = {child.pid: child for child in [workers.start(silent_seconds=2) for _ in range(2)]}
+    wait_for_two(queue)
+    job = queue.enqueue(config_of(steps=80, wishes="sleep=0.02"), preset=None, name=None)
+    running = wait_for(queue, job.id, has_trained(12))
+    [owner] = [worker for worker in queue.workers() if worker.id == running.executor]
+    children[owner.pid].send_signal(signal.SIGSTOP)
+    end = time.monotonic() + 60
+    while not any(w.id == owner.id and w.state == "lost" for w in queue.workers()):  # far longer than 2 s
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    children[owner.pid].send_signal(signal.SIGCONT)
+    done = wait_for(queue, job.id, has_ended)
+    assert done.progress is not None
+    assert (done.state, done.executor, done.progress.attempts) == ("done", owner.id, 1)
 
 
 def test_what_a_cancelled_job_left_behind_is_swept_by_the_next_worker(

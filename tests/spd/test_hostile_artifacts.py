@@ -15,11 +15,14 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from backend.commands.exchange import ExchangeError, bring_in
+from backend.settings import SHIPPED
 from tests.conftest import Open
-from tests.factories import SITES, hand_artifact, trained_artifact
+from tests.factories import SITES, hand_artifact, tiny_llama, trained_artifact
 from workers.spd.ablation.loading import artifact_target, load_decomposition
 from workers.spd.artifact import ArtifactError, parse_json, read_artifact, sha256
 from workers.spd.artifact_check import check_artifact, tensors_of
+from workers.spd.targets.reading import TargetError
+from workers.spd.targets.target_check import check_target
 
 DEEP = "[" * 200_000
 V = f"{SITES[0]}.V"
@@ -240,3 +243,73 @@ def test_the_engine_refuses_what_does_not_fit_its_target_or_config(tmp_path: Pat
         (artifact.path / "ci.safetensors").write_bytes(content)
         with pytest.raises(ArtifactError, match="is not whole"):
             load_decomposition(artifact, target)
+
+
+# --- a model that came inside ---------------------------------------------------------------------------------
+
+
+def nested(depth: int) -> dict[str, Any]:
+    config: dict[str, Any] = {"model_type": "llama"}
+    for _ in range(depth):
+        config = {"model_type": "llama", "text_config": config}
+    return config
+
+
+CONFIGS: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
+    "10^9 layers": (lambda c: json.dumps({**c, "num_hidden_layers": 10**9}), "“num_hidden_layers” is 1,000,000,000"),
+    "a layer more": (lambda c: json.dumps({**c, "num_hidden_layers": 3}), "it lacks model.layers.2"),
+    "10^9 wide": (lambda c: json.dumps({**c, "hidden_size": 10**9}), "cannot be used"),
+    "a vocabulary of 2^30": (lambda c: json.dumps({**c, "vocab_size": 2**30}), "does not ask for"),
+    "a number beyond every size": (lambda c: json.dumps({**c, "head_dim": 10**30}), "which cannot be"),
+    "NaN": (lambda c: json.dumps({**c, "rms_norm_eps": float("nan")}), "not a number that JSON has"),
+    "a float beyond every float": (
+        lambda c: json.dumps({**c, "rms_norm_eps": 0.5}).replace("0.5", "1e999"), "which cannot be"),
+    "code of its own": (
+        lambda c: json.dumps({**c, "auto_map": {"AutoModelForCausalLM": "evil.Model"}}), "names code of its own"),
+    "an unknown type": (lambda c: json.dumps({**c, "model_type": "evil"}), "cannot be used"),
+    "no type": (lambda c: json.dumps({k: v for k, v in c.items() if k != "model_type"}), "names no model_type"),
+    "a list": (lambda c: "[]", "names no model_type"),
+    "nested a little": (lambda c: json.dumps(nested(200)), "cannot be used"),
+    "nested deeply": (lambda c: DEEP, "nested too deeply"),
+    "words for numbers": (lambda c: json.dumps({**c, "hidden_size": "16"}), "cannot be used"),
+    "zero heads": (lambda c: json.dumps({**c, "num_attention_heads": 0}), "cannot be used"),
+    "many megabytes": (lambda c: json.dumps({**c, "x": "x" * 2**21}), "too large"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tiny_llama(tmp_path_factory.mktemp("model") / "llama")
+    check_target(made)  # which is none of those below
+    return made
+
+
+@pytest.mark.parametrize("what", CONFIGS)
+def test_a_hostile_config_of_a_model_is_refused_before_it_costs_memory(
+    model: Path, tmp_path: Path, what: str
+) -> None:
+    write, said = CONFIGS[what]
+    folder = shutil.copytree(model, tmp_path / "odd" / "target")
+    (folder / "config.json").write_text(write(json.loads((folder / "config.json").read_text())))
+    with pytest.raises(TargetError, match=said) as refused:
+        check_target(folder)
+    assert str(refused.value).startswith("The model inside “odd” cannot be used: ")
+
+
+def test_gigabytes_of_tables_are_refused(tmp_path: Path) -> None:
+    """GPT-2 makes a mask of positions × positions that is no weight."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    sizes = {"n_embd": 8, "n_head": 2, "n_layer": 1, "vocab_size": 16}
+    folder = tmp_path / "odd" / "target"
+    GPT2LMHeadModel(GPT2Config(n_positions=8, **sizes)).save_pretrained(folder)
+    check_target(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "n_positions": 10**6}))
+    with pytest.raises(TargetError, match="cannot be used"):
+        check_target(folder)
+
+
+def test_the_models_that_ship_are_what_their_weights_say() -> None:
+    for name in ("induction", "bible-lm"):
+        check_target(SHIPPED / name / "target")

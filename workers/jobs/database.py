@@ -46,6 +46,7 @@ progress_table = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("resumed", sa.Integer, nullable=False),
     sa.Column("crashes", sa.Integer, nullable=False),
+    sa.Column("rescues", sa.Integer, nullable=False),
     sa.Column("left_cleanly", sa.Boolean, nullable=False),
     sa.Column("boot", sa.Text, nullable=False),
     sa.Column("memory_kills", sa.Integer, nullable=False),

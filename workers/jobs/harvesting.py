@@ -58,7 +58,7 @@ def _run(
     config = parse_harvest(data["config"])
     resumes = any(folder.glob("*.partial/progress.json"))
     row = runner.store.begin(job_id, steps=0, from_checkpoint=resumes)
-    runner.note(job_id, f"attempt {row.attempts}, process {os.getpid()}, {runner.device}")
+    runner.note_attempt(job_id, row)
     runner.give_up_after_crashes(job_id, row, "a smaller “batch_tokens” or a shorter “window”")
     artifact = find_artifact(runner.home, data)
     with Monitor(

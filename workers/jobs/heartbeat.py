@@ -59,7 +59,7 @@ class Heartbeat:
 
     def __init__(self, engine: Engine, worker_id: str, device: str) -> None:
         self._engine, self._id, self._device = engine, worker_id, device
-        self._job_id: str | None = None
+        self.job_id: str | None = None
         self._started = time.time()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -72,7 +72,7 @@ class Heartbeat:
 
     def works_on(self, job_id: str | None) -> None:
         """Say at once which job the worker is busy with, or that it is idle (None)."""
-        self._job_id = job_id
+        self.job_id = job_id
         self._wake.set()
 
     def stop(self) -> None:
@@ -100,7 +100,7 @@ class Heartbeat:
     def _write(self) -> None:
         now = time.time()
         values = {
-            "pid": os.getpid(), "device": self._device, "job_id": self._job_id,
+            "pid": os.getpid(), "device": self._device, "job_id": self.job_id,
             "started_at": self._started, "seen_at": now,
         }  # fmt: skip
         with self._engine.begin() as connection:

@@ -37,11 +37,12 @@ class Progress:
 class ProgressRow(Progress):
     """What is stored. `crashes`: deaths of its worker in a row, with no clean exit and no restart of the machine
     between them, that left the job no further than before; `out_of_memory`: at one of them the system had run out of
-    memory."""
+    memory; `rescues`: how often it was taken from a worker that had gone silent, which is no death."""
 
     attempts: int
     resumed: int
     crashes: int
+    rescues: int
     left_cleanly: bool
     boot: str
     memory_kills: int
@@ -74,7 +75,7 @@ class ProgressStore:
         values = {
             "job_id": job_id, "stage": STAGES[0], "step": 0, "steps": steps, "fraction": 0.0, "rate": None,
             "remaining_seconds": None, "message": STARTING, "furthest_stage": 0, "furthest_step": 0, "attempts": 1,
-            "resumed": int(from_checkpoint), "crashes": 0, "left_cleanly": False, "boot": machine.boot,
+            "resumed": int(from_checkpoint), "crashes": 0, "rescues": 0, "left_cleanly": False, "boot": machine.boot,
             "memory_kills": machine.memory_kills, "out_of_memory": False, "started_at": now, "updated_at": now,
         }  # fmt: skip
         with self._engine.begin() as connection:
@@ -94,7 +95,7 @@ class ProgressStore:
                     "left_cleanly": False,
                     "rate": None,
                     "remaining_seconds": None,
-                    "message": "Going on from the last checkpoint." if from_checkpoint else "Starting again.",
+                    "message": _again(from_checkpoint, died=died, restarted=restarted),
                     "updated_at": now,
                 }
                 connection.execute(
@@ -133,6 +134,16 @@ class ProgressStore:
                     [{"job_id": job_id, "step": p.step, "figures": _finite(p.figures)} for p in points],
                 )
 
+    def rescue(self, job_id: str) -> None:
+        """Note that the job is taken from a worker that went silent: its machine may be off or cut off, so that this is
+        not counted as a crash."""
+        table = progress_table.c
+        mine = sa.and_(table.job_id == job_id, table.left_cleanly.is_(False))  # two may rescue it at once
+        with self._engine.begin() as connection:
+            connection.execute(
+                progress_table.update().where(mine).values(left_cleanly=True, rescues=table.rescues + 1)
+            )
+
     def leave(self, job_id: str) -> None:
         """Note that the worker gave the job back on purpose, so that this is not counted as a crash."""
         with self._engine.begin() as connection:
@@ -168,6 +179,13 @@ class ProgressStore:
             return [Point(row.step, row.figures) for row in connection.execute(query)]
 
 
+def _again(from_checkpoint: bool, *, died: bool, restarted: bool) -> str:
+    goes = "Going on from the last checkpoint" if from_checkpoint else "Starting again"
+    if died:
+        return f"{goes}: its worker's process had ended."
+    return f"{goes}: its machine was started anew." if restarted else f"{goes}."
+
+
 def _name(boot: str) -> str:
     return boot.partition(" ")[0]
 
@@ -181,7 +199,8 @@ def _row(row: sa.Row[Any]) -> ProgressRow:
     return ProgressRow(
         stage=row.stage, step=row.step, steps=row.steps, fraction=row.fraction, rate=row.rate,
         remaining_seconds=row.remaining_seconds, message=row.message, attempts=row.attempts, resumed=row.resumed,
-        crashes=row.crashes, left_cleanly=row.left_cleanly, boot=row.boot, memory_kills=row.memory_kills,
+        crashes=row.crashes, rescues=row.rescues, left_cleanly=row.left_cleanly, boot=row.boot,
+        memory_kills=row.memory_kills,
         out_of_memory=row.out_of_memory, furthest=(row.furthest_stage, row.furthest_step),
         started_at=row.started_at, updated_at=row.updated_at,
     )  # fmt: skip

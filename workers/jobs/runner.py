@@ -133,7 +133,7 @@ class JobRunner:
         row = self.store.begin(
             job_id, steps=config.steps, from_checkpoint=any(partial.glob("checkpoint*/state.json"))
         )
-        self.note(job_id, f"attempt {row.attempts}, process {os.getpid()}, {self.device}")
+        self.note_attempt(job_id, row)
         if row.crashes >= MAX_CRASHES:
             kept = has_checkpoint(folder)
             remedy = "a smaller “C”, fewer “sites” or a smaller batch"
@@ -172,6 +172,13 @@ class JobRunner:
             self.store.take_curve(before, job_id)
             self.note(job_id, f"goes on with the work of {before}")
         (folder / CONTINUES).unlink()
+
+    def note_attempt(self, job_id: str, row: ProgressRow) -> None:
+        """Say in the job's log which attempt this is, and what ended those before."""
+        ended = f"{row.crashes} deaths of its worker in a row" if row.crashes else ""
+        silent = f"taken from a silent worker {row.rescues} times" if row.rescues else ""
+        before = "".join(f", {said}" for said in (ended, silent) if said)
+        self.note(job_id, f"attempt {row.attempts}, process {os.getpid()}, {self.device}{before}")
 
     def give_up_after_crashes(self, job_id: str, row: ProgressRow, remedy: str) -> None:
         """Raise JobError where the job's worker died too often at the same point."""
@@ -259,6 +266,18 @@ class JobRunner:
             file.write(
                 f"{stamp} {line}\n"
             )  # a log that cannot be written (disk full) must not hide what it was about
+
+
+def is_held(path: Path) -> bool:
+    """Whether another process holds this lock file."""
+    try:
+        with path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 @contextlib.contextmanager

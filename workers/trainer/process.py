@@ -98,7 +98,7 @@ class WorkerProcess:
         heartbeat.start()
         log.info("worker %s on %s is ready", slot.executor_id, self.device)
 
-        rescue = Rescue(engine, slot.executor_id, self._silent_seconds)
+        rescue = Rescue(engine, slot.executor_id, runner, self._silent_seconds)
         while not self._leaving.is_set():
             self._maintain(runner, rescue)
             self._look_again.wait(MAINTENANCE_SECONDS)
@@ -106,6 +106,8 @@ class WorkerProcess:
 
         if not self._idle.wait(GRACE_SECONDS):
             log.warning("the job did not stop in time; it goes on from its last checkpoint")
+            if heartbeat.job_id is not None:
+                runner.store.leave(heartbeat.job_id)
         heartbeat.stop()
         log.info("worker %s leaves", slot.executor_id)
 

@@ -16,6 +16,7 @@ from workers.spd.method.components import Components
 from workers.spd.method.decomposition import Decomposition
 from workers.spd.targets.fetching import Report
 from workers.spd.targets.target import Target, ensure_target, load_target, target_of
+from workers.spd.targets.target_check import check_target
 
 
 def load_decomposition(artifact: Artifact, target: Target) -> Decomposition:
@@ -84,5 +85,6 @@ def artifact_folder(artifact: Artifact, home: Path, *, report: Report = lambda p
     """The folder with the model an artefact was made from. Raises TargetError."""
     own, card = artifact.path / "target", artifact.manifest.target
     if own.is_dir():
+        check_target(own)
         return own
     return target_of(card, home) or ensure_target(card.source, home, report=report)
