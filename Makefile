@@ -33,7 +33,7 @@ help: ## This list
 run: $(STAMPS)/python $(PAGES) ## Set up what is missing and serve http://127.0.0.1:8000 (HOST=, PORT=)
 	$(BIN)/unweave serve --host $(HOST) --port $(PORT) $(ARGS)
 
-test: $(STAMPS)/test $(PAGES) $(STAMPS)/browser ## Set up what tests need and run all of them (ARGS=…)
+test: $(STAMPS)/test $(PAGES) $(STAMPS)/browser $(STAMPS)/postgres ## Set up what tests need and run all of them (ARGS=…)
 	$(PYTEST) $(ARGS)
 
 test-fast: $(STAMPS)/test ## The tests that take seconds
@@ -129,6 +129,17 @@ $(STAMPS)/node: frontend/package-lock.json
 $(PAGES): $(STAMPS)/node $(FRONTEND_SOURCES)
 	@echo "Building the front-end"
 	@cd frontend && $(NPM) run --silent build
+	@touch $@
+
+# The tests on PostgreSQL are skipped where there is none.
+$(STAMPS)/postgres: $(STAMPS)/test
+	@if command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then \
+		echo "PostgreSQL is there"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+		echo "Installing PostgreSQL"; \
+		(apt-get install -y -qq postgresql >/dev/null 2>&1) || \
+			(apt-get update -qq && apt-get install -y -qq postgresql >/dev/null) || true; \
+	fi
 	@touch $@
 
 # A Chromium that is there is used; else the system's package where we may install it, else Playwright's own.

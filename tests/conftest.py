@@ -68,7 +68,7 @@ def weights_home() -> Path:
 def open_app() -> Iterator[Open]:
     """`open_app(home, loader=…, setting=…)`: the API over a home folder, started; all are ended with the test."""
     with ExitStack() as stack:
-        yield lambda home, **options: stack.enter_context(_app(home, **options))
+        yield lambda home, **options: stack.enter_context(api_over(home, **options))
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +82,7 @@ def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def client(tiny_home: Path) -> Iterator[TestClient]:
     """The API over the tiny home, with an engine that needs no model."""
-    with _app(tiny_home) as client:
+    with api_over(tiny_home) as client:
         wait_for_engine(client)
         yield client
 
@@ -110,7 +110,8 @@ def wait_for_engine(client: TestClient, id: str = "tiny", seconds: float = 20) -
     assert status.state == "ready", status.message
 
 
-def _app(home: Path, *, loader: Any = None, **changes: Any) -> TestClient:
+def api_over(home: Path, *, loader: Any = None, **changes: Any) -> TestClient:
+    """The API over a home folder, with an engine that needs no model; entered, it is started."""
     made = factories.settings(home, **changes)
     return TestClient(
         _create(made, loader or (lambda *_: factories.FakeAblator())), base_url="http://127.0.0.1"

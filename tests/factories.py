@@ -14,6 +14,7 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from backend.settings import Settings
+from tests import databases
 from workers.spd.answers import (
     AblationResult,
     Output,
@@ -323,6 +324,7 @@ def settings(home: Path, **changes: Any) -> Settings:
         "shipped": home / "shipped",
         "featured": home / "featured",
         "load_engines": False,
+        "database_url": databases.url_of(home) if databases.server else None,
         **changes,
     }
     return Settings(**options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -57,11 +56,3 @@ def test_a_file_that_is_no_database_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_text("this is not a database, it is a text file" * 100)
     with pytest.raises(DatabaseError, match="cannot be opened"):
         Database(f"sqlite:///{tmp_path / 'x.db'}").migrate()
-
-
-@pytest.mark.skipif("TEST_POSTGRES_URL" not in os.environ, reason="set TEST_POSTGRES_URL to a database URL")
-def test_migrations_work_on_postgresql_too() -> None:
-    database = Database(os.environ["TEST_POSTGRES_URL"])
-    database.migrate()
-    with database.engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []

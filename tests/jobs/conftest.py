@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.databases import url_of
 from workers.jobs.queue import JobQueue, JobRecord
 from workers.spd.config import DecomposeConfig, parse_config
 
@@ -46,11 +47,6 @@ def config_of(name: str = "tiny", **changes: Any) -> DecomposeConfig:
         "log_every": 5,
     }
     return parse_config(data | changes)
-
-
-def url_of(home: Path) -> str:
-    """The app's database, as the settings would have it."""
-    return f"sqlite:///{home / 'unweave.db'}"
 
 
 def wait_for(
