@@ -74,7 +74,7 @@ class Cluster:
 
 @contextmanager
 def cluster() -> Iterator[Cluster]:
-    """A running PostgreSQL; skips the test where none is installed. A socket's path must be short, as its folder's is."""
+    """A running PostgreSQL in a folder of a short name, as its socket needs; skips where none is installed."""
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     try:
         made = Cluster(folder)
