@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -38,6 +39,8 @@ from backend.web.headers import (
     ServerTiming,
     allowed_hosts,
 )
+from backend.web.metrics import Metrics
+from backend.web.requests import Requests
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     422: {"model": ErrorBody, "description": "The request cannot be done as asked"},
@@ -56,11 +59,15 @@ def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.services = services or container.build(settings)
         app.state.services.start()
+        metrics.watch(app.state.services)
+        retention = asyncio.create_task(app.state.services.jobs.retain())
         try:
             yield
         finally:
+            retention.cancel()
             app.state.services.close()
 
+    metrics = Metrics()
     app = FastAPI(
         title="Unweave",
         version=app_version(),
@@ -86,6 +93,7 @@ def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
     )
     for noun in nouns:
         app.include_router(noun.router)
+    app.add_api_route("/metrics", metrics.answer, include_in_schema=False)
     embeds.install(app)
     pages.install(app)
     contract.describe(app)
@@ -100,4 +108,5 @@ def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
     app.add_middleware(KnownHosts, allowed=allowed_hosts(settings.host, settings.allowed_hosts))
     app.add_middleware(SecurityHeaders)
     app.add_middleware(ServerTiming)
+    app.add_middleware(Requests, metrics=metrics)
     return app

@@ -107,7 +107,7 @@ def worker(
             fail("No worker of this machine is alive.")
         out.print(f"Alive: {', '.join(found)}.", highlight=False)
         return
-    work(made.home, made.url, made.device)
+    work(made.home, made.url, made.device, log_level=made.log_level, log_format=made.log_format)
 
 
 @app.command()
@@ -299,6 +299,27 @@ def restore(
             highlight=False,
             soft_wrap=True,
         )
+
+
+@app.command()
+def prune(
+    days: Annotated[int, typer.Option(min=0, help="Keep jobs that ended within this many days.")],
+    home: Home = None,
+) -> None:
+    """Remove jobs that ended, with their logs and checkpoints. What they made stays."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from workers.jobs.queue import JobQueue
+
+    made = settings(home=home)
+    queue = JobQueue(made.home, made.url, shipped=made.shipped)
+    try:
+        gone = queue.prune(days * 86_400.0)
+    except (SQLAlchemyError, OSError) as error:
+        fail(f"The jobs cannot be removed: {error}.")
+    finally:
+        queue.close()
+    out.print(f"Removed {len(gone)} jobs.", highlight=False)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
+from structlog.contextvars import get_contextvars
 
 log = logging.getLogger("unweave")
 
@@ -135,6 +136,9 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> JSONResponse:
         log.exception("unexpected error in %s %s", request.method, request.url.path, exc_info=error)
-        return respond(
-            ApiError(500, "internal", "Something went wrong on the server. The server's log says what.")
-        )
+        said = "Something went wrong on the server. The server's log says what."
+        response = respond(ApiError(500, "internal", said))
+        response.headers["X-Request-ID"] = str(
+            get_contextvars().get("request_id", "")
+        )  # no layer around adds it here
+        return response

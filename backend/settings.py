@@ -6,6 +6,7 @@ from functools import cache
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -83,7 +84,17 @@ class Settings(BaseSettings):
         description="Packages besides those of the presets whose models jobs from the page may decompose, as a JSON "
         "list. `unweave decompose` takes any folder and package.",
     )
-    log_level: str = Field(default="info", description="debug, info, warning or error.")
+    job_retention_days: int | None = Field(
+        default=None,
+        ge=1,
+        description="Jobs that ended longer ago are removed, with their logs and checkpoints. Without it: none is.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="From which level on messages of server and worker are logged."
+    )
+    log_format: Literal["console", "json"] = Field(
+        default="console", description="Lines to read, or a JSON object a line, with one for each request."
+    )
 
     @property
     def url(self) -> str:

@@ -74,6 +74,10 @@ class Services:
         except OSError as error:
             log.warning("an interrupted replacement could not be undone: %s", error)
 
+    def leave(self) -> None:
+        """The server will end soon: be no longer ready, and end what streams for as long as it is read."""
+        self.health.stopping = self.jobs.stopping = True
+
     def close(self) -> None:
         """Give back threads and connections."""
         self.engines.close()

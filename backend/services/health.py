@@ -18,6 +18,7 @@ class HealthService:
 
     def __init__(self, database: Database, catalogue: Catalogue, engines: Engines, jobs: JobService) -> None:
         self.database, self.catalogue, self.engines, self.jobs = database, catalogue, engines, jobs
+        self.stopping = False
 
     def report(self) -> Health:
         """The state of everything; "degraded" where the database or an engine failed."""
@@ -34,7 +35,9 @@ class HealthService:
         )
 
     def check_ready(self) -> None:
-        """Raise ApiError 503 where the database cannot be used."""
+        """Raise ApiError 503 where the server is about to end or the database cannot be used."""
+        if self.stopping:
+            raise ApiError(503, "stopping", "The server is stopping.", retry_after=5)
         database = self._database()
         if not database.ok:
             raise ApiError(

@@ -49,6 +49,8 @@ from workers.spd.statistics.config import parse_harvest
 
 EVENT_SECONDS = 0.5
 HEARTBEAT_SECONDS = 15.0
+PRUNE_SECONDS = 3_600.0
+DAY = 86_400.0
 LOG_LINES, LOG_BYTES = 30, 8_000
 ENDED = ("done", "failed", "cancelled")
 
@@ -82,6 +84,20 @@ class JobService:
     def __init__(self, settings: Settings, limits: Limits | None = None) -> None:
         self.settings = settings
         self.queue = JobQueue(settings.home, settings.url, limits, shipped=settings.shipped)
+        self.stopping = False
+        """The server is going: streams end, so that clients ask another one."""
+
+    async def retain(self) -> None:
+        """Remove jobs that ended too long ago, every hour, where the settings say how long that is."""
+        days = self.settings.job_retention_days
+        while days is not None:
+            try:
+                gone = await run_in_threadpool(self.queue.prune, days * DAY)
+                if gone:
+                    log.info("removed %d jobs that ended more than %d days ago", len(gone), days)
+            except (SQLAlchemyError, dbos_error.DBOSException, OSError) as error:
+                log.warning("old jobs could not be removed: %s", error)
+            await anyio.sleep(PRUNE_SECONDS)
 
     def close(self) -> None:
         """Give back connections."""
@@ -109,6 +125,7 @@ class JobService:
             config = self._config(request)
             name = request.name or (config.name if "name" in request.overrides else None)
             record = self.queue.enqueue(config, preset=request.preset, name=name)
+        log.info("job queued", extra={"job_id": record.id})
         return self._views([record])[0]
 
     def create_harvest(self, entry: Entry, request: HarvestRequest) -> Job:
@@ -215,6 +232,8 @@ class JobService:
                 yield ": still here\n\n"
                 said = time.monotonic()
             await anyio.sleep(EVENT_SECONDS)
+            if self.stopping:
+                return
             try:
                 job = await run_in_threadpool(self.get, id)
             except (OperationalError, ApiError) as error:

@@ -21,7 +21,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 DROP_SECONDS = 30
-PROBES = ("/healthz", "/readyz")
+PROBES = ("/healthz", "/readyz", "/metrics")
 
 # Plotly writes style attributes and rules at run time, and saves figures through data: and blob: images.
 POLICY = "; ".join(

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections import Counter as Count
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from fastapi import Response
+from prometheus_client import (
+    CONTENT_TYPE_PLAIN_0_0_4,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
@@ -14,6 +22,7 @@ from prometheus_client.process_collector import ProcessCollector
 from backend.services.container import Services
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+NO_STORE = {"Cache-Control": "no-store"}
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -45,9 +54,9 @@ class Metrics:
         self.requests.labels(method, route, str(status)).inc()
         self.seconds.labels(method, route).observe(seconds)
 
-    def text(self) -> bytes:
-        """In Prometheus's text format."""
-        return generate_latest(self.registry)
+    def answer(self) -> Response:
+        """Every figure, in Prometheus's text format."""
+        return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4, headers=NO_STORE)
 
 
 class _Standing:
@@ -80,7 +89,7 @@ class _Standing:
             {state: workers[state] for state in ("idle", "busy", "lost")},
         )
         if health.database.ok:
-            yield _by("unweave_jobs", "Jobs by state", "state", self.services.jobs.by_state())
+            yield _by("unweave_jobs", "Jobs by state", "state", self.services.jobs.queue.by_state())
 
 
 def _gauge(name: str, description: str, value: float) -> Metric:

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 from contextlib import ExitStack
+from types import FrameType
 
 import uvicorn
 from rich.console import Console
@@ -14,7 +15,12 @@ from rich.console import Console
 from backend.app import create_app
 from backend.db.session import DatabaseError
 from backend.services import container
+from backend.services.container import Services
 from backend.settings import LOOPBACK, Settings, app_version
+from workers import logs
+
+GRACE_SECONDS = 10
+"""How long requests that are being answered may take to end once the server was told to stop."""
 
 log = logging.getLogger("unweave")
 
@@ -26,9 +32,15 @@ class StartError(Exception):
 class _Server(uvicorn.Server):
     """Says where the page is once it can be opened."""
 
-    def __init__(self, config: uvicorn.Config, console: Console, lines: list[str]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, services: Services, console: Console, lines: list[str]
+    ) -> None:
         super().__init__(config)
-        self._console, self._lines = console, lines
+        self._services, self._console, self._lines = services, console, lines
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._services.leave()
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -59,17 +71,9 @@ def take_port(host: str, port: int) -> socket.socket:
     return taken
 
 
-def quiet_logging(level: str) -> None:
-    """Our own messages in one short line each; libraries only when something is wrong."""
-    logging.basicConfig(
-        format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING
-    )
-    logging.getLogger("unweave").setLevel(level.upper())
-
-
 def run_server(settings: Settings, *, worker: bool, console: Console) -> None:
     """Serve until Ctrl-C or SIGTERM; the worker beside it ends with it. Raises StartError."""
-    quiet_logging(settings.log_level)
+    logs.set_up(settings.log_level, settings.log_format)
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -84,7 +88,15 @@ def run_server(settings: Settings, *, worker: bool, console: Console) -> None:
         if worker:
             from workers.trainer.supervisor import Supervisor
 
-            stack.enter_context(Supervisor(settings.home, settings.url, settings.device))
+            stack.enter_context(
+                Supervisor(
+                    settings.home,
+                    settings.url,
+                    settings.device,
+                    log_level=settings.log_level,
+                    log_format=settings.log_format,
+                )
+            )
         shown = f"[{settings.host}]" if ":" in settings.host else settings.host
         lines = [f"Unweave {app_version()} is at [bold]http://{shown}:{settings.port}[/]  (Ctrl-C ends it)"]
         if settings.host not in LOOPBACK:
@@ -93,7 +105,7 @@ def run_server(settings: Settings, *, worker: bool, console: Console) -> None:
             create_app(settings, services),
             log_config=None,
             access_log=False,
-            timeout_graceful_shutdown=5,
+            timeout_graceful_shutdown=GRACE_SECONDS,
             server_header=False,
         )
-        _Server(config, console, lines).run(sockets=[listening])
+        _Server(config, services, console, lines).run(sockets=[listening])

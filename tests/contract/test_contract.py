@@ -95,7 +95,7 @@ def test_every_operation_declares_the_one_error_shape(document: dict[str, Any]) 
     for name, operation in operations(document).items():
         errors = {status: answer for status, answer in operation["responses"].items() if status >= "400"}
         assert errors.keys() >= {"413", "421", "422", "429", "500", "503"}, name
-        assert ("404" in errors) == ("{" in name), name
+        assert "404" in errors or "{" not in name, name
         for answer in errors.values():
             if "$ref" in answer:
                 answer = document["components"]["responses"][answer["$ref"].split("/")[-1]]

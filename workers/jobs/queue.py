@@ -6,10 +6,11 @@ import secrets
 import shutil
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from dbos import DBOSClient, DBOSPortableJSONSerializer, WorkflowStatus
 from dbos import error as dbos_error
@@ -37,6 +38,7 @@ _STATES: dict[str, State] = {
 }
 LOCKED_MS = 5_000
 _WAITING = ["ENQUEUED", "DELAYED"]
+_ENDED = [status for status, state in _STATES.items() if state in ("done", "failed", "cancelled")]
 _LIVE = [*_WAITING, "PENDING"]
 
 
@@ -379,6 +381,28 @@ class JobQueue:
         """How many jobs there are, ended ones included."""
         client, _ = self._open()
         return len(client.list_workflows(name=database.JOBS, load_input=False, load_output=False))
+
+    def prune(self, older_than: float) -> list[str]:
+        """Delete the jobs that ended more than this many seconds ago. Returns their ids."""
+        client, _ = self._open()
+        before = 1e3 * (time.time() - older_than)
+        found = client.list_workflows(name=database.JOBS, status=_ENDED, load_input=False, load_output=False)
+        old = [
+            status.workflow_id for status in found if (status.completed_at or status.updated_at or 0) < before
+        ]
+        for job_id in old:
+            with suppress(
+                UnknownJobError, JobActiveError
+            ):  # another server was first; another job needs its work
+                self.delete(job_id)
+        return old
+
+    def by_state(self) -> dict[State, int]:
+        """How many jobs there are in each state."""
+        client, _ = self._open()
+        found = client.list_workflows(name=database.JOBS, load_input=False, load_output=False)
+        states = [_STATES[status.status] for status in found]
+        return {state: states.count(state) for state in get_args(State)}
 
     def curve(self, job_id: str) -> list[Point]:
         """The job's loss curve so far, oldest point first."""

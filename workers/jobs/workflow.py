@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from dbos import DBOS
 from dbos import error as dbos_error
 
@@ -78,10 +79,14 @@ def register(
         job_id = DBOS.workflow_id
         assert job_id is not None
         busy(job_id)
+        structlog.contextvars.bind_contextvars(job_id=job_id)
+        log.info("job begins")
         try:
             digest = decompose(job_id, config)
             return publish(job_id, config["name"], digest)
         finally:
+            log.info("job leaves the worker")
+            structlog.contextvars.unbind_contextvars("job_id")
             busy(None)
 
     @DBOS.workflow(name=HARVEST, max_recovery_attempts=None)
@@ -89,9 +94,13 @@ def register(
         job_id = DBOS.workflow_id
         assert job_id is not None
         busy(job_id)
+        structlog.contextvars.bind_contextvars(job_id=job_id)
+        log.info("job begins")
         try:
             made = harvest(job_id, data)
             publish_made(job_id, made, data["hash"])
             return data["name"]
         finally:
+            log.info("job leaves the worker")
+            structlog.contextvars.unbind_contextvars("job_id")
             busy(None)

@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 from typing import NoReturn
 
+from workers import logs
+from workers.logs import LogFormat
+
 # Server, worker and whatever else runs share a machine, and OpenMP threads that spin while they wait stall each other
 # as soon as more of them want to run than there are cores: 100 steps of a tiny run on two busy cores took over two
 # minutes spinning, 8 to 14 s waiting passively.
@@ -19,12 +22,21 @@ def share_the_machine() -> None:
         os.environ.setdefault(name, value)
 
 
-def main(home: Path, database_url: str, device: str = "cpu", *, supervised: bool = False) -> NoReturn:
+def main(
+    home: Path,
+    database_url: str,
+    device: str = "cpu",
+    *,
+    supervised: bool = False,
+    log_level: str = "info",
+    log_format: LogFormat = "console",
+) -> NoReturn:
     """Take jobs from the queue until told to stop (SIGTERM, SIGINT); then end the process.
 
     With `supervised`, the end of standard input also means stop: the parent process is gone.
     """
     share_the_machine()
+    logs.set_up(log_level, log_format)
     from workers.trainer.process import WorkerProcess
 
     WorkerProcess(home, database_url, device).run(supervised=supervised)

@@ -15,5 +15,10 @@ if __name__ == "__main__":
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--supervised", action="store_true")
+    parser.add_argument("--log-level", default="info")
+    parser.add_argument("--log-format", choices=["console", "json"], default="console")
     options = parser.parse_args()
-    main(options.home, os.environ[DATABASE_VARIABLE], options.device, supervised=options.supervised)
+    main(
+        options.home, os.environ[DATABASE_VARIABLE], options.device, supervised=options.supervised,
+        log_level=options.log_level, log_format=options.log_format,
+    )  # fmt: skip

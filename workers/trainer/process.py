@@ -64,7 +64,6 @@ class WorkerProcess:
         (the log says what), and starting again may help.
         """
         logging.getLogger("dbos").addFilter(_is_news)
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", datefmt="%H:%M:%S")
         for handler in logging.getLogger().handlers:
             handler.addFilter(_is_printed_here)
         code = 0

@@ -11,6 +11,8 @@ import threading
 import time
 from pathlib import Path
 
+from workers.logs import LogFormat
+
 DATABASE_VARIABLE = "UNWEAVE_WORKER_DATABASE_URL"
 BACK_OFF = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 STEADY_SECONDS = 60.0
@@ -35,9 +37,17 @@ class Supervisor:
     """
 
     def __init__(
-        self, home: Path, database_url: str, device: str = "cpu", *, back_off: tuple[float, ...] = BACK_OFF
+        self,
+        home: Path,
+        database_url: str,
+        device: str = "cpu",
+        *,
+        log_level: str = "info",
+        log_format: LogFormat = "console",
+        back_off: tuple[float, ...] = BACK_OFF,
     ) -> None:
         self.home, self.device = home, device
+        self._options = ["--log-level", log_level, "--log-format", log_format]
         self.restarts = 0
         self._database_url, self._back_off = database_url, back_off
         self._stopping = threading.Event()
@@ -117,7 +127,15 @@ class Supervisor:
         fresh = not path.exists() or path.stat().st_size > LOG_BYTES
         with path.open("wb" if fresh else "ab") as output:
             return subprocess.Popen(
-                [*worker_command(), "--home", str(self.home), "--device", self.device, "--supervised"],
+                [
+                    *worker_command(),
+                    "--home",
+                    str(self.home),
+                    "--device",
+                    self.device,
+                    "--supervised",
+                    *self._options,
+                ],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -100,6 +100,8 @@ class ComputePool:
         self._most, self._threads_most = threads + queue, threads
         self._short, self._long = _Lane(), _Lane()
         self._inside = self._long_running = self._passed_over = 0
+        self.done = 0
+        """Pieces of work that have ended."""
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._closed = False
@@ -198,6 +200,7 @@ class ComputePool:
             error = raised
         with self._changed:
             self._inside -= 1
+            self.done += 1
             self._long_running -= long
             self._changed.notify_all()
         if error is not None:

@@ -200,6 +200,12 @@ class Engines:
         return sorted((s for s in self._slots.values() if s.ablator is not None), key=lambda s: s.used)
 
     @property
+    def used_bytes(self) -> int:
+        """Bytes that what is loaded needs, by what the artefacts say."""
+        with self._changed:
+            return _bytes(self._ready())
+
+    @property
     def budget(self) -> int:
         """Bytes that models and decompositions may take."""
         if self.settings.memory_budget_mb is not None:
