@@ -9,6 +9,7 @@ from pydantic import Field
 
 from backend.schemas.common import Listing, Provenance, TargetStatus, Token, Wire
 from backend.schemas.components import ComponentHarvest
+from workers.spd.artifact import Verdict
 
 
 class ModelInfo(Wire):
@@ -113,9 +114,6 @@ class Curve(Wire):
     unit: str
     steps: list[int]
     values: list[float | None]
-
-
-Verdict = Literal["agrees", "fewer", "more", "differs", "not comparable"]
 
 
 class TableRow(Wire):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TypeVar
 
-from backend.schemas.decompositions import MethodPart, PaperTable, TableRow, Verdict
-from workers.spd.artifact import PaperComparison, TableLine
+from backend.schemas.decompositions import MethodPart, PaperTable, TableRow
+from workers.spd.artifact import PaperComparison, Verdict
 from workers.spd.config import (
     AdversarialReconstruction,
     AttentionCI,
@@ -19,27 +18,15 @@ from workers.spd.config import (
 )
 
 L = TypeVar("L", bound=Loss)
-CELL = re.compile(r"(\d+) at (\w+) \(")  # “6 at m (5.99)”: six components in use at position m
 
 
 def paper_table(paper: PaperComparison) -> PaperTable:
     """The table as the overview shows it."""
     rows = [
-        TableRow(**row.model_dump(exclude={"agrees"}), agrees=agrees(verdict(row)), verdict=verdict(row))
+        TableRow(**row.model_dump(exclude={"agrees"}), agrees=agrees(row.verdict), verdict=row.verdict)
         for row in paper.rows
     ]
     return PaperTable(title=paper.title, source=paper.source, rows=rows, notes=paper.notes)
-
-
-def verdict(row: TableLine) -> Verdict:
-    """“agrees” is the same number of components in use at the same place, and what else the run itself asks of a row;
-    another number there is “fewer” or “more”."""
-    if row.agrees is None:
-        return "not comparable"
-    paper, ours = CELL.match(row.paper), CELL.match(row.ours)
-    if paper is not None and ours is not None and paper[2] == ours[2] and paper[1] != ours[1]:
-        return "fewer" if int(ours[1]) < int(paper[1]) else "more"
-    return "agrees" if row.agrees else "differs"
 
 
 def agrees(verdict: Verdict) -> bool | None:

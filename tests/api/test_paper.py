@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import workers
-from backend.services.paper import agrees, method_parts, verdict
+from backend.services.paper import agrees, method_parts
 from workers.spd.artifact import TableLine, read_artifact
 from workers.spd.config import DecomposeConfig, load_config, parse_config
 
@@ -29,7 +29,7 @@ SHIPPED = Path(workers.__file__).parent / "shipped"
 def test_agreement_is_the_same_number_in_use_at_the_same_place(
     paper: str, ours: str, own: bool | None, expected: str
 ) -> None:
-    assert verdict(TableLine(name="V1", paper=paper, ours=ours, agrees=own)) == expected
+    assert TableLine(name="V1", paper=paper, ours=ours, agrees=own).verdict == expected
 
 
 def test_only_the_verdict_agrees_counts_as_agreement() -> None:
@@ -41,7 +41,7 @@ def test_only_the_verdict_agrees_counts_as_agreement() -> None:
 def test_the_shipped_circuit_has_fewer_components_at_v1_than_the_paper() -> None:
     paper = read_artifact(SHIPPED / "induction", verify=False).manifest.paper
     assert paper is not None
-    found = {row.name: verdict(row) for row in paper.rows}
+    found = {row.name: row.verdict for row in paper.rows}
     assert found["V1"] == "fewer"
     assert found["K1"] == "agrees"
 

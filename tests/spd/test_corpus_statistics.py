@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 
 from tests import factories
 from tests.spd import tiny
+from workers.jobs.limits import Limits
 from workers.spd.artifact import Artifact, ArtifactError
 from workers.spd.config import ConfigError
 from workers.spd.keys import ComponentKey
@@ -370,6 +372,35 @@ def test_a_harvest_over_a_dataset_reads_every_text_by_itself_and_says_what_it_re
     assert any("first 3 texts" in note for note in info.notes)
     with pytest.raises(ConfigError, match="give one of them"):
         parse_harvest({"dataset": dataset, "text": "t1"})
+
+
+def test_a_harvest_over_the_held_out_part_reads_that_part_and_no_word_more(
+    made: tuple[Path, Artifact], tmp_path: Path
+) -> None:
+    pytest.importorskip("datasets")
+    from workers.spd.config import CorpusData, DatasetText
+    from workers.spd.corpora.dataset_texts import ensure_texts
+
+    home, artifact = made
+    (tmp_path / "data").mkdir()
+    rows = [" ".join(f"word{n}" for n in range(first, first + 2000)) for first in range(0, 8000, 2000)]
+    (tmp_path / "data" / "train.jsonl").write_text("\n".join(json.dumps({"text": row}) for row in rows))
+    source = DatasetText(path=str(tmp_path / "data"))
+    data = CorpusData(dataset=source, window=8, held_out=0.25)
+    config = artifact.manifest.config.model_copy(update={"data": data})
+    of_texts = replace(artifact, manifest=artifact.manifest.model_copy(update={"config": config}))
+    tokenizer = PromptTokenizer(factories.tiny_tokenizer(), bos_token_id=0, context_length=32)
+    asked = parse_harvest({"held_out": True, "unit": "text", "own_prompts": False})
+    texts = Texts(of_texts, asked, tokenizer, ensure_texts(source, home))
+    words = [int(word[4:]) for word in " ".join(texts._texts()).split()]
+    assert sorted(words) == list(range(min(words), 8000))
+    assert 5990 < min(words) < 6050  # a quarter of the letters, the last ones
+    assert texts.described == "the held-out part of 4 texts of the dataset data (split train)"
+    assert texts.name == "held-out"
+    with pytest.raises(ConfigError, match="is not of texts of a dataset or package"):
+        harvest_corpus(artifact, asked, tmp_path / "out", home=home)
+    with pytest.raises(ConfigError, match="give it on the command line"):
+        Limits().check_harvest(asked, home)
 
 
 def test_a_harvest_stops_at_its_tokens_and_says_so(made: tuple[Path, Artifact]) -> None:

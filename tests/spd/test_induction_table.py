@@ -135,7 +135,6 @@ def test_the_papers_circuit_agrees_with_the_paper(target, prompts):
     ("row", "marks"),
     [
         ("K0", {"s1": [0.9, 0.0, 0.0]}),  # not important enough
-        ("K0", {"s1": [1.0, 1.0, 1.0]}),  # too many
         ("K1", {}),  # nothing, though the target needs it
         ("Q1", {"s2": [1.0, 0.0, 0.0], "s1": [0.5, 0.0, 0.0]}),  # where the target does not need it
     ],
@@ -145,6 +144,12 @@ def test_a_row_differs_and_the_others_do_not_mind(target, prompts, row, marks, m
     found = agreement(target, prompts, whole(**{row: marks}))
     assert found.pop(row) is False
     assert set(found.values()) == {True}
+
+
+def test_another_number_at_the_papers_place_is_more_or_fewer(target, prompts):
+    table = paper_table(acting(target, prompts, whole(K0={"s1": [1.0, 1.0, 1.0]})), prompts, 0.1)
+    found = {row.name: row.verdict for row in table.rows}
+    assert (found["K0"], found["V1"], found["K1"]) == ("more", "fewer", "agrees")
 
 
 def test_importance_away_from_the_marks_is_noise_up_to_a_stated_limit(target, prompts):

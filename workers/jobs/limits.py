@@ -78,6 +78,10 @@ class Limits:
         ]  # fmt: skip
         counts += self._dataset_sizes("dataset", config.dataset)
         faults = [f"“{name}” is {n:,} and may be at most {most:,}" for name, n, most in counts if n > most]
+        if config.held_out:
+            faults.append(
+                "“held_out” reads what a decomposition's own config names; give it on the command line"
+            )
         places = {"path": config.path, "dataset.path": config.dataset.path if config.dataset else None}
         for key, place in places.items():
             if place is not None and not self._allowed(place, home, TEXTS):

@@ -21,6 +21,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -158,14 +159,30 @@ class Check(Stored):
     ok: bool
 
 
+CELL = re.compile(r"(\d+) at (\w+) \(")  # “6 at m (5.99)”: six components in use at position m
+Verdict = Literal["agrees", "fewer", "more", "differs", "not comparable"]
+
+
 class TableLine(Stored):
-    """A row of a paper's table with ours beside it."""
+    """A row of a paper's table with ours beside it. `agrees`: whether the site acts at the paper's place and nowhere
+    that the target does not need it, however many components do; None where there is nothing to compare."""
 
     name: str
     paper: str
     ours: str
     agrees: bool | None = None
     note: str | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """“agrees” is the same number of components in use at the same place, and what else the run itself asks of a
+        row; another number there is “fewer” or “more”."""
+        if self.agrees is None:
+            return "not comparable"
+        paper, ours = CELL.match(self.paper), CELL.match(self.ours)
+        if paper is not None and ours is not None and paper[2] == ours[2] and paper[1] != ours[1]:
+            return "fewer" if int(ours[1]) < int(paper[1]) else "more"
+        return "agrees" if self.agrees else "differs"
 
 
 class PaperComparison(Stored):

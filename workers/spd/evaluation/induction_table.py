@@ -168,10 +168,11 @@ def without_site(
 def paper_table(decomposition: Decomposition, prompts: list[Prompt], threshold: float) -> PaperComparison:
     """The paper's six rows beside ours.
 
-    A row agrees when, at the paper's position, at most two components act for one (fourteen for V1) with a mean summed
-    CI of at least 0.95; when the site is quiet (NOISE) at every position but the marks; and when another mark is quiet
-    too or the target itself needs the site there (its output 0 there costs at least NEEDED nats). Where the target does
-    without the site at the paper's position, and the site is quiet there too, there is nothing to agree about: None.
+    A row's `agrees` is of its place: components act at the paper's position with a mean summed CI of at least 0.95; the
+    site is quiet (NOISE) at every position but the marks; and another mark is quiet too or the target itself needs the
+    site there (its output 0 there costs at least NEEDED nats). Where the target does without the site at the paper's
+    position, and the site is quiet there too, there is nothing to compare: None. How many components act is compared
+    by the row's `verdict`.
     """
     uses = site_use(decomposition, prompts, threshold)
     rows: list[TableLine] = []
@@ -183,7 +184,7 @@ def paper_table(decomposition: Decomposition, prompts: list[Prompt], threshold: 
         everywhere = without_site(decomposition, prompts, SITES[name], None)
         also: list[Mark] = [mark for mark in MARKS if mark != position and use.marks[mark] > NOISE]
         only_there = use.elsewhere <= NOISE and all(alone[mark].kl >= NEEDED for mark in also)
-        enough = 1 <= use.components[position] <= (14 if name == "V1" else 2) and use.marks[position] >= 0.95
+        enough = use.components[position] >= 1 and use.marks[position] >= 0.95
         does_without = alone[position].kl < NEEDED and use.marks[position] <= NOISE
         agrees = None if only_there and does_without else only_there and enough
         elsewhere = "; ".join(

@@ -61,7 +61,7 @@ def decompose(
     run.world.wait()
     run.work.mkdir(parents=True, exist_ok=True)
 
-    subject = _open(run, device)
+    subject = open_subject(run, device)
     start = subject.data.everything()
     moments = None
     if subject.rest is not None and config.start.background == "rest":
@@ -86,7 +86,7 @@ class Subject:
     rest: RestText | None
 
 
-def _open(run: Run, device: str) -> Subject:
+def open_subject(run: Run, device: str) -> Subject:
     """The target with its sites, and the data. Everything that can be wrong with a config is found here."""
     config = run.config
     run.report("target", "Getting the target's weights")

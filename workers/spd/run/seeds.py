@@ -20,7 +20,6 @@ FIGURES = (
     "faithfulness", "kl_everything_on", "kl_components_only", "kl_ci_masks", "kl_rounded_ci", "kl_stochastic",
     "kl_adversarial", "kl_everything_off", "l0", "alive",
 )  # fmt: skip
-MARKS = {True: "agrees", False: "differs", None: "the target does without"}
 
 
 def seeded(config: DecomposeConfig, seed: int, *, targets: bool = False) -> DecomposeConfig:
@@ -54,7 +53,7 @@ def comparison(artifacts: Sequence[Artifact]) -> str:
         rows = [{row.name: row for row in paper.rows} for paper in papers if paper is not None]
         lines += ["", "| site | paper " + head.removeprefix("| "), "|---" + rule]
         for name, first in rows[0].items():
-            ours = (f"{own[name].ours} ({MARKS[own[name].agrees]})" for own in rows)
+            ours = (f"{own[name].ours} ({own[name].verdict})" for own in rows)
             lines.append(f"| {name} | {first.paper} | " + " | ".join(ours) + " |")
         for artifact, own in zip(artifacts, rows, strict=True):
             lines += ["", f"Seed {artifact.manifest.config.seed}:", ""]

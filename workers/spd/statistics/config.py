@@ -15,7 +15,8 @@ MOST_TEXT = 200_000
 
 
 class HarvestConfig(Frozen):
-    """A corpus and the size of what is kept of it. Without `path`, `dataset` and `text`: the sentences that ship."""
+    """A corpus and the size of what is kept of it. Without `path`, `dataset`, `text` and `held_out`: the sentences that
+    ship."""
 
     name: str | None = Field(
         default=None, max_length=100, pattern=r"^[a-z0-9][a-z0-9-]*$", description="what to call the corpus"
@@ -25,6 +26,10 @@ class HarvestConfig(Frozen):
     dataset: DatasetText | None = Field(default=None, description="texts of a dataset, instead of a path")
     text: str | None = Field(
         default=None, min_length=1, max_length=MOST_TEXT, description="a text of one's own, instead of a path"
+    )
+    held_out: bool = Field(
+        default=False,
+        description="instead of a path: the held-out part of the dataset or package that the decomposition is of",
     )
     unit: Literal["line", "text"] = Field(
         default="line", description="line: every line is a text of its own; text: files are running text"
@@ -56,6 +61,8 @@ class HarvestConfig(Frozen):
         """The corpus in a few words, for a list of jobs; of a path only its last part."""
         if self.name is not None:
             return self.name
+        if self.held_out:
+            return "its held-out text"
         if self.dataset is not None:
             return self.dataset.name or Path(self.dataset.path or "").name
         if self.path is not None:
@@ -64,7 +71,9 @@ class HarvestConfig(Frozen):
 
     @model_validator(mode="after")
     def _one_text(self) -> HarvestConfig:
-        given = {"path": self.path, "dataset": self.dataset, "text": self.text}
+        given = {
+            "path": self.path, "dataset": self.dataset, "text": self.text, "held_out": self.held_out or None,
+        }  # fmt: skip
         names = [f"“{name}”" for name, value in given.items() if value is not None]
         if len(names) > 1:
             raise ValueError(f"{' and '.join(names[:2])} are two corpora; give one of them")
@@ -75,6 +84,8 @@ class HarvestConfig(Frozen):
         """What the corpus is called where it was given no name."""
         if self.name is not None:
             return self.name
+        if self.held_out:
+            return "held-out"
         if self.dataset is not None:
             return "dataset"
         return "text" if self.text is not None else "files" if self.path is not None else "sentences"

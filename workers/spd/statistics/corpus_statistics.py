@@ -21,6 +21,7 @@ import workers
 from workers.spd.ablation.engine import AblationEngine
 from workers.spd.ablation.loading import artifact_target
 from workers.spd.artifact import Artifact, write_json
+from workers.spd.config import ConfigError, CorpusData, DatasetText, PackageText
 from workers.spd.corpora.dataset_texts import ensure_texts
 from workers.spd.keys import ComponentKey
 from workers.spd.method.decomposition import Decomposition
@@ -124,8 +125,9 @@ def harvest_corpus(
         bos_token_id=card.bos_token_id,
         context_length=card.model.context_length,
     )
+    source = _texts_of(artifact) if config.held_out else config.dataset
     taken = None
-    if config.dataset is not None:
+    if source is not None:
 
         def reading(message: str) -> None:
             report(RunProgress("target", message=message))
@@ -134,7 +136,7 @@ def harvest_corpus(
             if stop():
                 raise Stopped("Stopped before the texts were there.")
 
-        taken = ensure_texts(config.dataset, home, report=reading, check_stop=check_stop)
+        taken = ensure_texts(source, home, report=reading, check_stop=check_stop)
     texts = Texts(artifact, config, tokenizer, taken)
     id = harvest_id(artifact, config, texts.name, texts.hash)
     work = place / f"{id}.partial"
@@ -167,6 +169,16 @@ def harvest_corpus(
     write_store(place / id, info, made)
     shutil.rmtree(work, ignore_errors=True)
     return place / id
+
+
+def _texts_of(artifact: Artifact) -> DatasetText | PackageText:
+    """The dataset or package that a decomposition is of. Raises ConfigError where it is of neither."""
+    data = artifact.manifest.config.data
+    if not isinstance(data, CorpusData) or data.texts is None:
+        raise ConfigError(
+            f"held_out: “{artifact.name}” is not of texts of a dataset or package. Give a corpus instead."
+        )
+    return data.texts
 
 
 def _remarks(counts: Counts, effects: Effects) -> list[str]:

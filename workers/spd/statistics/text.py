@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 from workers.spd.artifact import Artifact
-from workers.spd.config import ConfigError, InductionSource, PackageText
+from workers.spd.config import ConfigError, CorpusData, InductionSource, PackageText
+from workers.spd.corpora.corpus import Corpus, Region, text_files
 from workers.spd.corpora.corpus import Texts as Places
-from workers.spd.corpora.corpus import text_files
 from workers.spd.corpora.dataset_texts import Taken
 from workers.spd.statistics.config import HarvestConfig
 from workers.spd.targets.induction import sample_sequences
@@ -48,8 +48,8 @@ class _Piece:
 
 
 class Texts:
-    """The windows of a harvest; `taken`: the texts of its dataset, where it has one. Raises ConfigError where there is
-    nothing to read."""
+    """The windows of a harvest; `taken`: the texts of its dataset, or of the decomposition's, where it reads those.
+    Raises ConfigError where there is nothing to read."""
 
     def __init__(
         self,
@@ -65,10 +65,16 @@ class Texts:
         self.prompts = [(p.token_ids, p.split) for p in artifact.prompts] if config.own_prompts else []
         self.window = min(config.window, tokenizer.context_length)
         self.files: list[tuple[str, Path]] = []
+        self.region: Region | None = None
         if self.induction is not None:
-            if config.path is not None or config.text is not None or config.dataset is not None:
+            if config.reads != HarvestConfig().reads:
                 raise ConfigError("This model has no text of its own; it is harvested over its sequences.")
             self.window = tokenizer.context_length
+        elif config.held_out:
+            data = artifact.manifest.config.data
+            assert isinstance(data, CorpusData), "the caller took the texts of a corpus"
+            assert taken is not None, "a corpus's texts are taken before they are read"
+            self.region = Corpus(data, tokenizer, taken).regions["held_out"]
         elif config.dataset is not None:
             assert taken is not None, "a dataset's texts are taken before they are read"
         elif config.text is None:
@@ -97,6 +103,8 @@ class Texts:
             else:
                 name = source.name or Path(source.path or "").name
                 text = f"{self.taken.card.texts:,} texts of the dataset {name} (split {source.split})"
+            if self.region is not None:
+                text = f"the held-out part of {text}"
         elif self.config.path is None:
             text = "the English sentences that ship with Unweave"
         else:
@@ -142,16 +150,15 @@ class Texts:
         if self.config.text is not None:
             yield self.config.text
             return
-        if self.taken is not None:
-            places = Places.of_dataset(self.taken)
-        else:
-            places = Places.of_files([path for _, path in self.files])
+        files = [path for _, path in self.files]
+        places = Places.of_files(files) if self.taken is None else Places.of_dataset(self.taken)
+        part = self.region or Region(places, places.begin, places.end)
         pieces = [
-            _Piece(places.paths[file], first, min(first + PIECE, end), begin, end)
-            for file, begin, end in zip(
-                places.file.tolist(), places.begin.tolist(), places.end.tolist(), strict=True
+            _Piece(part.paths[file], start, min(start + PIECE, last), begin, last)
+            for file, begin, first, last in zip(
+                part.file.tolist(), part.begin.tolist(), part.first.tolist(), part.last.tolist(), strict=True
             )
-            for first in range(begin, end, PIECE)
+            for start in range(first, last, PIECE)
         ]
         order = torch.randperm(len(pieces), generator=torch.Generator().manual_seed(self.config.seed))
         for place in order.tolist():
@@ -168,6 +175,8 @@ class Texts:
             digest.update(self.config.text.encode())
         elif self.taken is not None:
             digest.update(self.taken.card.sha256.encode())
+            if self.region is not None:
+                digest.update(f"held out: {self.region.first.tolist()} {self.region.last.tolist()}".encode())
         for name, path in self.files:
             digest.update(f"{name}\n".encode())
             with path.open("rb") as file:
