@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from backend.errors import ApiError
 from backend.services.ablation.ablations import Ablations
+from backend.services.ablation.attributions import Attributions
 from backend.services.ablation.engines import Engines
 from backend.services.ablation.experiments import Experiments
 from backend.services.ablation.sweeps import Sweeps
@@ -69,6 +70,10 @@ async def _ablations(all: ServicesDep) -> Ablations:
 
 async def _experiments(all: ServicesDep) -> Experiments:
     return all.experiments
+
+
+async def _attributions(all: ServicesDep) -> Attributions:
+    return all.attributions
 
 
 async def _sweeps(all: ServicesDep) -> Sweeps:
@@ -136,6 +141,7 @@ HealthDep = Annotated[HealthService, Depends(_health)]
 JobsDep = Annotated[JobService, Depends(_jobs)]
 CircuitsDep = Annotated[Circuits, Depends(_circuits)]
 ExperimentsDep = Annotated[Experiments, Depends(_experiments)]
+AttributionsDep = Annotated[Attributions, Depends(_attributions)]
 SweepsDep = Annotated[Sweeps, Depends(_sweeps)]
 ClientDep = Annotated[str, Depends(_client)]
 WaitingDep = Annotated[Callable[[Awaitable[Any]], Awaitable[Any]], Depends(_waiting)]

@@ -1,4 +1,4 @@
-"""Several conditions at once, sweeps, mask regimes, attention patterns, continuations."""
+"""Several conditions at once, sweeps, attributions, mask regimes, attention patterns, continuations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from backend.api.decompositions import Id
-from backend.api.deps import CatalogueDep, ClientDep, ExperimentsDep, SweepsDep, WaitingDep
+from backend.api.deps import AttributionsDep, CatalogueDep, ClientDep, ExperimentsDep, SweepsDep, WaitingDep
+from backend.schemas.attributions import AttributionAnswer, AttributionRequest
 from backend.schemas.experiments import (
     Attention,
     AttentionRequest,
@@ -50,6 +51,15 @@ async def sweep(
     planned, engine = sweeps.plan(entry, request)
     frames = sweeps.frames(entry, request, planned, engine, client)
     return Frames(frames, headers={"X-Accel-Buffering": "no"})
+
+
+@router.post("/{id}/attributions")
+async def attribute(
+    id: Id, request: AttributionRequest, catalogue: CatalogueDep, attributions: AttributionsDep,
+    client: ClientDep, wait: WaitingDep,
+) -> AttributionAnswer:  # fmt: skip
+    """What suppressing each component adds to log p of a token: to first order for all, exactly for the largest."""
+    return await wait(attributions.attribute(await catalogue.aget(id), request, client))
 
 
 @router.post("/{id}/regimes")

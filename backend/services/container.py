@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from backend.db.session import Database
 from backend.services.ablation.ablations import Ablations
 from backend.services.ablation.adapter import Loader
+from backend.services.ablation.attributions import Attributions
 from backend.services.ablation.compute import ComputePool
 from backend.services.ablation.engines import Engines
 from backend.services.ablation.experiments import Experiments
@@ -45,6 +46,7 @@ class Services:
     prompts: Prompts
     ablations: Ablations
     experiments: Experiments
+    attributions: Attributions
     sweeps: Sweeps
     circuits: Circuits
     findings: Findings
@@ -109,6 +111,7 @@ def build(settings: Settings, loader: Loader | None = None) -> Services:
         prompts=prompts,
         ablations=ablations,
         experiments=Experiments(engines, prompts, pool),
+        attributions=Attributions(engines, prompts, pool),
         sweeps=Sweeps(engines, prompts, pool),
         circuits=Circuits(engines, prompts, pool),
         findings=findings,

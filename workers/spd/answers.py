@@ -214,6 +214,63 @@ class TrustFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupEffect(_Strict):
+    """The first-order effects of a group's members, summed, nats."""
+
+    name: str
+    effect: float
+
+
+@dataclass(frozen=True, slots=True)
+class ExactEffect(_Strict):
+    """What suppressing one component, or the members of a group together, did in a pass of its own.
+
+    name: a component's key or a group's name; effect: the change of log p, nats; probability: the token's afterwards,
+    0–1; kl: KL(baseline ‖ ablated) at the position, nats.
+    """
+
+    kind: Literal["component", "group"]
+    name: str
+    effect: float
+    probability: float
+    kl: float
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentEffects(_Strict):
+    """First-order effects over all positions as columns of equal length, the largest absolute one first."""
+
+    site: list[int]
+    component: list[int]
+    effect: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceEffects(_Strict):
+    """First-order effects at single positions as columns of equal length, by site, then position, then component."""
+
+    site: list[int]
+    position: list[int]
+    component: list[int]
+    effect: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """What suppressing each component would add to log p of a token, nats. log_probability: the token's own; components
+    and places: to first order, places without those below `least`; groups: summed, the largest absolute one first;
+    exact: measured."""
+
+    token: int
+    log_probability: float
+    components: ComponentEffects
+    places: PlaceEffects
+    least: float
+    groups: list[GroupEffect]
+    exact: list[ExactEffect]
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """CI and inner activation of one component at every position of a prompt, zeros included."""
 

@@ -161,3 +161,21 @@ class CircuitQuery:
     token: int | None = None
     against: int | None = None
     threshold: float = 0.0
+
+
+@dataclass(frozen=True)
+class AttributionQuery:
+    """What each component contributes to log p of `token` (None: the likeliest) at `position`.
+
+    exact, exact_groups: how many components and how many of `groups` (name, members) are suppressed for real, the
+    largest first-order effects first; positions, sites: where those act (None: everywhere).
+    """
+
+    token_ids: tuple[int, ...]
+    position: int
+    token: int | None = None
+    exact: int = 0
+    exact_groups: int = 0
+    groups: tuple[tuple[str, tuple[ComponentKey, ...]], ...] = ()
+    positions: tuple[int, ...] | None = None
+    sites: tuple[str, ...] | None = None

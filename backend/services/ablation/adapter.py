@@ -12,6 +12,7 @@ from backend.services.entries import Entry
 from backend.settings import Settings
 from workers.spd.answers import (
     AblationResult,
+    Attribution,
     Continuations,
     HeadPatterns,
     NotFiniteError,
@@ -22,7 +23,14 @@ from workers.spd.answers import (
     TrustFigures,
 )
 from workers.spd.keys import ComponentKey
-from workers.spd.queries import AblationQuery, CircuitQuery, Condition, RegimeSpec, SweepQuery
+from workers.spd.queries import (
+    AblationQuery,
+    AttributionQuery,
+    CircuitQuery,
+    Condition,
+    RegimeSpec,
+    SweepQuery,
+)
 
 if TYPE_CHECKING:  # these import torch
     from workers.spd.ablation.engine import AblationEngine
@@ -54,6 +62,7 @@ class Ablator(Protocol):
     def self_check(self, token_ids: Ids) -> float: ...
     def trust(self, token_ids: Ids, threshold: float, *, rest: bool) -> TrustFigures: ...
     def sweep(self, query: SweepQuery) -> Iterator[SweepBatch]: ...
+    def attribution(self, query: AttributionQuery) -> Iterator[Attribution | None]: ...
     def regime(self, query: AblationQuery, spec: RegimeSpec) -> Iterator[RegimeOutcome | None]: ...
     def patterns(
         self, token_ids: Ids, condition: Condition, heads: Sequence[tuple[int, int | None]]
@@ -101,6 +110,12 @@ class LocalAblator:
         from workers.spd.ablation.sweeps import sweep
 
         return _each(sweep(self._engine, query))
+
+    def attribution(self, query: AttributionQuery) -> Iterator[Attribution | None]:
+        """None while there is more to do, then what each component contributes."""
+        from workers.spd.ablation.attribution import attribution_steps
+
+        return _each(attribution_steps(self._engine, query))
 
     def regime(self, query: AblationQuery, spec: RegimeSpec) -> Iterator[RegimeOutcome | None]:
         from workers.spd.ablation.regimes import regime_steps

@@ -409,6 +409,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/decompositions/{id}/attributions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Attribute
+         * @description What suppressing each component adds to log p of a token: to first order for all, exactly for the largest.
+         */
+        post: operations["attribute"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/decompositions/{id}/regimes": {
         parameters: {
             query?: never;
@@ -1287,6 +1307,118 @@ export interface components {
              */
             recompute: boolean;
         };
+        /**
+         * AttributionAnswer
+         * @description Effects are what suppressing a component adds to log p of the token, nats: below 0, it speaks for the token.
+         *     `components` (over all positions), `places` (at one) and `groups` (their members summed) hold them to first order:
+         *     one pass and its gradient, for all components; `exact` holds what an ablation of its own measured.
+         */
+        AttributionAnswer: {
+            /** Tokens */
+            tokens: components["schemas"]["Token"][];
+            /** Position */
+            position: number;
+            token: components["schemas"]["Token"];
+            /**
+             * Log Probability
+             * @description the target's own, nats
+             */
+            log_probability: number;
+            /**
+             * Probability
+             * @description the target's own, 0–1
+             */
+            probability: number;
+            /**
+             * Sites
+             * @description all sites of the decomposition, in model order
+             */
+            sites: string[];
+            components: components["schemas"]["ComponentEffects"];
+            places: components["schemas"]["PlaceEffects"];
+            /**
+             * Least
+             * @description smaller absolute effects are left out of `places`, nats
+             */
+            least: number;
+            /** Groups */
+            groups: components["schemas"]["GroupEffect"][];
+            /** Exact */
+            exact: components["schemas"]["ExactEffect"][];
+            /**
+             * At
+             * @description positions where the exact ones were suppressed; null: all
+             */
+            at: number[] | null;
+            /**
+             * Cached
+             * @description kept from an equal request, not computed anew
+             * @default false
+             */
+            cached: boolean;
+            /** Elapsed Ms */
+            elapsed_ms: number;
+            provenance: components["schemas"]["Provenance"];
+        };
+        /**
+         * AttributionRequest
+         * @description Which output is explained, and how many of the largest effects are measured by an ablation of their own.
+         */
+        AttributionRequest: {
+            /** Text */
+            text?: string | null;
+            /** Token Ids */
+            token_ids?: number[] | null;
+            /**
+             * Bos
+             * @default false
+             */
+            bos: boolean;
+            /**
+             * Plain Text
+             * @description read control tokens such as <|endoftext|> as the text they are written with
+             * @default false
+             */
+            plain_text: boolean;
+            /**
+             * Position
+             * @description whose next token is explained; null: the last
+             */
+            position?: number | null;
+            /**
+             * Token
+             * @description null: the likeliest
+             */
+            token?: string | number | null;
+            /**
+             * Exact
+             * @description components, the largest first-order effects first, that are suppressed for real
+             * @default 0
+             */
+            exact: number;
+            /**
+             * Exact Groups
+             * @description the same of groups
+             * @default 0
+             */
+            exact_groups: number;
+            /**
+             * At
+             * @description positions where those are suppressed; null: all
+             */
+            at?: number[] | null;
+            /**
+             * Sites
+             * @description only components of these sites are suppressed; null: all
+             */
+            sites?: string[] | null;
+            /**
+             * Recompute
+             * @description compute anew even where the answer is kept from before
+             * @default false
+             */
+            recompute: boolean;
+        };
         /** Basket */
         Basket: {
             /**
@@ -1755,6 +1887,18 @@ export interface components {
             label_version: number;
             /** @description statistics over a corpus, where there is a harvest */
             harvest?: components["schemas"]["ComponentHarvest"] | null;
+        };
+        /**
+         * ComponentEffects
+         * @description First-order effects over all positions as columns of equal length, the largest absolute one first.
+         */
+        ComponentEffects: {
+            /** Site */
+            site: number[];
+            /** Component */
+            component: number[];
+            /** Effect */
+            effect: number[];
         };
         /** ComponentExample */
         ComponentExample: {
@@ -2425,6 +2569,28 @@ export interface components {
             warning?: string | null;
         };
         /**
+         * ExactEffect
+         * @description What suppressing one component, or the members of a group together, did in a pass of its own.
+         *
+         *     name: a component's key or a group's name; effect: the change of log p, nats; probability: the token's afterwards,
+         *     0–1; kl: KL(baseline ‖ ablated) at the position, nats.
+         */
+        ExactEffect: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "component" | "group";
+            /** Name */
+            name: string;
+            /** Effect */
+            effect: number;
+            /** Probability */
+            probability: number;
+            /** Kl */
+            kl: number;
+        };
+        /**
          * ExampleBand
          * @description Examples from one quantile of the component's firings, ranked by CI and then by |inner activation|.
          */
@@ -2721,6 +2887,16 @@ export interface components {
             components: string[];
             /** Why */
             why: string;
+        };
+        /**
+         * GroupEffect
+         * @description The first-order effects of a group's members, summed, nats.
+         */
+        GroupEffect: {
+            /** Name */
+            name: string;
+            /** Effect */
+            effect: number;
         };
         /**
          * HarvestExample
@@ -3933,6 +4109,20 @@ export interface components {
              * @enum {string}
              */
             route: "site" | "layer" | "position";
+        };
+        /**
+         * PlaceEffects
+         * @description First-order effects at single positions as columns of equal length, by site, then position, then component.
+         */
+        PlaceEffects: {
+            /** Site */
+            site: number[];
+            /** Position */
+            position: number[];
+            /** Component */
+            component: number[];
+            /** Effect */
+            effect: number[];
         };
         /** PositionShift */
         PositionShift: {
@@ -6156,6 +6346,51 @@ export interface operations {
             429: components["responses"]["Error429"];
             500: components["responses"]["Error500"];
             503: components["responses"]["Error503"];
+        };
+    };
+    attribute: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description readable slug or content hash */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AttributionRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AttributionAnswer"];
+                };
+            };
+            /** @description The request cannot be done as asked */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Any other error, in the one shape */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
         };
     };
     mask_regimes: {
