@@ -51,7 +51,7 @@ def test_every_component_has_a_first_order_effect_and_an_equal_question_is_answe
         ({"position": 99}, "position_out_of_range", "There is no position 99 to explain"),
         ({"at": [99]}, "position_out_of_range", "There is no position 99 to ablate"),
         ({"sites": ["nowhere"]}, "unknown_site", "There is no site “nowhere” in tiny."),
-        ({"token": " golf golf"}, "watch_not_one_token", "is not one token"),
+        ({"token": " golf golf"}, "watch_not_one_token", "because it is 2 tokens"),
     ],
 )
 def test_what_is_not_there_is_named(
