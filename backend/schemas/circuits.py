@@ -11,6 +11,8 @@ from backend.schemas.experiments import Place, TokenRef
 from backend.schemas.workbench import Prompt, Unit
 
 MAX_EDGES = 20_000
+MAX_NODES = 8_192
+NODES = 300
 
 Via = Literal["residual", "neurons", "attention", "gate", "query", "key"]
 
@@ -58,6 +60,9 @@ class CircuitRequest(Prompt):
     output: CircuitOutput = CircuitOutput()
     threshold: Unit | None = Field(
         default=None, description="CI above which a component is a node; null: the run's own"
+    )
+    nodes: Annotated[int, Field(ge=1, le=MAX_NODES)] = Field(
+        default=NODES, description="of more components in use, those with the largest effects are nodes"
     )
     top_edges: Annotated[int, Field(ge=1, le=MAX_EDGES)] = 400
 
@@ -124,6 +129,10 @@ class Circuit(Wire):
     edges_total: int = Field(description="pairs that are connected at all")
     output: CircuitValue
     threshold: float
+    in_use: int = Field(description="components that pass the threshold; `nodes` holds the largest")
+    kept_effect: float = Field(
+        description="the nodes' share of the absolute first-order effects of all in use, 0–1"
+    )
     completeness: float = Field(
         description="largest |sum of `inputs` − what a node reads|, as a share of the sum of their absolute values"
     )

@@ -64,7 +64,7 @@ class Circuits:
         threshold = request.threshold
         if threshold is None:
             threshold = entry.artifact.manifest.config.threshold
-        query = CircuitQuery(tuple(ids), position, token, against, threshold)
+        query = CircuitQuery(tuple(ids), position, token, against, threshold, request.nodes)
         engine = self.engines.get(entry)
         graph = await self.pool.run(lambda: engine.circuit(query), client=client, long=True)
         with finite_numbers():
@@ -85,6 +85,8 @@ class Circuits:
                     inputs=_inputs(graph.output_inputs[:, None]),
                 ),
                 threshold=threshold,
+                in_use=graph.in_use,
+                kept_effect=graph.kept_effect,
                 completeness=graph.completeness,
                 cached=graph.cached,
                 elapsed_ms=since(started),

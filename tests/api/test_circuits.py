@@ -66,6 +66,13 @@ def test_fewer_edges_come_from_the_same_circuit(real_client: TestClient) -> None
     assert few["edges_total"] == every["edges_total"]
 
 
+def test_of_many_components_in_use_those_asked_for_are_nodes(real_client: TestClient) -> None:
+    every, few = ask(real_client, nodes=8_192), ask(real_client, nodes=4)
+    assert every["in_use"] == few["in_use"] == len(every["nodes"]["ci"])
+    assert (len(few["nodes"]["ci"]), every["kept_effect"]) == (4, 1)
+    assert 0 < few["kept_effect"] < 1
+
+
 def test_what_cannot_be_drawn_is_said(real_client: TestClient) -> None:
     assert "No component passes" in refused(real_client, threshold=1.0)["message"]
     assert refused(real_client, threshold=1.0)["code"] == "no_circuit"

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from tests.spd import tiny
+from workers.spd.ablation.attribution import place_effects
 from workers.spd.ablation.engine import AblationEngine
-from workers.spd.circuits import nodes
 from workers.spd.circuits.circuit import CircuitGraph, circuit_graph
 from workers.spd.circuits.frozen import FreezeError
 from workers.spd.circuits.nodes import ORIGINS, GraphError, Via
@@ -207,14 +207,38 @@ def test_a_position_left_to_the_target_has_no_nodes():
     assert int(found.nodes.position.min()) == 1
 
 
-def test_what_cannot_be_drawn_is_said_in_a_sentence(monkeypatch):
+def test_what_cannot_be_drawn_is_said_in_a_sentence():
     made = engine("llama mlp")
     known = made.site_importances(made.clean(IDS))
     with pytest.raises(GraphError, match=r"No component passes .* Lower it\."):
         circuit_graph(made.decomposition, known, replace(QUERY, threshold=1.0))
-    monkeypatch.setattr(nodes, "MOST_NODES", 3)
-    with pytest.raises(GraphError, match=r"at most 3 fit into a circuit. Raise the threshold"):
-        circuit_graph(made.decomposition, known, QUERY)
+
+
+@pytest.mark.parametrize("case", ["llama mlp", "gpt2 mixed", "induction"])
+def test_of_too_many_components_those_with_the_largest_effects_are_nodes(case):
+    """The nodes left out are in `rest`, so the sums still hold; a node's own effect does not change."""
+    every, few = drawn(case), drawn(case, replace(QUERY, nodes=6))
+    assert (few.in_use, len(few.nodes.site)) == (len(every.nodes.site), 6)
+    assert every.kept_effect == 1
+    assert 0 < few.kept_effect < 1
+    assert few.completeness < 1e-3
+    assert few.value == pytest.approx(every.value)
+
+    def effects(graph: CircuitGraph) -> dict[tuple[int, ...], float]:
+        rows = zip(graph.nodes.site, graph.nodes.component, graph.nodes.position, strict=True)
+        return {tuple(map(int, row)): float(e) for row, e in zip(rows, graph.nodes.effect, strict=True)}
+
+    gradient = place_effects(
+        engine(case).decomposition, IDS, lambda logits: logits[QUERY.token] - logits[QUERY.against]
+    )
+    size = {key: abs(float(gradient[_site(case, key)][key[2], key[1]])) for key in effects(every)}
+    assert set(effects(few)) == set(sorted(size, key=size.__getitem__)[-6:])
+    kept = sum(size[key] for key in effects(few))
+    assert few.kept_effect == pytest.approx(kept / sum(size.values()), rel=1e-4)
+
+
+def _site(case: str, key: tuple[int, ...]) -> str:
+    return engine(case).decomposition.sites[key[0]]
 
 
 def test_an_architecture_that_cannot_be_held_is_refused():

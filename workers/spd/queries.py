@@ -154,13 +154,15 @@ def along(condition: Condition, strengths: tuple[float, ...]) -> tuple[SweepStep
 @dataclass(frozen=True)
 class CircuitQuery:
     """The circuit behind the logit of `token` (None: the likeliest) at `position`, less that of `against`; nodes are
-    components whose causal importance passes `threshold`."""
+    components whose causal importance passes `threshold`: of more than `nodes` of them (None: as many as fit), those
+    with the largest first-order effects."""
 
     token_ids: tuple[int, ...]
     position: int
     token: int | None = None
     against: int | None = None
     threshold: float = 0.0
+    nodes: int | None = None
 
 
 @dataclass(frozen=True)

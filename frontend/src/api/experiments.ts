@@ -2,7 +2,13 @@
 import { keepPreviousData, queryOptions } from '@tanstack/react-query'
 import { client, unwrap, withDefaults } from './client'
 import type { PromptBody } from './queries'
-import type { AttentionRequest, ComparisonRequest, ContinuationRequest, RegimeRequest } from './types'
+import type {
+  AttentionRequest,
+  AttributionRequest,
+  ComparisonRequest,
+  ContinuationRequest,
+  RegimeRequest,
+} from './types'
 
 export const experiments = {
   comparison: (id: string, body: Partial<ComparisonRequest>) =>
@@ -26,6 +32,21 @@ export const experiments = {
       queryFn: ({ signal }) =>
         unwrap(
           client.POST('/api/decompositions/{id}/trust', { params: { path: { id } }, body: prompt, signal }),
+        ),
+      staleTime: Number.POSITIVE_INFINITY,
+    }),
+
+  /** Without `exact`: one pass and its gradient. With it, an ablation for each of the largest effects. */
+  attribution: (id: string, body: Partial<AttributionRequest>) =>
+    queryOptions({
+      queryKey: ['attribution', id, body],
+      queryFn: ({ signal }) =>
+        unwrap(
+          client.POST('/api/decompositions/{id}/attributions', {
+            params: { path: { id } },
+            body: withDefaults<AttributionRequest>(body),
+            signal,
+          }),
         ),
       staleTime: Number.POSITIVE_INFINITY,
     }),

@@ -1493,6 +1493,16 @@ export interface components {
             /** Threshold */
             threshold: number;
             /**
+             * In Use
+             * @description components that pass the threshold; `nodes` holds the largest
+             */
+            in_use: number;
+            /**
+             * Kept Effect
+             * @description the nodes' share of the absolute first-order effects of all in use, 0–1
+             */
+            kept_effect: number;
+            /**
              * Completeness
              * @description largest |sum of `inputs` − what a node reads|, as a share of the sum of their absolute values
              */
@@ -1622,6 +1632,12 @@ export interface components {
              * @description CI above which a component is a node; null: the run's own
              */
             threshold?: number | null;
+            /**
+             * Nodes
+             * @description of more components in use, those with the largest effects are nodes
+             * @default 300
+             */
+            nodes: number;
             /**
              * Top Edges
              * @default 400

@@ -4,10 +4,10 @@
  */
 import { type RefObject, useDeferredValue, useLayoutEffect, useMemo, useRef, useState } from 'react'
 import type { Token } from '@/api/types'
-import { unit, visible } from '@/api/words'
+import { visible } from '@/api/words'
 import { GridBody } from './GridBody'
 import { GridTable } from './GridTable'
-import { type Block, type CIGridProps, type Place, ROW, rowName } from './grid'
+import { type Block, type CIGridProps, cellWords, type Place, ROW, rowName } from './grid'
 
 /** The width of row heads, gaps and a scroll bar. */
 const HEADS = 178
@@ -184,15 +184,7 @@ function Readout({
               <b>{visible(token.piece)}</b> position {place.column}, id {token.id}
             </span>
           )}
-          {value !== undefined && (
-            <span>
-              {show === 'max'
-                ? value > 0
-                  ? `max CI ${unit(value)}`
-                  : 'below the threshold'
-                : `${value} above the threshold`}
-            </span>
-          )}
+          {value !== undefined && <span>{cellWords(value, show)}</span>}
         </>
       )}
     </div>

@@ -1,5 +1,5 @@
 import { useLayoutEffect, useRef } from 'react'
-import { unit } from '@/api/words'
+import { cellText, type Show } from './grid'
 import { level, usePalette } from './palette'
 
 interface Props {
@@ -8,7 +8,7 @@ interface Props {
   /** The left edge of each column, and the right edge of the last. */
   lefts: number[]
   height: number
-  show: 'max' | 'count'
+  show: Show
   scale: 'linear' | 'log'
   top: number
 }
@@ -64,11 +64,7 @@ export function CellCanvas({ values, rows, lefts, height, show, scale, top }: Pr
         const c = i % columns
         const middle = ((lefts[c] ?? 0) + (lefts[c + 1] ?? 0)) / 2
         if (value > 0)
-          pen.fillText(
-            show === 'max' ? unit(value) : String(value),
-            middle,
-            (Math.floor(i / columns) + 0.5) * height + 0.5,
-          )
+          pen.fillText(cellText(value, show), middle, (Math.floor(i / columns) + 0.5) * height + 0.5)
       }
     }
     performance.measure('unweave:ci-grid', {

@@ -1,6 +1,6 @@
 import { memo } from 'react'
 import { figure, visible } from '@/api/words'
-import { type Block, type Row, rowName } from './grid'
+import { type Block, type Row, rowName, SHOW_WORDS, type Show } from './grid'
 
 /** Above this many cells the table lists only rows that are not empty, and the caption mentions it. */
 const FULL = 4000
@@ -13,7 +13,7 @@ export const GridTable = memo(function GridTable({
 }: {
   rows: Row[]
   block: Block
-  show: 'max' | 'count'
+  show: Show
 }) {
   const columns = block.tokens.length
   const whole = rows.length * columns <= FULL
@@ -26,8 +26,7 @@ export const GridTable = memo(function GridTable({
     <div className="hidden-visually">
       <table>
         <caption>
-          {show === 'max' ? 'Causal importance' : 'Components above the threshold'}, {block.name}, by site and
-          token.
+          {SHOW_WORDS[show].caption}, {block.name}, by site and token.
           {listed.length < rows.length &&
             ` ${listed.length} of ${rows.length} rows are listed; fold layers to hear all.`}
         </caption>

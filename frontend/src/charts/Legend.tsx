@@ -1,12 +1,8 @@
+import { SHOW_WORDS, type Show } from './grid'
 import { LOG_FLOOR, usePalette } from './palette'
 
 /** The legend of a heatmap: the colour scale with its ends. */
-export function Legend(props: {
-  show: 'max' | 'count'
-  scale: 'linear' | 'log'
-  top: number
-  threshold: number
-}) {
+export function Legend(props: { show: Show; scale: 'linear' | 'log'; top: number; threshold: number }) {
   const { gradient } = usePalette()
   const low =
     props.scale === 'log'
@@ -16,12 +12,12 @@ export function Legend(props: {
       : '0'
   return (
     <span className="legend">
-      <span>{props.show === 'max' ? 'CI' : 'components'}</span>
+      <span>{SHOW_WORDS[props.show].legend}</span>
       <span className="num">{low}</span>
       <span className="ramp" style={{ background: gradient }} aria-hidden="true" />
-      <span className="num">{props.show === 'max' ? '1' : props.top}</span>
+      <span className="num">{Number(props.top.toPrecision(2))}</span>
       {props.scale === 'log' && <span>log</span>}
-      {props.threshold > 0 && <span>· from {props.threshold}</span>}
+      {props.threshold > 0 && <span>· from CI {props.threshold}</span>}
     </span>
   )
 }

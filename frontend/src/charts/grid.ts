@@ -1,6 +1,6 @@
 /** The types of the heatmap: rows, blocks and places. */
 import type { Token } from '@/api/types'
-import { siteTail } from '@/api/words'
+import { siteTail, unit } from '@/api/words'
 
 export interface Row {
   id: string
@@ -30,7 +30,7 @@ export interface Place {
 export interface CIGridProps {
   rows: Row[]
   blocks: Block[]
-  show: 'max' | 'count'
+  show: Show
   scale: 'linear' | 'log'
   top: number
   selected: Place
@@ -40,6 +40,33 @@ export interface CIGridProps {
   named?: boolean
   /** A hint, shown while nothing is selected. */
   hint: string
+}
+
+/** What a cell shows: the largest CI, how many components are in use, or their absolute effects summed, in nats. */
+export type Show = 'max' | 'count' | 'effect'
+
+export const SHOW_WORDS: Record<Show, { legend: string; caption: string; column: string }> = {
+  max: { legend: 'CI', caption: 'Causal importance', column: 'max_ci' },
+  count: { legend: 'components', caption: 'Components above the threshold', column: 'components' },
+  effect: {
+    legend: 'Σ |Δ log p|, nats',
+    caption: 'Summed effect on the token, nats',
+    column: 'summed_effect',
+  },
+}
+
+/** A cell's value where it is narrow: `.98`, `12`, `1.3`. */
+export function cellText(value: number, show: Show): string {
+  if (show === 'max') return unit(value)
+  if (show === 'count') return String(value)
+  return value < 0.005 ? '' : value < 0.995 ? value.toFixed(2).replace(/^0/, '') : value.toFixed(1)
+}
+
+/** A cell in words. */
+export function cellWords(value: number, show: Show): string {
+  if (show === 'count') return `${value} above the threshold`
+  if (show === 'effect') return `summed effect ${value.toPrecision(2)} nats`
+  return value > 0 ? `max CI ${unit(value)}` : 'below the threshold'
 }
 
 /** Height of a row, in pixels. */

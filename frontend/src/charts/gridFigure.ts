@@ -1,7 +1,7 @@
 /** The heatmap of causal importance as SVG text and as a table, from the data and not from the canvas. */
-import { unit, visible } from '@/api/words'
+import { visible } from '@/api/words'
 import { escaped } from './export'
-import { type Block, type Row, rowName } from './grid'
+import { type Block, cellText, type Row, rowName, SHOW_WORDS, type Show } from './grid'
 import { level, makePalette } from './palette'
 
 const [HEIGHT, GAP, LABEL, BETWEEN, LEGEND] = [21, 2, 150, 18, 40]
@@ -10,7 +10,7 @@ const MONO = '"JetBrains Mono Variable", "JetBrains Mono", monospace'
 interface GridFigure {
   rows: Row[]
   blocks: Block[]
-  show: 'max' | 'count'
+  show: Show
   scale: 'linear' | 'log'
   top: number
   /** CI below which cells are left blank; named in the legend. */
@@ -66,12 +66,7 @@ export function gridSvg({ rows, blocks, show, scale, top, threshold }: GridFigur
           `<rect x="${(x + GAP / 2).toFixed(1)}" y="${y + 1}" width="${(width - GAP).toFixed(1)}" height="${HEIGHT - 2}" rx="${wide ? 3 : 0}" fill="${ramp[at]}"/>`,
         )
         if (wide && value > 0)
-          text(
-            middle,
-            y + 14.5,
-            show === 'max' ? unit(value) : String(value),
-            `text-anchor="middle" style="fill:${ink[at]}"`,
-          )
+          text(middle, y + 14.5, cellText(value, show), `text-anchor="middle" style="fill:${ink[at]}"`)
       })
       x += width
     })
@@ -83,17 +78,21 @@ export function gridSvg({ rows, blocks, show, scale, top, threshold }: GridFigur
   text(
     LABEL - 8,
     bottom + 9,
-    `${show === 'max' ? 'CI' : 'components'} ${scale === 'log' ? 'log ' : ''}`,
+    `${SHOW_WORDS[show].legend} ${scale === 'log' ? 'log ' : ''}`,
     'text-anchor="end"',
   )
-  text(LABEL + 134, bottom + 9, `${top} at the right end${threshold > 0 ? `; blank below ${threshold}` : ''}`)
+  text(
+    LABEL + 134,
+    bottom + 9,
+    `${Number(top.toPrecision(2))} at the right end${threshold > 0 ? `; blank below ${threshold}` : ''}`,
+  )
   const [width, height] = [Math.max(left, LABEL + 360), bottom + LEGEND - 20]
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${Math.ceil(width)}" height="${Math.ceil(height)}" viewBox="0 0 ${Math.ceil(width)} ${Math.ceil(height)}">${parts.join('')}</svg>`
 }
 
 /** The same cells as a table, one row per nonzero cell. */
 export function gridTable({ rows, blocks, show }: Pick<GridFigure, 'rows' | 'blocks' | 'show'>) {
-  const value = show === 'max' ? 'max_ci' : 'components'
+  const value = SHOW_WORDS[show].column
   return {
     columns: [
       { key: 'prompt' },

@@ -3,9 +3,9 @@ import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router'
 import { useState } from 'react'
 import { queries } from '@/api/queries'
 import type { Decomposition } from '@/api/types'
-import { signed, visible } from '@/api/words'
 import { CircuitControls } from '@/panels/circuit/CircuitControls'
 import { CircuitPanel } from '@/panels/circuit/CircuitPanel'
+import { Explained } from '@/panels/circuit/Explained'
 import { PromptEditor } from '@/panels/prompts/PromptEditor'
 import { TargetNotice } from '@/panels/target/TargetNotice'
 import { type CircuitSearch, MOST_EDGES } from '@/state/circuit'
@@ -48,7 +48,6 @@ function CircuitOf({ decomposition }: { decomposition: Decomposition }) {
   const circuit = query.error ? undefined : query.data
   const go = (change: Partial<CircuitSearch>) =>
     void navigate({ search: { ...search, ...change }, resetScroll: false })
-  const summarised = circuit && decomposition.prompts.length > 0
   return (
     <div className="page">
       <div className="page-head">
@@ -81,26 +80,10 @@ function CircuitOf({ decomposition }: { decomposition: Decomposition }) {
         onSearch={go}
       />
       <ErrorNotice error={query.error} onRetry={() => query.refetch()} />
-      <p className="circuit-sentence">
-        {summarised && (
-          <>
-            <b className="mono">{visible(circuit.output.token.piece)}</b>
-            {circuit.output.against && (
-              <>
-                {' against '}
-                <b className="mono">{visible(circuit.output.against.piece)}</b>
-              </>
-            )}{' '}
-            has {circuit.output.against ? 'a difference of logits' : 'a logit'} of{' '}
-            <b className="num">{signed(circuit.output.value, 2)}</b> at position {circuit.output.position}:{' '}
-            <b className="num">{signed(circuit.output.inputs.here[0] ?? 0, 2)}</b> directly from components at
-            this position, <b className="num">{signed(circuit.output.inputs.attended[0] ?? 0, 2)}</b> from
-            components through one attention layer,{' '}
-            <b className="num">{signed(rest(circuit.output.inputs), 2)}</b> from everything else.
-          </>
-        )}{' '}
+      <div className="circuit-sentence">
+        {circuit && <Explained circuit={circuit} />}
         <Recomputing on={busy} what="Computing the circuit" />
-      </p>
+      </div>
       {!spec && <Empty title="This run has no prompts">Type one above.</Empty>}
       {!circuit && query.isFetching && <Skeleton height={420} label="Computing the circuit" />}
       {circuit && spec && (
@@ -117,12 +100,6 @@ function CircuitOf({ decomposition }: { decomposition: Decomposition }) {
     </div>
   )
 }
-
-const rest = (inputs: Record<string, number[]>) =>
-  Object.entries(inputs).reduce(
-    (sum, [name, [value = 0]]) => (name === 'here' || name === 'attended' ? sum : sum + value),
-    0,
-  )
 
 /** The prompt: typed, or one of the run's own. */
 function PromptLine(props: {

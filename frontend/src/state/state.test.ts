@@ -129,7 +129,7 @@ describe('the workbench’s address', () => {
   const read = (text: string) => readWorkbench(parseSearch(text))
 
   it('leaves defaults out', () => {
-    expect(withoutDefaults({ n: 1, show: 'max', cond: 'none', at: [-1, -1], a: [], k: 10 })).toEqual({})
+    expect(withoutDefaults({ n: 1, rank: 'effect', cond: 'none', at: [-1, -1], a: [], k: 10 })).toEqual({})
   })
 
   it('keeps valid values', () => {

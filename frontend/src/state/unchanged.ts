@@ -15,7 +15,7 @@ export const unchanged =
 
 /** The parts of a prompt that depend on its importances. */
 export const importanceParts = (bench: Workbench): unknown[] =>
-  bench.prompts.flatMap(({ name, index, importances, trust }) => [
+  bench.prompts.flatMap(({ name, index, importances, trust, effects, effectIndex }) => [
     name,
     index,
     importances.data,
@@ -23,4 +23,7 @@ export const importanceParts = (bench: Workbench): unknown[] =>
     importances.pending,
     importances.error,
     trust.data,
+    effectIndex,
+    effects.pending,
+    effects.error,
   ])

@@ -1,12 +1,13 @@
 /** The workbench: its address, and every response the address needs. */
-import { useMutation, useQueries, useQuery, useQueryClient } from '@tanstack/react-query'
+import { useQueries, useQuery } from '@tanstack/react-query'
 import { useNavigate, useSearch } from '@tanstack/react-router'
-import { useCallback, useEffect, useMemo } from 'react'
-import { client, unwrap } from '@/api/client'
+import { useCallback, useMemo } from 'react'
 import { experiments } from '@/api/experiments'
 import { queries } from '@/api/queries'
 import type {
   Ablation,
+  Attribution,
+  AttributionRequest,
   Decomposition,
   Group,
   Importances,
@@ -17,6 +18,7 @@ import type {
 } from '@/api/types'
 import { probability } from '@/api/words'
 import { type BasketEntry, encodeEntry, expandBasket, joinSuppressions } from './basket'
+import { type EffectIndex, indexEffects } from './effects'
 import { type CIIndex, indexImportances } from './importances'
 import { encodePrompt, type PromptSpec, promptBody, promptText, resolvePosition } from './prompts'
 import { shiftAt } from './shift'
@@ -49,6 +51,10 @@ export interface PromptView {
   /** How far the decomposition describes it. */
   trust: Live<Trust>
   index: CIIndex | null
+  /** What suppressing each component would add to log p of its token, and the request behind it. */
+  effects: Live<Attribution>
+  effectBody: Partial<AttributionRequest>
+  effectIndex: EffectIndex | null
   /** The answer of this prompt, where the run has one. */
   answer: string | null
   /** Whether it is one of the run's own prompts. */
@@ -85,6 +91,11 @@ export function storyPrompts(decomposition: Decomposition): PromptSpec[] {
   })
   const chosen = (first.length > 0 ? first : decomposition.prompts).slice(0, 2)
   return chosen.map((prompt) => ({ text: prompt.text, bos: prompt.bos }))
+}
+
+/** The prompt of the run that this is, if it is one. */
+function runPrompt(decomposition: Decomposition, spec: PromptSpec, text = spec.text) {
+  return decomposition.prompts.find((prompt) => prompt.text === text && prompt.bos === spec.bos)
 }
 
 /** For longer prompts only the selected position is requested: all of them would be megabytes. */
@@ -168,11 +179,27 @@ export function useWorkbench(decomposition: Decomposition) {
     return { ...queries.ablation(id, body), enabled: ready && !waiting && !!askable[i] }
   }
   const shown = useQueries({ queries: specs.map((_, i) => ask(i, condition)) })
-  // Asked once importances and outputs are on screen, so that neither waits for it.
+  // Asked once importances and outputs are on screen, so that neither waits for them.
+  const shownFirst = (i: number) =>
+    ready && !!importances[i]?.data && !importances[i].isFetching && !shown[i]?.isFetching
+  const effectBodies = specs.map((spec, i) => {
+    const own = runPrompt(decomposition, spec)
+    return {
+      ...promptBody(spec),
+      token: search.et ?? own?.answer ?? null,
+      position: lengths[i] ? resolvePosition(search.at?.[i] ?? -1, lengths[i]) : null,
+    }
+  })
+  const effects = useQueries({
+    queries: effectBodies.map((body, i) => ({
+      ...experiments.attribution(id, body),
+      enabled: shownFirst(i) && !!lengths[i],
+    })),
+  })
   const trusts = useQueries({
     queries: specs.map((spec, i) => ({
       ...experiments.trust(id, promptBody(spec)),
-      enabled: ready && !!importances[i]?.data && !importances[i].isFetching && !shown[i]?.isFetching,
+      enabled: shownFirst(i),
     })),
   })
   // Prefetches the result of Suppress while the basket is being edited. The comparison of conditions needs the same passes
@@ -184,12 +211,13 @@ export function useWorkbench(decomposition: Decomposition) {
     combine: fetchingAny,
   })
 
-  const indices = useIndices(importances.map((query) => query.data))
+  const indices = importances.map(({ data }) => indexed(data, INDICES, indexImportances))
+  const effectIndices = effects.map(({ data }) => indexed(data, EFFECT_INDICES, indexEffects))
   const prompts = specs.map((spec, i): PromptView => {
     const tokens =
       (spec.ids ? (importances[i]?.data ?? shown[i]?.data)?.tokens : tokenized[i]?.data?.tokens) ?? []
     const text = promptText(spec, tokens)
-    const own = decomposition.prompts.find((prompt) => prompt.text === text && prompt.bos === spec.bos)
+    const own = runPrompt(decomposition, spec, text)
     const result = live(shown[i] as QueryLike<Ablation>)
     return {
       spec,
@@ -200,6 +228,9 @@ export function useWorkbench(decomposition: Decomposition) {
       importances: live(importances[i] as QueryLike<Importances>),
       trust: live(trusts[i] as QueryLike<Trust>),
       index: indices[i] ?? null,
+      effects: live(effects[i] as QueryLike<Attribution>),
+      effectBody: effectBodies[i] ?? {},
+      effectIndex: effectIndices[i] ?? null,
       answer: own?.answer ?? null,
       own: own !== undefined,
       position: resolvePosition(search.at?.[i] ?? -1, result.data?.tokens.length ?? tokens.length),
@@ -269,29 +300,17 @@ function offersOf(prompts: PromptView[]): TokenOffer[] {
 
 /** One index per response, built once and cached with it. */
 const INDICES = new WeakMap<Importances, CIIndex>()
-function useIndices(answers: (Importances | undefined)[]): (CIIndex | null)[] {
-  return answers.map((answer) => {
-    if (!answer) return null
-    const known = INDICES.get(answer)
-    if (known) return known
-    const index = indexImportances(answer)
-    INDICES.set(answer, index)
-    return index
-  })
-}
-
-/** Requests the weights if the server has none yet; after a failure, only on demand. */
-export function useTarget(decomposition: Decomposition) {
-  const queryClient = useQueryClient()
-  const { id } = decomposition
-  const want = useMutation({
-    mutationFn: () => unwrap(client.POST('/api/decompositions/{id}/target', { params: { path: { id } } })),
-    onSettled: () => queryClient.invalidateQueries({ queryKey: ['decomposition', id] }),
-  })
-  const { mutate, isIdle } = want
-  const absent = decomposition.target.state === 'absent'
-  useEffect(() => {
-    if (absent && isIdle) mutate()
-  }, [absent, isIdle, mutate])
-  return want
+const EFFECT_INDICES = new WeakMap<Attribution, EffectIndex>()
+function indexed<A extends object, I>(
+  answer: A | undefined,
+  cache: WeakMap<A, I>,
+  build: (answer: A) => I,
+): I | null {
+  if (!answer) return null
+  let index = cache.get(answer)
+  if (index === undefined) {
+    index = build(answer)
+    cache.set(answer, index)
+  }
+  return index
 }

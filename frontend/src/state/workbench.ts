@@ -3,6 +3,7 @@
  *
  *   p     a prompt (repeated)                  row, col  the selected site or layer, the selected position
  *   n     the selected prompt, from 1         show, scale, t, open   how the grid is drawn
+ *   rank  what components are ordered by: effect or ci    et   the token whose log p effects are on; left out: the answer
  *   a, b  an entry of basket A or B (repeated) mode, cond   suppress or keep only; which condition is shown
  *   at    output position per prompt, −1 the last     w, k, sort, dir   watched tokens, top k, table order
  *   rem   the remainder, on or off          d     two tokens whose logits are compared (d=first&d=second)
@@ -20,8 +21,12 @@ export const CONDITIONS = ['none', 'a', 'b', 'ab'] as const
 export const SHIFT_SORTS = ['token', 'before', 'after', 'dp', 'dlogit', 'rank', 'interaction'] as const
 export const MEASURES = ['probability', 'log_probability', 'logit', 'difference', 'kl'] as const
 export const COMPARE_SORTS = ['prompt', 'none', 'a', 'b', 'ab', 'interaction'] as const
+export const GRID_SHOWS = ['max', 'count', 'effect'] as const
+export const RANKINGS = ['effect', 'ci'] as const
 export const TOUR_STEPS = 6
 export type Condition = (typeof CONDITIONS)[number]
+export type GridShow = (typeof GRID_SHOWS)[number]
+export type Ranking = (typeof RANKINGS)[number]
 export type Measure = (typeof MEASURES)[number]
 export type CompareSort = (typeof COMPARE_SORTS)[number]
 export type ShiftSort = (typeof SHIFT_SORTS)[number]
@@ -32,8 +37,10 @@ export interface WorkbenchSearch extends LabSearch {
   n?: number
   row?: string
   col?: number
-  show?: 'max' | 'count'
+  show?: GridShow
   scale?: 'linear' | 'log'
+  rank?: Ranking
+  et?: string
   t?: number
   open?: string
   a?: string[]
@@ -56,8 +63,7 @@ export interface WorkbenchSearch extends LabSearch {
 
 const DEFAULTS: Partial<WorkbenchSearch> = {
   n: 1,
-  show: 'max',
-  scale: 'linear',
+  rank: 'effect',
   mode: 'suppress',
   cond: 'none',
   k: TOP_K,
@@ -88,8 +94,10 @@ export function readWorkbench(raw: Record<string, unknown>): { search: Workbench
     n: read.number('n', { min: 1, max: MAX_PROMPTS, whole: true }),
     row: read.text('row'),
     col: read.number('col', { min: 0, max: 100_000, whole: true }),
-    show: read.choice('show', ['max', 'count']),
+    show: read.choice('show', GRID_SHOWS),
     scale: read.choice('scale', ['linear', 'log']),
+    rank: read.choice('rank', RANKINGS),
+    et: read.text('et', 80),
     t: read.number('t', { min: 0, max: 1 }),
     open: readOpen(read),
     a: readBasket(read, 'a'),

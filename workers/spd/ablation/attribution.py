@@ -7,7 +7,7 @@ gradient give the effect of every component at every position. An exact effect i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +27,7 @@ from workers.spd.answers import (
     check_finite,
 )
 from workers.spd.keys import ComponentKey
+from workers.spd.method.decomposition import Decomposition
 from workers.spd.queries import AttributionQuery, Condition, Edit, SweepQuery, SweepStep
 from workers.spd.targets.masks import SiteMask, masked
 
@@ -43,28 +44,43 @@ class FirstOrder:
     effects: Mapping[str, Float[Tensor, "seq C"]]
 
 
-def first_order(engine: AblationEngine, query: AttributionQuery) -> FirstOrder:
-    """The effect of every component at every position up to the one explained. Where the first position is left to the
-    target, effects there are 0."""
-    target, components = engine.target, engine.decomposition.components
-    ids = query.token_ids[: query.position + 1]
-    tokens = torch.tensor([ids], device=target.device)
-    last = torch.tensor([len(ids) - 1], device=target.device)
+def place_effects(
+    decomposition: Decomposition,
+    ids: Sequence[int],
+    score: Callable[[Float[Tensor, " vocab"]], Float[Tensor, ""]],
+) -> dict[str, Float[Tensor, "seq C"]]:
+    """What suppressing each component at each position would add to a score of the last position's logits, to first
+    order. Where the first position is left to the target, effects there are 0."""
+    target, V, U = decomposition.target, decomposition.components.V, decomposition.components.U
+    tokens = torch.tensor([list(ids)], device=target.device)
     with torch.enable_grad():
         scales = {
-            site: torch.zeros(1, len(ids), V.shape[1], dtype=V.dtype, device=V.device, requires_grad=True)
-            for site, V in components.V.items()
+            site: torch.zeros(1, len(ids), v.shape[1], dtype=v.dtype, device=v.device, requires_grad=True)
+            for site, v in V.items()
         }
-        V, U = components.V, components.U
         with masked({site: SiteMask(V[site], U[site], scale) for site, scale in scales.items()}):
-            logits = target.logits(tokens, last)[0, 0].float()
-        token = int(logits.argmax()) if query.token is None else query.token
-        log_probability = torch.log_softmax(logits, -1)[token]
-        gradients = torch.autograd.grad(log_probability, list(scales.values()))
+            logits = target.logits(tokens, torch.tensor([len(ids) - 1], device=target.device))[0, 0]
+        gradients = torch.autograd.grad(score(logits.float()), list(scales.values()))
     effects = {site: -gradient[0].float() for site, gradient in zip(scales, gradients, strict=True)}
-    for effect in effects.values():
-        effect[: engine.editor.first] = 0
-    return FirstOrder(token, float(log_probability.detach()), effects)
+    if decomposition.first_unmasked:
+        for effect in effects.values():
+            effect[0] = 0
+    return effects
+
+
+def first_order(engine: AblationEngine, query: AttributionQuery) -> FirstOrder:
+    """The effect of every component at every position up to the one explained."""
+    token, log_probability = query.token or 0, 0.0
+
+    def score(logits: Float[Tensor, " vocab"]) -> Float[Tensor, ""]:
+        nonlocal token, log_probability
+        token = int(logits.argmax()) if query.token is None else query.token
+        value = torch.log_softmax(logits, -1)[token]
+        log_probability = float(value.detach())
+        return value
+
+    effects = place_effects(engine.decomposition, query.token_ids[: query.position + 1], score)
+    return FirstOrder(token, log_probability, effects)
 
 
 def attribution_steps(engine: AblationEngine, query: AttributionQuery) -> Iterator[Attribution | None]:

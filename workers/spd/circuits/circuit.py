@@ -15,11 +15,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workers.spd.ablation.attribution import place_effects
 from workers.spd.ablation.engine import AblationEngine
 from workers.spd.circuits.flow import Flow
 from workers.spd.circuits.frozen import FreezeError, frozen_pass
 from workers.spd.circuits.influence import Influence
-from workers.spd.circuits.nodes import Alive, Edges, GraphError, Nodes, alive_nodes
+from workers.spd.circuits.nodes import (
+    MOST_NODES,
+    Alive,
+    Edges,
+    GraphError,
+    Nodes,
+    alive_nodes,
+    choose_nodes,
+)
 from workers.spd.method.decomposition import Decomposition, Importances
 from workers.spd.queries import CircuitQuery
 
@@ -33,8 +42,9 @@ AGREES = (
 class CircuitGraph:
     """token: whose logit is explained; edges_total: edges that are not 0, listed or not; value: of the output, logits;
     output_inputs: its origins; completeness: the largest |sum of origins − what the target reads|, as a share of the
-    absolute contributions, or of what a random direction reads, where that is more; cached: computed for an earlier
-    question."""
+    absolute contributions, or of what a random direction reads, where that is more; in_use: components that pass the
+    threshold, nodes or not; kept_effect: the nodes' share of their absolute first-order effects, 0–1; cached: computed
+    for an earlier question."""
 
     token: int
     nodes: Nodes
@@ -43,6 +53,8 @@ class CircuitGraph:
     value: float
     output_inputs: Float[Tensor, " origins"]
     completeness: float
+    in_use: int
+    kept_effect: float
     cached: bool = False
 
     def nbytes(self) -> int:
@@ -60,13 +72,21 @@ def circuit_graph(
 ) -> CircuitGraph:
     """The circuit behind the logit of a token, which the query must name. `importances`: of the prompt's clean pass.
 
-    Raises GraphError: nothing or too much is in use, or this architecture cannot be taken apart.
+    Raises GraphError: nothing is in use, or this architecture cannot be taken apart.
     """
     target, components = decomposition.target, decomposition.components
     token = query.token
     assert token is not None
     assert 0 <= query.position < len(query.token_ids), query
-    alive, nodes = alive_nodes(decomposition, importances, query.threshold)
+    chosen = choose_nodes(
+        importances,
+        query.threshold,
+        min(query.nodes or MOST_NODES, MOST_NODES),
+        lambda: place_effects(
+            decomposition, query.token_ids[: query.position + 1], lambda logits: _explained(logits, query)
+        ),
+    )
+    alive, nodes = alive_nodes(decomposition, importances, chosen)
     tokens = torch.tensor([query.token_ids], device=target.device)
     try:
         frozen, head = frozen_pass(target, tokens, query.position)
@@ -97,7 +117,15 @@ def circuit_graph(
         value=flow.value,
         output_inputs=flow.inputs[:, -1],
         completeness=_completeness(flow),
+        in_use=chosen.in_use,
+        kept_effect=chosen.kept_effect,
     )
+
+
+def _explained(logits: Float[Tensor, " vocab"], query: CircuitQuery) -> Float[Tensor, ""]:
+    """What the circuit is about."""
+    value = logits[query.token]
+    return value if query.against is None else value - logits[query.against]
 
 
 def _effects(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -94,11 +94,49 @@ class Alive:
 Written = Float[Tensor, "slots seq d_out"]  # what each node of a site writes
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Which components in use are nodes. in_use: how many there are; where: {site: [seq, C]}; kept_effect: the chosen
+    ones' share of the absolute first-order effects of all in use, 0–1."""
+
+    in_use: int
+    where: dict[str, Bool[Tensor, "seq C"]]
+    kept_effect: float = 1.0
+
+
+def choose_nodes(
+    importances: Importances,
+    threshold: float,
+    most: int,
+    effects: Callable[[], Mapping[str, Float[Tensor, "seq C"]]],
+) -> Chosen:
+    """Every component in use where no more than `most` are, else those with the largest effects. Raises GraphError
+    where there are none."""
+    above = {site: g[0].detach() > max(threshold, 0.0) for site, g in importances.g.items()}
+    in_use = sum(int(where.sum()) for where in above.values())
+    if not in_use:
+        raise GraphError(
+            f"No component passes a causal importance of {threshold:g} on this prompt. Lower it."
+        )
+    if in_use <= most:
+        return Chosen(in_use, above)
+    found = effects()
+    size = {site: torch.zeros_like(importances.g[site][0]) for site in above}
+    for site, effect in found.items():
+        size[site][: len(effect)] = effect.abs()
+    size = {site: size[site] * where for site, where in above.items()}
+    every = torch.cat([one.flatten() for one in size.values()])
+    least = every.topk(most).values[-1].clamp_min(torch.finfo(every.dtype).tiny)
+    where = {site: one >= least for site, one in size.items()}
+    kept = sum(float(one[where[site]].sum()) for site, one in size.items())
+    return Chosen(in_use, where, kept / max(float(every.sum()), 1e-30))
+
+
 def alive_nodes(
-    decomposition: Decomposition, importances: Importances, threshold: float
+    decomposition: Decomposition, importances: Importances, chosen: Chosen
 ) -> tuple[dict[str, Alive], Nodes]:
     """The nodes of one prompt (the first row of `importances`), in site order, then position, then component. Their
-    effects and inputs are still 0. Raises GraphError where there are none, or too many."""
+    effects and inputs are still 0."""
     alive: dict[str, Alive] = {}
     columns: dict[str, list[Tensor]] = {name: [] for name in ("site", "component", "position", "ci", "inner")}
     count = 0
@@ -107,7 +145,7 @@ def alive_nodes(
             importances.g[site][0].detach().clone(),
             importances.inner[site][0].detach().clone().float(),
         )
-        at, place = (g > max(threshold, 0.0)).nonzero(as_tuple=True)
+        at, place = chosen.where[site].nonzero(as_tuple=True)
         if not len(at):
             continue
         seq, n = g.shape[0], len(at)
@@ -127,14 +165,5 @@ def alive_nodes(
         columns["position"].append(at)
         columns["ci"].append(g[at, place])
         columns["inner"].append(inner[at, place])
-    if not count:
-        raise GraphError(
-            f"No component passes a causal importance of {threshold:g} on this prompt. Lower it."
-        )
-    if count > MOST_NODES:
-        raise GraphError(
-            f"{count:,} components are in use over the positions of this prompt; at most {MOST_NODES:,} fit into a "
-            f"circuit. Raise the threshold above {threshold:g}, or shorten the prompt."
-        )
     joined = {name: torch.cat([part.cpu() for part in parts]) for name, parts in columns.items()}
     return alive, Nodes(**joined, effect=torch.zeros(count), inputs=torch.zeros(len(ORIGINS), count))

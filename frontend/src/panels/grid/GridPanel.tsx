@@ -1,23 +1,24 @@
 /** Tokens × sites for all prompts on the same rows. */
-import { memo, useEffect, useMemo, useState } from 'react'
+import { memo, useMemo } from 'react'
 import { sentenceOf } from '@/api/client'
 import { layerOf, plural } from '@/api/words'
 import { CIGrid } from '@/charts/CIGrid'
 import type { Block, Place } from '@/charts/grid'
 import { gridSvg, gridTable } from '@/charts/gridFigure'
 import { Legend } from '@/charts/Legend'
+import { gridEffects, saturated } from '@/state/effects'
 import { useSlow } from '@/state/hooks'
-import { gridRows, gridValues } from '@/state/importances'
+import { type CIIndex, type GridRow, gridRows, gridValues } from '@/state/importances'
 import { trustFacts } from '@/state/trust'
 import { importanceParts, unchanged } from '@/state/unchanged'
 import type { PromptView, Workbench } from '@/state/useWorkbench'
-import { layerOpener } from '@/state/workbench'
-import { Button, Seg, Slider } from '@/ui/controls'
+import { type GridShow, layerOpener } from '@/state/workbench'
+import { Button, Seg } from '@/ui/controls'
 import { provenanceFacts } from '@/ui/download'
 import { ExportMenu } from '@/ui/Export'
 import { Hint } from '@/ui/Hint'
-import { Icon } from '@/ui/Icon'
-import { ErrorNotice, Notice, Panel, Popover, Recomputing, Skeleton } from '@/ui/surfaces'
+import { ErrorNotice, Notice, Panel, Recomputing, Skeleton } from '@/ui/surfaces'
+import { Threshold } from './Threshold'
 import './grid.css'
 
 const CROWDED = 48
@@ -32,8 +33,9 @@ function partsOf(bench: Workbench): unknown[] {
 
 function Grid({ bench }: { bench: Workbench }) {
   const { search, set, prompts, threshold } = bench
-  const show = search.show ?? 'max'
-  const scale = search.scale ?? 'linear'
+  const full = prompts.some((prompt) => prompt.index && isSaturated(prompt.index))
+  const show = search.show ?? (full ? (bench.ready ? 'effect' : 'count') : 'max')
+  const scale = search.scale ?? (show === 'effect' ? 'log' : 'linear')
   const sites =
     prompts.find((prompt) => prompt.index)?.index?.sites ??
     bench.decomposition.site_summaries.map((site) => site.site)
@@ -41,14 +43,19 @@ function Grid({ bench }: { bench: Workbench }) {
   const layers = useMemo(() => [...new Set(sites.map(layerOf).filter((layer) => layer !== null))], [sites])
   const drawn = prompts.filter((prompt) => prompt.index)
   // Cells are computed once per response and display mode, so that selecting and hovering redraw nothing.
-  const indices = prompts.map((prompt) => prompt.index)
+  const indices = prompts.flatMap((prompt) => [prompt.index, prompt.effectIndex])
   // biome-ignore lint/correctness/useExhaustiveDependencies: the list is new each time, its members are not
   const values = useMemo(
-    () => indices.map((index) => (index ? gridValues(index, rows, show, threshold) : new Float32Array())),
+    () => prompts.map((prompt) => cellsOf(prompt, rows, show, threshold)),
     [...indices, rows, show, threshold],
   )
   const top =
-    show === 'max' ? 1 : Math.max(1, ...values.map((list) => list.reduce((a, b) => Math.max(a, b), 0)))
+    show === 'max'
+      ? 1
+      : Math.max(
+          show === 'count' ? 1 : 0.01,
+          ...values.map((list) => list.reduce((a, b) => Math.max(a, b), 0)),
+        )
   const blocks = prompts.map(
     (prompt, i): Block => ({
       name: prompt.name,
@@ -76,7 +83,12 @@ function Grid({ bench }: { bench: Workbench }) {
     set({ open: open.length === 0 ? 'none' : open.length === layers.length ? 'all' : open.join(',') })
   }
   const anyOpen = rows.some((row) => row.kind === 'layer' && row.open)
-  const slow = useSlow(prompts.some((prompt) => prompt.importances.stale || prompt.importances.pending))
+  const slow = useSlow(
+    prompts.some(
+      ({ importances, effects }) =>
+        importances.stale || importances.pending || (show === 'effect' && effects.pending),
+    ),
+  )
   const stored = prompts.some((prompt) => prompt.importances.data?.source === 'stored')
 
   return (
@@ -91,8 +103,9 @@ function Grid({ bench }: { bench: Workbench }) {
               amount, without changing the output; at 1 it is needed.
             </p>
             <p>
-              A cell shows the largest value in its site, or how many components reach the threshold.
-              Importances are predicted by the decomposition; suppressing a component is how to check them.
+              A cell shows the largest value in its site, how many components reach the threshold, or the
+              effect of those on the token: by how much suppressing each would change its log p, to first
+              order, summed without signs.
             </p>
           </Hint>{' '}
           <Recomputing on={slow} what="recomputing" />
@@ -115,6 +128,7 @@ function Grid({ bench }: { bench: Workbench }) {
             options={[
               { value: 'max', label: 'max CI' },
               { value: 'count', label: 'count' },
+              { value: 'effect', label: 'effect' },
             ]}
             onChange={(value) => set({ show: value }, { replace: true })}
           />
@@ -190,6 +204,25 @@ function Grid({ bench }: { bench: Workbench }) {
   )
 }
 
+const SATURATED = new WeakMap<CIIndex, boolean>()
+function isSaturated(index: CIIndex): boolean {
+  let known = SATURATED.get(index)
+  if (known === undefined) {
+    known = saturated(index)
+    SATURATED.set(index, known)
+  }
+  return known
+}
+
+function cellsOf(prompt: PromptView, rows: GridRow[], show: GridShow, threshold: number): Float32Array {
+  const { index, effectIndex } = prompt
+  if (!index) return new Float32Array()
+  if (show !== 'effect') return gridValues(index, rows, show, threshold)
+  return effectIndex
+    ? gridEffects(index, effectIndex, rows, threshold)
+    : new Float32Array(rows.length * index.length)
+}
+
 function inUse(prompt: PromptView, threshold: number): number {
   let used = 0
   for (const trace of prompt.index?.traces.values() ?? [])
@@ -231,51 +264,5 @@ function Problems({ prompts, ready }: { prompts: PromptView[]; ready: boolean })
         </div>
       ))}
     </div>
-  )
-}
-
-function Threshold({
-  value,
-  fallback,
-  onChange,
-}: {
-  value: number
-  fallback: number
-  onChange: (t: number | undefined) => void
-}) {
-  const [mine, setMine] = useState(value)
-  useEffect(() => setMine(value), [value])
-  return (
-    <Popover
-      label="Threshold"
-      trigger={
-        <Button size="small">
-          threshold <span className="num">{value}</span> <Icon name="down" />
-        </Button>
-      }
-    >
-      <div className="threshold">
-        <span className="field-label">Show importances from</span>
-        <div className="threshold-line">
-          <Slider
-            label="Threshold"
-            value={mine}
-            step={0.01}
-            onChange={setMine}
-            onCommit={(t) => onChange(t === fallback ? undefined : t)}
-          />
-          <span className="num">{mine.toFixed(2)}</span>
-        </div>
-        <p className="small soft">
-          Lower ones are left blank and out of counts and lists. This run counts a component as used from{' '}
-          {fallback}.{' '}
-          {value !== fallback && (
-            <button type="button" className="link-btn" onClick={() => onChange(undefined)}>
-              Back to {fallback}
-            </button>
-          )}
-        </p>
-      </div>
-    </Popover>
   )
 }

@@ -1,40 +1,45 @@
-/** Important components: groups and components at the selection, the largest CI first, with buttons for the baskets. */
-import { Link } from '@tanstack/react-router'
+/** What matters: groups and components at the selection, the largest effect on the token first, with buttons for the baskets. */
+import { useQuery } from '@tanstack/react-query'
 import { memo, useEffect, useMemo, useRef, useState } from 'react'
-import type { Group } from '@/api/types'
-import { layerOf, plural, shortKey, shortSite, signed, unit, visible } from '@/api/words'
-import { Strip } from '@/charts/Strip'
+import { experiments } from '@/api/experiments'
+import type { ExactEffect } from '@/api/types'
+import { layerOf, plural, shortSite, visible } from '@/api/words'
 import { basketKeys, sameThing, toggleEntry } from '@/state/basket'
-import { groupTrace, type Match, matchSelection, sitesOfRow } from '@/state/importances'
+import { useDebounced } from '@/state/hooks'
+import { sitesOfRow } from '@/state/importances'
+import { type Matter, mattersAt, sizeOf } from '@/state/matters'
 import { useShortcuts } from '@/state/shortcuts'
 import { importanceParts, unchanged } from '@/state/unchanged'
 import type { Workbench } from '@/state/useWorkbench'
-import { BasketButtons } from '@/ui/BasketButtons'
-import { Button } from '@/ui/controls'
+import { Button, Seg } from '@/ui/controls'
 import { Hint } from '@/ui/Hint'
 import { Icon } from '@/ui/Icon'
-import { Panel } from '@/ui/surfaces'
+import { ErrorNotice, Panel, Recomputing } from '@/ui/surfaces'
+import { EffectToken } from './EffectToken'
+import { MatterRow } from './MatterRow'
 import './matters.css'
 
 const FIRST = 60
-
-type Item =
-  | { kind: 'group'; name: string; group: Group; ci: number; values: Float32Array }
-  | { kind: 'component'; name: string; match: Match; ci: number; values: Float32Array }
+const GROUPS = 4
+/** How many of the largest first-order effects are measured by an ablation of their own. */
+const EXACT = { exact: 24, exact_groups: 8 }
+const NOTHING: ExactEffect[] = []
 
 export const MattersPanel = memo(Matters, unchanged(partsOf))
 
 function partsOf(bench: Workbench): unknown[] {
-  const { id, search, active, threshold, groups, groupsByName, labels, baskets } = bench
+  const { id, search, active, threshold, groups, groupsByName, labels, baskets, ready } = bench
   const { a, b } = baskets
-  const place = [id, active, search.row, search.col, threshold]
-  return [...place, groups, groupsByName, labels, a, b, ...importanceParts(bench)]
+  const place = [id, active, search.row, search.col, search.rank, search.et, threshold, ready]
+  return [...place, groups, groupsByName, labels, a, b, bench.offers.length, ...importanceParts(bench)]
 }
 
 function Matters({ bench }: { bench: Workbench }) {
-  const { search, threshold, groups, labels, baskets } = bench
+  const { search, threshold, groups, baskets } = bench
   const prompt = bench.prompts[bench.active]
   const index = prompt?.index ?? null
+  const effects = prompt?.effectIndex ?? null
+  const ranking = (bench.ready || effects) && search.rank !== 'ci' ? 'effect' : 'ci'
   const tokens = prompt?.importances.data?.tokens ?? []
   const column = search.col !== undefined && search.col < tokens.length ? search.col : null
   const sites = useMemo(
@@ -44,48 +49,33 @@ function Matters({ bench }: { bench: Workbench }) {
   const [all, setAll] = useState(false)
   const [at, setAt] = useState(-1)
 
-  const matches = useMemo(
-    () => (index ? matchSelection(index, sites, column, threshold) : []),
-    [index, sites, column, threshold],
+  const wanted = useMemo(
+    () => ({ ...prompt?.effectBody, ...EXACT, at: column === null ? null : [column], sites }),
+    [prompt?.effectBody, column, sites],
   )
-  const items = useMemo<Item[]>(() => {
-    if (!index) return []
-    const present = new Set(matches.map((match) => match.trace.key))
-    const named = groups
-      .filter((group) => group.components.some((key) => present.has(key)))
-      .map((group): Item => {
-        const values = groupTrace(index, group)
-        return {
-          kind: 'group',
-          name: group.name,
-          group,
-          values,
-          ci: column === null ? Math.max(...values) : (values[column] ?? 0),
-        }
-      })
-      .filter((item) => item.ci >= threshold)
-      .sort((a, b) => b.ci - a.ci)
-    return [
-      ...named,
-      ...matches.map(
-        (match): Item => ({
-          kind: 'component',
-          name: match.trace.key,
-          match,
-          ci: match.ci,
-          values: match.trace.ci,
-        }),
-      ),
-    ]
-  }, [index, matches, groups, column, threshold])
-  const groupCount = items.length - matches.length
-  const shown = all ? items : items.slice(0, groupCount + FIRST)
+  const body = useDebounced(wanted, 200)
+  const exact = useQuery({
+    ...experiments.attribution(bench.id, body),
+    enabled: ranking === 'effect' && !!effects && !prompt?.effects.stale && !!prompt?.trust.data,
+  })
+  const measured = body === wanted ? (exact.data?.exact ?? NOTHING) : NOTHING
+  const matters = useMemo(
+    () =>
+      index
+        ? mattersAt(index, effects, measured, groups, { sites, column, threshold }, ranking)
+        : { groups: [], components: [] },
+    [index, effects, measured, groups, sites, column, threshold, ranking],
+  )
+  const shownGroups = all ? matters.groups : matters.groups.slice(0, GROUPS)
+  const shown = [...shownGroups, ...(all ? matters.components : matters.components.slice(0, FIRST))]
+  const more = matters.groups.length + matters.components.length - shown.length
+  const top = Math.max(0, ...shown.map((one) => Math.max(0, ...one.effects.map(Math.abs))))
   const inBasket = {
     a: basketKeys(baskets.a, bench.groupsByName),
     b: basketKeys(baskets.b, bench.groupsByName),
   }
 
-  const toggle = (which: 'a' | 'b', item: Item) => bench.setBasket(which, toggleEntry(baskets[which], item))
+  const toggle = (which: 'a' | 'b', item: Matter) => bench.setBasket(which, toggleEntry(baskets[which], item))
   const move = (by: number) => setAt((old) => Math.min(Math.max(old + by, 0), shown.length - 1))
   const current = shown[at]
   useShortcuts({
@@ -118,15 +108,18 @@ function Matters({ bench }: { bench: Workbench }) {
       title={place ? `Components at ${place}` : `Components in prompt ${bench.active + 1}`}
       aside={
         <>
-          {index ? plural(matches.length, 'component') : ''}
-          <Hint about="a subcomponent">
+          {index ? plural(matters.components.length, 'component') : ''}
+          <Hint about="what matters">
             <p>
               Each weight matrix is a sum of rank-1 pieces. A piece reads one direction of its input (V) and
-              writes one direction of its output (U): a subcomponent.
+              writes one direction of its output (U): a subcomponent. A group holds the important ones that
+              fire most on one token.
             </p>
             <p>
-              x·V is its inner activation here. A group holds the important components that fire most on one
-              token.
+              Δ log p is what suppressing it adds to the log-probability of the token, in nats: below 0, it
+              speaks for the token. ≈ is to first order, from one gradient; a number without it was measured
+              by suppressing just that{column === null ? '' : ' at this position'}. x·V is the inner
+              activation.
             </p>
           </Hint>
         </>
@@ -139,8 +132,26 @@ function Matters({ bench }: { bench: Workbench }) {
         )
       }
     >
+      <div className="matters-tools">
+        <Seg
+          label="Ranked by"
+          value={ranking}
+          options={[
+            { value: 'effect', label: 'by effect', disabled: !bench.ready && !effects },
+            { value: 'ci', label: 'by CI' },
+          ]}
+          onChange={(rank) => bench.set({ rank }, { replace: true })}
+        />
+        {ranking === 'effect' && prompt && <EffectToken bench={bench} prompt={prompt} />}
+        <span className="grow" />
+        <Recomputing on={exact.isFetching || !!prompt?.effects.pending} what="measuring" />
+      </div>
+      <ErrorNotice error={ranking === 'effect' && prompt?.effects.error} onRetry={prompt?.effects.retry} />
       <div className="matters-head" aria-hidden="true">
         <span>component</span>
+        <span>
+          Δ log p<small>nats</small>
+        </span>
         <span>
           CI<small>x·V</small>
         </span>
@@ -149,50 +160,21 @@ function Matters({ bench }: { bench: Workbench }) {
       </div>
       <ul className="matters-list" ref={list} aria-label="Components at the selection">
         {shown.map((item, i) => (
-          <li
+          <MatterRow
             key={`${item.kind} ${item.name}`}
-            data-at={i}
-            className={`matter ${item.kind} ${i === at ? 'current' : ''}`}
-            aria-current={i === at || undefined}
-          >
-            <span className="matter-name">
-              {item.kind === 'group' ? (
-                <>
-                  <b>{visible(item.group.token)}</b>
-                  <small title={item.group.why}>
-                    group of {plural(item.group.components.length, 'component')}
-                  </small>
-                </>
-              ) : (
-                <>
-                  <Link to="/d/$id/c/$key" params={{ id: bench.id, key: item.name }}>
-                    {shortKey(item.name)}
-                  </Link>
-                  <small>{labels?.get(item.name)?.label ?? ''}</small>
-                </>
-              )}
-            </span>
-            <span className="num">
-              {unit(item.ci)}
-              {item.kind === 'component' && (
-                <small className="act">
-                  {signed(item.match.trace.activation[item.match.position] ?? 0, 1)}
-                </small>
-              )}
-            </span>
-            <Strip
-              values={item.values}
-              tokens={tokens.map((token) => token.piece)}
-              mark={column}
-              label={`CI of ${item.name}`}
-            />
-            <BasketButtons
-              what={item.kind === 'group' ? `group ${item.name}` : shortKey(item.name)}
-              own={(which) => baskets[which].some((entry) => sameThing(entry, item))}
-              within={(which) => item.kind === 'component' && inBasket[which].has(item.name)}
-              onToggle={(which) => toggle(which, item)}
-            />
-          </li>
+            id={bench.id}
+            at={i}
+            item={item}
+            current={i === at}
+            label={bench.labels?.get(item.name)?.label ?? ''}
+            ranking={ranking}
+            top={top}
+            tokens={tokens.map((token) => token.piece)}
+            column={column}
+            own={(which) => baskets[which].some((entry) => sameThing(entry, item))}
+            within={(which) => item.kind === 'component' && inBasket[which].has(item.name)}
+            onToggle={(which) => toggle(which, item)}
+          />
         ))}
       </ul>
       {!index && (
@@ -202,7 +184,7 @@ function Matters({ bench }: { bench: Workbench }) {
             : 'Importances are loading.'}
         </p>
       )}
-      {index && items.length === 0 && (
+      {index && shown.length === 0 && (
         <p className="pad soft">
           No component reaches a CI of {threshold} here. Select another cell, or{' '}
           <button
@@ -215,13 +197,21 @@ function Matters({ bench }: { bench: Workbench }) {
           .
         </p>
       )}
-      {shown.length < items.length && (
-        <div className="pad">
+      {more > 0 && (
+        <div className="matters-more">
           <Button size="small" onClick={() => setAll(true)}>
-            <Icon name="down" /> Show all {items.length - groupCount}
+            <Icon name="down" /> {more} more
           </Button>
+          {ranking === 'effect' && (
+            <span className="faint small">
+              {matters.groups.length > shownGroups.length &&
+                `${plural(matters.groups.length - shownGroups.length, 'group')} up to ${smallest(matters.groups[shownGroups.length])}`}
+            </span>
+          )}
         </div>
       )}
     </Panel>
   )
 }
+
+const smallest = (matter: Matter | undefined) => (matter ? `${sizeOf(matter).toPrecision(2)} nats` : '')

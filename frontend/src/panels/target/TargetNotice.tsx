@@ -1,6 +1,6 @@
 /** The state of the model's weights until they are ready. */
 import type { Decomposition } from '@/api/types'
-import { useTarget } from '@/state/useWorkbench'
+import { useTarget } from '@/state/useTarget'
 import { Button } from '@/ui/controls'
 import { ErrorNotice, Notice, Progress } from '@/ui/surfaces'
 import './target.css'
