@@ -4,9 +4,10 @@ import { experiments } from '@/api/experiments'
 import type { Comparison, ComparisonRequest, OutputShift } from '@/api/types'
 import { expandBasket } from './basket'
 import type { Asked } from './compare'
+import { type Live, live } from './live'
 import { promptBody } from './prompts'
 import { shiftAt, subjectOf } from './shift'
-import { type Live, live, type PromptView, type Workbench } from './useWorkbench'
+import type { PromptView, Workbench } from './useWorkbench'
 import { TOP_K } from './workbench'
 
 const MAX_WATCH = 32

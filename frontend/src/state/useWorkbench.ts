@@ -20,6 +20,7 @@ import { probability } from '@/api/words'
 import { type BasketEntry, encodeEntry, expandBasket, joinSuppressions } from './basket'
 import { type EffectIndex, indexEffects } from './effects'
 import { type CIIndex, indexImportances } from './importances'
+import { type Live, live, type QueryLike } from './live'
 import { encodePrompt, type PromptSpec, promptBody, promptText, resolvePosition } from './prompts'
 import { shiftAt } from './shift'
 import type { TokenOffer } from './useTokenInput'
@@ -31,15 +32,6 @@ import {
   type WorkbenchSearch,
   withoutDefaults,
 } from './workbench'
-
-/** A response with its state: `stale` while a newer one is loading. */
-export interface Live<T> {
-  data: T | undefined
-  stale: boolean
-  pending: boolean
-  error: Error | null
-  retry: () => void
-}
 
 export interface PromptView {
   spec: PromptSpec
@@ -63,22 +55,6 @@ export interface PromptView {
   shown: Live<Ablation>
   suppressed: Suppression[]
 }
-
-interface QueryLike<T> {
-  data: T | undefined
-  error: Error | null
-  isPlaceholderData: boolean
-  isFetching: boolean
-  refetch: () => unknown
-}
-
-export const live = <T>(query: QueryLike<T>): Live<T> => ({
-  data: query.error && !query.isFetching ? undefined : query.data,
-  stale: query.isPlaceholderData || (query.isFetching && query.data !== undefined),
-  pending: query.isFetching && query.data === undefined,
-  error: query.isFetching ? null : query.error,
-  retry: () => void query.refetch(),
-})
 
 /** The two prompts of the story: the first of the run's own, one per fact. */
 export function storyPrompts(decomposition: Decomposition): PromptSpec[] {
