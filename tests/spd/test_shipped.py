@@ -35,7 +35,7 @@ def test_a_shipped_artefact_is_whole_and_small(name):
     assert sum(file.stat().st_size for file in (SHIPPED / name).rglob("*") if file.is_file()) < 20 * 2**20
 
 
-@pytest.mark.parametrize("name", ["induction", "sports-smollm2", "facts-smollm2"])
+@pytest.mark.parametrize("name", ["induction", "sports-smollm2", "facts-smollm2", "bible-lm"])
 def test_a_shipped_harvest_is_of_the_artefact_it_lies_beside(name):
     artifact = read_artifact(SHIPPED / name, verify=False)
     found = list((SHIPPED / name / "harvests").glob("*/harvest.json"))
@@ -75,6 +75,23 @@ def test_the_shipped_induction_circuit_is_the_papers_on_sequences_never_seen(tmp
     assert query.total >= 0.85
     assert sum(query.marks.values()) - query.total + query.elsewhere <= NOISE
     assert "With its output 0 at m alone the target copies M in 100% of sequences" in (rows["Q0"].note or "")
+
+
+def test_the_whole_model_run_holds_on_text_that_nobody_trained_on():
+    """The goals of docs/log.md, and how near training and held-out text are: no look-up table."""
+    figures = {m.name: m for m in read_artifact(SHIPPED / "bible-lm", verify=False).manifest.metrics}
+    held_out = {name: metric.held_out for name, metric in figures.items()}
+    assert held_out["l0"] <= 150
+    assert held_out["l0_above_zero"] <= 150
+    assert held_out["kl_ci_masks"] <= 0.10
+    assert held_out["kl_rounded_ci"] <= 0.12
+    assert held_out["kl_stochastic"] <= 0.06
+    assert held_out["kl_adversarial_shared_640"] <= 5 * held_out["kl_stochastic"]
+    assert held_out["ce_unrecovered_ci_masks"] <= 0.04
+    assert held_out["kl_aggregated_8"] <= 0.02
+    assert held_out["kl_start_as_many"] >= 5 * held_out["kl_rounded_ci"]
+    for name in ("l0", "kl_ci_masks", "kl_rounded_ci", "kl_stochastic"):
+        assert figures[name].train == pytest.approx(held_out[name], rel=0.1)
 
 
 class Shipped:

@@ -12,13 +12,13 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from workers.spd.artifact import Artifact, read_artifact
+from workers.spd.artifact import Artifact, Check, read_artifact
 from workers.spd.config import ConfigError, DecomposeConfig, load_config, parse_config, with_overrides
 from workers.spd.run.decompose import decompose
 
 FIGURES = (
     "faithfulness", "kl_everything_on", "kl_components_only", "kl_ci_masks", "kl_rounded_ci", "kl_stochastic",
-    "kl_adversarial", "kl_everything_off", "l0", "alive",
+    "kl_adversarial", "kl_everything_off", "l0", "alive", "rest_l0", "kl_rest_ci_masks", "kl_rest_off",
 )  # fmt: skip
 
 
@@ -47,7 +47,11 @@ def comparison(artifacts: Sequence[Artifact]) -> str:
     lines = ["Held-out prompts (training prompts where there are none); KL in nats.", "", head, rule]
     lines.append(_row("minutes of training", artifacts, lambda a: f"{a.manifest.training_seconds / 60:.1f}"))
     for name in FIGURES:
-        lines.append(_row(name, artifacts, lambda a, name=name: _figure(a, name)))
+        if any(_figure(artifact, name) for artifact in artifacts):
+            lines.append(_row(name, artifacts, lambda a, name=name: _figure(a, name)))
+    for place, check in enumerate(artifacts[0].manifest.checks):
+        label = f"{' + '.join(check.groups)}: “{check.prompt}” →{check.answer}"
+        lines.append(_row(label, artifacts, lambda a, place=place: _change(a.manifest.checks[place])))
     papers = [artifact.manifest.paper for artifact in artifacts]
     if all(paper is not None for paper in papers):
         rows = [{row.name: row for row in paper.rows} for paper in papers if paper is not None]
@@ -71,6 +75,12 @@ def _figure(artifact: Artifact, name: str) -> str:
         return ""
     value = metric.train if metric.held_out is None else metric.held_out
     return "" if value is None else f"{value:.2g}"
+
+
+def _change(check: Check) -> str:
+    """Relative change of the answer's probability; in brackets that of the same components before training."""
+    change = f"{check.ablated / check.baseline - 1:+.1%}"
+    return change if check.untrained is None else f"{change} ({check.untrained / check.baseline - 1:+.1%})"
 
 
 def main(arguments: Sequence[str]) -> int:
