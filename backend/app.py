@@ -37,6 +37,7 @@ from backend.web.headers import (
     OwnPages,
     SecurityHeaders,
     ServerTiming,
+    SubPath,
     allowed_hosts,
 )
 from backend.web.metrics import Metrics
@@ -77,6 +78,7 @@ def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
+        servers=[{"url": settings.root_path}] if settings.root_path else None,
     )
     errors.install(app)
     nouns = (
@@ -94,8 +96,8 @@ def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
     for noun in nouns:
         app.include_router(noun.router)
     app.add_api_route("/metrics", metrics.answer, include_in_schema=False)
-    embeds.install(app)
-    pages.install(app)
+    embeds.install(app, settings.root_path)
+    pages.install(app, root_path=settings.root_path)
     contract.describe(app)
     app.add_middleware(Conditional)
     app.add_middleware(
@@ -108,5 +110,6 @@ def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
     app.add_middleware(KnownHosts, allowed=allowed_hosts(settings.host, settings.allowed_hosts))
     app.add_middleware(SecurityHeaders)
     app.add_middleware(ServerTiming)
+    app.add_middleware(SubPath, root=settings.root_path)
     app.add_middleware(Requests, metrics=metrics)
     return app

@@ -38,6 +38,11 @@ class Settings(BaseSettings):
     featured: Path = Field(
         default=FEATURED, description="Folder of findings that are there from the first start."
     )
+    root_path: str = Field(
+        default="",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="Path below which a proxy serves Unweave, such as /unweave; the proxy may strip it or not.",
+    )
     device: str = Field(default="cpu", description="Where live ablations run: cpu, cuda or cuda:0.")
     allowed_hosts: list[str] = Field(
         default=[],

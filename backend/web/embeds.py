@@ -34,15 +34,15 @@ th:first-child{text-align:left;font-family:ui-monospace,monospace}thead th{color
 """
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, root_path: str = "") -> None:
     """Serve the embeds. Add this before the pages."""
 
     @app.get("/f/{slug}/embed", include_in_schema=False)
     def embed(slug: str, findings: FindingsDep) -> HTMLResponse:
-        return HTMLResponse(page(findings.get(slug)), headers={"Cache-Control": "no-cache"})
+        return HTMLResponse(page(findings.get(slug), root_path), headers={"Cache-Control": "no-cache"})
 
 
-def page(finding: Finding) -> str:
+def page(finding: Finding, root_path: str = "") -> str:
     """The whole page. Every text is escaped."""
     parts = [
         f"<h1>{escape(finding.title)}</h1>",
@@ -61,7 +61,7 @@ def page(finding: Finding) -> str:
             parts.append(_table(likely[:ROWS]))
     model = finding.provenance.model
     parts.append(
-        f'<footer>{escape(model)} · {escape(finding.decomposition)} · <a href="/f/{escape(finding.slug)}" '
+        f'<footer>{escape(model)} · {escape(finding.decomposition)} · <a href="{root_path}/f/{escape(finding.slug)}" '
         'target="_blank" rel="noopener">Open in Unweave</a></footer>'
     )
     return (

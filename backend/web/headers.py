@@ -83,6 +83,19 @@ class ServerTiming:
         await self.app(scope, receive, timed)
 
 
+class SubPath:
+    """Takes the path that a proxy serves Unweave below off the front of a request's, where the proxy did not."""
+
+    def __init__(self, app: App, *, root: str) -> None:
+        self.app, self.root = app, root
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.root and scope["type"] == "http" and f"{scope['path']}/".startswith(f"{self.root}/"):
+            scope["path"] = scope["path"][len(self.root) :] or "/"
+            scope["raw_path"] = scope["path"].encode()
+        await self.app(scope, receive, send)
+
+
 class SecurityHeaders:
     """Adds the headers to every answer, and `no-store` to API answers that say nothing of caching."""
 

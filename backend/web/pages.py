@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -37,7 +38,7 @@ def built() -> Path | None:
     return next((place for place in PLACES if (place / "index.html").is_file()), None)
 
 
-def install(app: FastAPI, folder: Path | None = None) -> None:
+def install(app: FastAPI, folder: Path | None = None, *, root_path: str = "") -> None:
     """Serve the pages for every path the API does not own. Add this last."""
     known = re.compile("|".join(re.sub(r"\$\w+", "[^/]+", path) for path in PATHS))
     routes = list(app.router.routes)
@@ -65,7 +66,7 @@ def install(app: FastAPI, folder: Path | None = None) -> None:
                 NOT_BUILT, status_code=503, headers={"Cache-Control": "no-store", "Retry-After": "5"}
             )
         file = _file(root, path)
-        if file is not None:
+        if file is not None and path != "index.html":
             cache = FOREVER if path.startswith("assets/") else "no-cache"
             return FileResponse(file, headers={"Cache-Control": cache})
         if path.startswith("assets/"):
@@ -73,7 +74,16 @@ def install(app: FastAPI, folder: Path | None = None) -> None:
                 "not_found", "There is no such file; the page may be from an older build. Reload it."
             )
         status = 200 if known.fullmatch("/" + path.removesuffix("/")) and "\0" not in path else 404
-        return FileResponse(root / "index.html", status_code=status, headers={"Cache-Control": "no-cache"})
+        html = _page(root, root_path, (root / "index.html").stat().st_mtime_ns)
+        return HTMLResponse(html, status_code=status, headers={"Cache-Control": "no-cache"})
+
+
+@lru_cache(maxsize=4)
+def _page(root: Path, root_path: str, _changed: int) -> str:
+    """The page, told below which path it lies: its files, which it names from its own place, and what it asks for."""
+    html = (root / "index.html").read_text(encoding="utf-8")
+    named = html.replace('="./', f'="{root_path}/')
+    return named.replace('name="unweave-root" content=""', f'name="unweave-root" content="{root_path}"')
 
 
 def _file(root: Path, path: str) -> Path | None:

@@ -117,7 +117,7 @@ def test_head_answers_as_get_does_without_the_body(client: TestClient, path: str
     head, get = client.head(path), client.get(path)
     assert head.content == b""
     assert head.status_code == get.status_code
-    vary = ("server-timing", "date")
+    vary = ("server-timing", "date", "x-request-id")
     assert {k: v for k, v in head.headers.items() if k not in vary} == {
         k: v for k, v in get.headers.items() if k not in vary
     }
@@ -183,3 +183,36 @@ def test_on_loopback_its_own_names_are_answered(client: TestClient, host: str) -
 def test_elsewhere_any_name_is_answered_unless_names_are_given() -> None:
     assert allowed_hosts("0.0.0.0", []) == ["*"]
     assert "*" not in allowed_hosts("0.0.0.0", ["unweave.example.org"])
+
+
+# --- below a path of another site ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", ["/lab/unweave", ""], ids=["kept", "stripped"])
+def test_a_proxy_may_strip_the_path_that_unweave_is_served_below_or_not(
+    home: Path, open_app: Open, before: str
+) -> None:
+    client = open_app(home, root_path="/lab/unweave")
+    assert client.get(f"{before}/readyz").json() == {"status": "ready"}
+    assert client.get(f"{before}/api/decompositions").status_code == 200
+    assert client.get(f"{before}/api/openapi.json").json()["servers"] == [{"url": "/lab/unweave"}]
+
+
+def test_a_path_that_only_begins_alike_is_another(home: Path, open_app: Open) -> None:
+    client = open_app(home, root_path="/lab")
+    assert client.get("/labour/api/health").status_code in (404, 503)  # 503: without built pages
+
+
+def test_the_page_is_told_the_path_and_names_its_files_below_it(tmp_path: Path) -> None:
+    root = tmp_path / "dist"
+    root.mkdir()
+    (root / "index.html").write_text(
+        '<meta name="unweave-root" content="" /><script src="./assets/a.js"></script>'
+    )
+    for path in ("", "/unweave"):
+        app = FastAPI()
+        pages.install(app, root, root_path=path)
+        html = TestClient(app).get("/d/tiny/workbench").text
+        assert (
+            html == f'<meta name="unweave-root" content="{path}" /><script src="{path}/assets/a.js"></script>'
+        )

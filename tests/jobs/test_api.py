@@ -256,7 +256,7 @@ def test_the_events_of_a_running_job_follow_it_to_its_end(api: TestClient, worke
 def test_health_shows_the_workers(api: TestClient, workers: Workers) -> None:
     assert api.get("/api/health").json()["workers"] == []
     workers.start()
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while not (found := api.get("/api/health").json()["workers"]):
         assert time.monotonic() < end
         time.sleep(0.1)

@@ -1,7 +1,8 @@
 import createClient from 'openapi-fetch'
+import { ROOT } from './root'
 import type { paths } from './schema'
 
-export const client = createClient<paths>()
+export const client = createClient<paths>({ baseUrl: ROOT })
 
 /** Every failure of a call, the network's included: `message` is a plain sentence that can be shown as it is. */
 export class ApiError extends Error {

@@ -3,6 +3,7 @@ import { Link, useParams } from '@tanstack/react-router'
 import { useState } from 'react'
 import { client, unwrap } from '@/api/client'
 import { queries } from '@/api/queries'
+import { at } from '@/api/root'
 import type { Finding, Group, Replay } from '@/api/types'
 import { day, figure, plural } from '@/api/words'
 import { FindingResult } from '@/panels/finding/FindingResult'
@@ -89,7 +90,7 @@ function FindingView({ finding }: { finding: Finding }) {
             title="this finding"
             links={(['csv', 'json', 'md'] as const).map((kind) => ({
               label: kind === 'md' ? 'Markdown' : kind.toUpperCase(),
-              href: `/api/findings/${encodeURIComponent(finding.slug)}.${kind}`,
+              href: at(`/api/findings/${encodeURIComponent(finding.slug)}.${kind}`),
             }))}
           />
           <Link to="/d/$id/workbench" params={{ id: finding.decomposition }} search={search} className="btn">
@@ -178,7 +179,7 @@ function FindingView({ finding }: { finding: Finding }) {
 /** The finding as a frame for another site: its code, and a preview. */
 function Embed({ slug, title }: { slug: string; title: string }) {
   const [open, setOpen] = useState(false)
-  const address = `${window.location.origin}/f/${slug}/embed`
+  const address = window.location.origin + at(`/f/${slug}/embed`)
   const quoted = title.replaceAll('&', '&amp;').replaceAll('"', '&quot;').replaceAll('<', '&lt;')
   const lines = `<iframe src="${address}" title="${quoted}" width="640" height="420" loading="lazy" style="border:1px solid #ddd;border-radius:8px"></iframe>`
   return (
@@ -196,7 +197,7 @@ function Embed({ slug, title }: { slug: string; title: string }) {
         </pre>
         <p className="row">
           <CopyButton text={lines}>Copy code</CopyButton>
-          <a className="btn quiet" href={`/f/${slug}/embed`} target="_blank" rel="noopener">
+          <a className="btn quiet" href={at(`/f/${slug}/embed`)} target="_blank" rel="noopener">
             Open the frame alone
           </a>
         </p>

@@ -2,6 +2,7 @@ import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
 import { Link, useNavigate, useSearch } from '@tanstack/react-router'
 import { useEffect, useState } from 'react'
 import { queries } from '@/api/queries'
+import { at } from '@/api/root'
 import { count, plural } from '@/api/words'
 import { Collect } from '@/panels/finding/Collect'
 import { FindingCard } from '@/panels/finding/FindingCard'
@@ -54,7 +55,9 @@ export function FindingsPage() {
             title="Findings"
             links={(['csv', 'json'] as const).map((kind) => ({
               label: kind.toUpperCase(),
-              href: `/api/findings.${kind}?${new URLSearchParams(Object.entries({ q: search.q, decomposition: search.decomposition }).filter((pair): pair is [string, string] => pair[1] !== undefined))}`,
+              href: at(
+                `/api/findings.${kind}?${new URLSearchParams(Object.entries({ q: search.q, decomposition: search.decomposition }).filter((pair): pair is [string, string] => pair[1] !== undefined))}`,
+              ),
             }))}
           />
         </span>

@@ -1,5 +1,6 @@
 /** The pages and their addresses. Search parameters are read and checked here, each by its page's own rules. */
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from '@tanstack/react-router'
+import { ROOT } from '@/api/root'
 import { validateCircuit } from '@/state/circuit'
 import { validateComponent, validateComponents, validateFindings } from '@/state/lists'
 import { parseSearch, stringifySearch } from '@/state/search'
@@ -77,6 +78,7 @@ export const router = createRouter({
     collection,
     jobs,
   ]),
+  basepath: ROOT || '/',
   parseSearch,
   stringifySearch,
   defaultPreload: 'intent',

@@ -1,7 +1,9 @@
 /** Running jobs, followed by server-sent events instead of polling. */
+
 import { useQueryClient } from '@tanstack/react-query'
 import { useEffect } from 'react'
 import { queries } from '@/api/queries'
+import { at } from '@/api/root'
 import type { Job } from '@/api/types'
 
 /** A browser allows few connections to one server, so only the first running jobs are followed live. */
@@ -25,7 +27,7 @@ export function useJobEvents(jobs: Job[]): string[] {
       .split(' ')
       .filter(Boolean)
       .map((id) => {
-        const source = new EventSource(`/api/jobs/${encodeURIComponent(id)}/events`)
+        const source = new EventSource(at(`/api/jobs/${encodeURIComponent(id)}/events`))
         source.addEventListener('job', (event) => {
           const job: Job = JSON.parse(event.data)
           queryClient.setQueryData(queries.job(id, false).queryKey, job)

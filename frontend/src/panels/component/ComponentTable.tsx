@@ -1,7 +1,9 @@
 /** All components: the server sorts, filters and pages; the browser draws only the rows in view. */
+
 import { useQueries } from '@tanstack/react-query'
 import { useNavigate, useSearch } from '@tanstack/react-router'
 import { useVirtualizer } from '@tanstack/react-virtual'
+import { at } from '@/api/root'
 import './component.css'
 import { memo, useCallback, useEffect, useRef, useState } from 'react'
 import { COMPONENTS_PER_PAGE, type ComponentFilter, queries } from '@/api/queries'
@@ -228,7 +230,7 @@ export function ComponentTable({ decomposition }: { decomposition: Decomposition
 function componentsFile(id: string, kind: 'csv' | 'json', filter: ComponentFilter): string {
   const query = new URLSearchParams()
   for (const [name, value] of Object.entries(filter)) if (value !== undefined) query.set(name, String(value))
-  return `/api/decompositions/${encodeURIComponent(id)}/components.${kind}?${query}`
+  return at(`/api/decompositions/${encodeURIComponent(id)}/components.${kind}?${query}`)
 }
 
 /** Fills the height of the rows above or below the view. */
@@ -253,7 +255,7 @@ const Row = memo(function Row(props: {
     >
       <th scope="row">
         <a
-          href={`/d/${encodeURIComponent(id)}/c/${encodeURIComponent(row.key)}`}
+          href={at(`/d/${encodeURIComponent(id)}/c/${encodeURIComponent(row.key)}`)}
           className="mono"
           title={row.key}
           onClick={(event) => {

@@ -1,8 +1,10 @@
 /** Share: the server recomputes what is on screen and stores it under its own link. */
+
 import { useMutation, useQueryClient } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { useState } from 'react'
 import { client, unwrap, withDefaults } from '@/api/client'
+import { at } from '@/api/root'
 import type { AblationRequest, FindingRequest } from '@/api/types'
 import { plural, visible } from '@/api/words'
 import { promptBody } from '@/state/prompts'
@@ -31,7 +33,7 @@ export function ShareDialog({ bench }: { bench: Workbench }) {
     if (title === '') setTitle(suggestTitle(bench, groups))
   }
   const submit = () => share.mutate(toRequest(bench, { title, claim, notes, groups }))
-  const link = share.data && new URL(share.data.url, window.location.origin).href
+  const link = share.data && new URL(at(share.data.url), window.location.origin).href
   const suppressed = bench.prompts[0]?.suppressed.length ?? 0
   return (
     <>
