@@ -22,6 +22,7 @@ from backend.api import (
     findings,
     health,
     jobs,
+    models,
     workbench,
 )
 from backend.schemas.common import ErrorBody
@@ -92,6 +93,7 @@ def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
         findings,
         collections,
         jobs,
+        models,
     )
     for noun in nouns:
         app.include_router(noun.router)

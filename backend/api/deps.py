@@ -25,6 +25,7 @@ from backend.services.harvests import Harvests
 from backend.services.health import HealthService
 from backend.services.jobs import JobService
 from backend.services.labels import Labels
+from backend.services.models import Models
 from backend.services.prompts import Prompts
 
 
@@ -127,6 +128,10 @@ async def _jobs(all: ServicesDep) -> JobService:
     return all.jobs
 
 
+async def _models(all: ServicesDep) -> Models:
+    return all.models
+
+
 CatalogueDep = Annotated[Catalogue, Depends(_catalogue)]
 GalleryDep = Annotated[Gallery, Depends(_gallery)]
 ComponentsDep = Annotated[Components, Depends(_components)]
@@ -139,6 +144,7 @@ FindingsDep = Annotated[Findings, Depends(_findings)]
 CollectionsDep = Annotated[Collections, Depends(_collections)]
 HealthDep = Annotated[HealthService, Depends(_health)]
 JobsDep = Annotated[JobService, Depends(_jobs)]
+ModelsDep = Annotated[Models, Depends(_models)]
 CircuitsDep = Annotated[Circuits, Depends(_circuits)]
 ExperimentsDep = Annotated[Experiments, Depends(_experiments)]
 AttributionsDep = Annotated[Attributions, Depends(_attributions)]

@@ -37,6 +37,13 @@ class JobRequest(Body):
         default=None, max_length=100, pattern=r"^[a-z0-9][a-z0-9-]*$", description="slug of the result"
     )
 
+    estimated_seconds: float | None = Field(
+        default=None,
+        ge=0,
+        le=1e9,
+        description="what was estimated before it was started, kept beside what it takes",
+    )
+
     @model_validator(mode="after")
     def _one_of(self) -> JobRequest:
         if (self.preset is None) == (self.config is None):
@@ -70,6 +77,7 @@ class Job(Wire):
     progress: float = Field(description="0–1, over all stages")
     rate: float | None = Field(default=None, description="training steps a second, while running")
     remaining_seconds: float | None = Field(description="of the training, while running")
+    estimated_seconds: float | None = Field(default=None, description="as the estimate before its start said")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

@@ -23,6 +23,7 @@ from backend.services.harvests import Harvests
 from backend.services.health import HealthService
 from backend.services.jobs import JobService
 from backend.services.labels import Labels
+from backend.services.models import Models
 from backend.services.prompts import Prompts
 from backend.settings import Settings
 from workers.jobs.limits import Limits
@@ -52,6 +53,7 @@ class Services:
     findings: Findings
     collections: Collections
     jobs: JobService
+    models: Models
     health: HealthService
     pool: ComputePool
 
@@ -84,6 +86,7 @@ class Services:
         """Give back threads and connections."""
         self.engines.close()
         self.jobs.close()
+        self.models.close()
         self.pool.close()
         self.database.close()
 
@@ -117,6 +120,7 @@ def build(settings: Settings, loader: Loader | None = None) -> Services:
         findings=findings,
         collections=Collections(database, findings),
         jobs=jobs,
+        models=Models(settings, job_limits(settings)),
         health=HealthService(database, catalogue, engines, jobs),
         pool=pool,
     )

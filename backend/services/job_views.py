@@ -55,6 +55,7 @@ def job_view(
         progress=1.0 if done else row.fraction if row is not None else 0.0,
         rate=row.rate if row is not None and trains else None,
         remaining_seconds=row.remaining_seconds if row is not None and trains else None,
+        estimated_seconds=record.estimated_seconds,
         created_at=_when(record.created_at),
         started_at=_when(row.started_at) if row is not None else None,
         finished_at=_when(record.finished_at) if record.finished_at is not None else None,

@@ -124,7 +124,9 @@ class JobService:
         with refusals():
             config = self._config(request)
             name = request.name or (config.name if "name" in request.overrides else None)
-            record = self.queue.enqueue(config, preset=request.preset, name=name)
+            record = self.queue.enqueue(
+                config, preset=request.preset, name=name, estimated_seconds=request.estimated_seconds
+            )
         log.info("job queued", extra={"job_id": record.id})
         return self._views([record])[0]
 

@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from workers.jobs.failures import JobError
-from workers.spd.targets.fetching import TargetError, _check_reachable
+from workers.spd.targets.fetching import TargetError, check_reachable
 from workers.trainer.process import _is_news, _is_printed_here
 
 
@@ -55,13 +55,13 @@ def test_a_hub_that_cannot_be_reached_is_named_at_once(
     with pytest.raises(
         TargetError, match="The Hugging Face hub cannot be reached, so “a-lab/none” cannot be fetched"
     ):
-        _check_reachable("a-lab/none", "main")
+        check_reachable("a-lab/none", "main")
     assert time.monotonic() - began < 1
 
 
 def test_what_the_hub_itself_refuses_is_left_to_the_loader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(HfApi, "model_info", raising(ValueError("gated")))
-    _check_reachable("a-lab/none", "main")
+    check_reachable("a-lab/none", "main")
 
 
 def test_a_model_that_was_fetched_before_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,4 +69,4 @@ def test_a_model_that_was_fetched_before_needs_no_network(monkeypatch: pytest.Mo
     monkeypatch.setattr(
         sys.modules["huggingface_hub"], "try_to_load_from_cache", lambda *_, **__: "/cache/config.json"
     )
-    _check_reachable("a-lab/known", "main")
+    check_reachable("a-lab/known", "main")

@@ -22,6 +22,7 @@ from workers.spd.config import (
     InductionSource,
     PackageSource,
     PackageText,
+    Source,
     TextModelSource,
     load_config,
     preset_names,
@@ -63,6 +64,12 @@ class Limits:
         faults = [*self._sizes(config), *self._source(config, home)]
         if faults:
             raise ConfigError("This server does not run that job. " + "; ".join(faults[:5]) + ".")
+
+    def check_target(self, target: Source, home: Path) -> None:
+        """The same for a model alone."""
+        faults = list(self._target(target, home))
+        if faults:
+            raise ConfigError("This server does not open that model. " + "; ".join(faults) + ".")
 
     def check_harvest(self, config: HarvestConfig, home: Path) -> None:
         """The same for a harvest."""
@@ -148,49 +155,47 @@ class Limits:
                 yield f"“{name}” is {count:,} and may be at most {most:,}"
 
     def _source(self, config: DecomposeConfig, home: Path) -> Iterator[str]:
-        target, data = config.target, config.data
-        places: list[tuple[str, str | None, tuple[str, ...]]] = []
-        if isinstance(target, FolderSource):
-            places.append(("target.path", target.path, MODELS))
-        places += [(f"data.{key}", path, TEXTS) for key, path in data.places().items()]
+        yield from self._target(config.target, home)
+        places = {f"data.{key}": path for key, path in config.data.places().items()}
         if config.rest is not None:
-            places += [(f"rest.text.{key}", path, TEXTS) for key, path in config.rest.text.places().items()]
-        for key, place, rooms in places:
-            if place is not None and not self._allowed(place, home, rooms):
-                yield _outside(key, rooms, "decompose")
-        for key, package in _packages(config):
-            if (
-                package.package not in self.packages
-                and (package.package, package.wheel_sha256) not in _known()
-            ):
-                yield (
-                    f"“{key}” {package.package} {package.version} is in no preset and not allowed by the "
-                    "owner of this server"
-                )
+            places |= {f"rest.text.{key}": path for key, path in config.rest.text.places().items()}
+        for key, place in places.items():
+            if not self._allowed(place, home, TEXTS):
+                yield _outside(key, TEXTS, "decompose")
+        if config.data.package is not None:
+            yield from self._package("data.package.package", config.data.package)
+
+    def _target(self, target: Source, home: Path) -> Iterator[str]:
+        """A model in a folder that is not allowed, or in a package that nobody has looked at."""
+        if isinstance(target, FolderSource) and not self._allowed(target.path, home, MODELS):
+            yield _outside("target.path", MODELS, "decompose")
+        if isinstance(target, PackageSource):
+            yield from self._package("target.package", target)
+        if isinstance(target, TextModelSource):
+            yield from self._package("target.text.package", target.text)
+
+    def _package(self, key: str, package: PackageSource | PackageText) -> Iterator[str]:
+        if package.package not in self.packages and (package.package, package.wheel_sha256) not in _known():
+            yield (
+                f"“{key}” {package.package} {package.version} is in no preset, and the owner of this server has not "
+                "allowed it (UNWEAVE_JOB_PACKAGES)"
+            )
 
 
 def _outside(key: str, rooms: tuple[str, ...], command: str) -> str:
     inside = " or ".join(f"“{room}”" for room in rooms)
     return (
-        f"“{key}” must lie inside {inside} in Unweave's home folder, or in a folder its owner allows; `unweave "
-        f"{command}` on the machine itself takes any folder"
+        f"“{key}” must lie inside {inside} in Unweave's home folder, or in a folder that its owner allows (the setting "
+        f"UNWEAVE_JOB_FOLDERS); `unweave {command}` on the machine itself takes any folder"
     )
-
-
-def _packages(config: DecomposeConfig) -> Iterator[tuple[str, PackageSource | PackageText]]:
-    """The packages that a run fetches, each with its key in the config."""
-    if isinstance(config.target, PackageSource):
-        yield "target.package", config.target
-    if isinstance(config.target, TextModelSource):
-        yield "target.text.package", config.target.text
-    if config.data.package is not None:
-        yield "data.package.package", config.data.package
 
 
 def _known() -> set[tuple[str, str]]:
     """Name and SHA-256 of every wheel that a preset fetches."""
-    return {
-        (package.package, package.wheel_sha256)
-        for name in preset_names()
-        for _, package in _packages(load_config(name))
-    }
+    known: set[tuple[str, str]] = set()
+    for config in map(load_config, preset_names()):
+        target = config.target.text if isinstance(config.target, TextModelSource) else config.target
+        for package in (target, config.data.package):
+            if isinstance(package, PackageSource | PackageText):
+                known.add((package.package, package.wheel_sha256))
+    return known

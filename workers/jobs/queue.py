@@ -106,6 +106,7 @@ class JobRecord:
     corpus: str | None = None
     continues: str | None = None
     config: dict[str, Any] | None = None
+    estimated_seconds: float | None = None
 
 
 class JobQueue:
@@ -149,7 +150,14 @@ class JobQueue:
                 self._engine.dispose()
                 del self.__dict__["_opened"]
 
-    def enqueue(self, config: DecomposeConfig, *, preset: str | None, name: str | None) -> JobRecord:
+    def enqueue(
+        self,
+        config: DecomposeConfig,
+        *,
+        preset: str | None,
+        name: str | None,
+        estimated_seconds: float | None = None,
+    ) -> JobRecord:
         """Put a job in the queue.
 
         With `name`, the result has exactly that slug or NameTakenError is raised. Without, it has the config's name, or
@@ -162,9 +170,10 @@ class JobQueue:
             self._must_have_room(client)
             taken = taken_names(self.home / "artifacts", self._shipped)
             wish, number = name or config.name, 1
+            about = {"preset": preset, "estimated_seconds": estimated_seconds}
             while True:
                 slug = suffixed(wish, number)
-                job_id = None if slug in taken else self._try(client, config, slug, preset)
+                job_id = None if slug in taken else self._try(client, config, slug, about)
                 if job_id is not None:
                     return self.get(job_id)
                 if name is not None:
@@ -188,7 +197,8 @@ class JobQueue:
             taken = taken_names(self.home / "artifacts", self._shipped)
             new = None
             if record.name not in taken:
-                new = self._try(client, config, record.name, record.preset, continues=job_id)
+                about = {"preset": record.preset, "continues": job_id}
+                new = self._try(client, config, record.name, about)
             if new is None:
                 raise NameTakenError(record.name, self._suggest(client, record.name, taken))
         return self.get(new)
@@ -300,14 +310,11 @@ class JobQueue:
                 connection.exec_driver_sql(f"PRAGMA busy_timeout={database.BUSY_MS}")
 
     def _try(
-        self,
-        client: DBOSClient,
-        config: DecomposeConfig,
-        slug: str,
-        preset: str | None,
-        continues: str | None = None,
+        self, client: DBOSClient, config: DecomposeConfig, slug: str, about: dict[str, Any]
     ) -> str | None:
-        """Enqueue under a slug; None where a live job has it. DBOS's deduplication id keeps the slug for the job."""
+        """Enqueue under a slug; None where a live job has it. DBOS's deduplication id keeps the slug for the job.
+        `about`: what is kept beside the config."""
+        continues: str | None = about.get("continues")
         job_id = f"{slug}-{secrets.token_hex(4)}"
         folder = self.home / "jobs" / job_id
         if continues is not None:  # before the job can start: its worker reads it
@@ -324,10 +331,9 @@ class JobQueue:
                     "app_version": database.PROTOCOL,
                     "attributes": {
                         "name": slug,
-                        "preset": preset,
                         "steps": config.steps,
                         "created_at": time.time(),
-                        "continues": continues,
+                        **about,
                     },
                 },
                 data,
@@ -485,5 +491,6 @@ def _record(status: WorkflowStatus, row: ProgressRow | None, place: int | None, 
         resumable=state == "failed" and kept,
         corpus=about.get("corpus"),
         continues=about.get("continues"),
+        estimated_seconds=about.get("estimated_seconds"),
         config=given["config"] if given is not None and kind == "harvest" else given,
     )

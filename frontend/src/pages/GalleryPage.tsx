@@ -1,4 +1,5 @@
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
+import { Link } from '@tanstack/react-router'
 import { queries } from '@/api/queries'
 import type { FindingSummary } from '@/api/types'
 import { DecompositionCard } from '@/panels/gallery/DecompositionCard'
@@ -21,6 +22,9 @@ export function GalleryPage() {
           Unweave shows Stochastic Parameter Decompositions: every weight matrix as a sum of rank-1
           components, which of them a prompt needs, and what the model predicts without them.
         </p>
+        <Link to="/new" className="btn">
+          Decompose a model of your own
+        </Link>
       </div>
       <ErrorNotice error={list.error} onRetry={() => list.refetch()} />
       {list.data?.warnings.map((warning) => (

@@ -1,4 +1,5 @@
 import { useQuery } from '@tanstack/react-query'
+import { Link } from '@tanstack/react-router'
 import { queries } from '@/api/queries'
 import { plural } from '@/api/words'
 import { JobCard } from '@/panels/jobs/JobCard'
@@ -22,6 +23,9 @@ export function JobsPage() {
           <p className="lead">
             Train a decomposition of your own. Jobs run in the background and survive reloads and crashes.
           </p>
+          <Link to="/new" className="btn primary">
+            New decomposition
+          </Link>
         </div>
         {health.data && (
           <span className={`badge ${alive.length > 0 ? 'good' : 'weak'}`}>

@@ -3,6 +3,7 @@ import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from '
 import { ROOT } from '@/api/root'
 import { validateCircuit } from '@/state/circuit'
 import { validateComponent, validateComponents, validateFindings } from '@/state/lists'
+import { validateNew } from '@/state/newRun'
 import { parseSearch, stringifySearch } from '@/state/search'
 import { validateWorkbench } from '@/state/workbench'
 import { Broken, NotFound, Root } from './Root'
@@ -65,6 +66,13 @@ const jobs = createRoute({
   component: lazyRouteComponent(() => import('./JobsPage'), 'JobsPage'),
 })
 
+const newPage = createRoute({
+  getParentRoute: () => root,
+  path: '/new',
+  validateSearch: validateNew,
+  component: lazyRouteComponent(() => import('./NewPage'), 'NewPage'),
+})
+
 export const router = createRouter({
   routeTree: root.addChildren([
     gallery,
@@ -77,6 +85,7 @@ export const router = createRouter({
     findings,
     collection,
     jobs,
+    newPage,
   ]),
   basepath: ROOT || '/',
   parseSearch,

@@ -130,7 +130,7 @@ def _measure_and_store(run: Run, subject: Subject, trainer: Trainer, seconds: fl
     config, decomposition, data = run.config, trainer.decomposition, subject.data
     store_trained(config, trainer, subject.tokenizer, subject.target, run.work, subject.folder)
     quiet = subject.rest.sample(SIDE_EFFECT_WINDOWS, config.seed) if subject.rest is not None else None
-    statistics = _harvest(run, subject, trainer, quiet)
+    statistics = gather_statistics(run, subject, trainer, quiet, subject.data.most_effects)
 
     run.report("evidence", "Measuring the evidence")
     evidence = full_evidence(config, decomposition, data, run.check_stop)
@@ -195,7 +195,10 @@ def untrained(trainer: Trainer) -> Decomposition:
     )  # fmt: skip
 
 
-def _harvest(run: Run, subject: Subject, trainer: Trainer, quiet: Batch | None) -> PromptStatistics:
+def gather_statistics(
+    run: Run, subject: Subject, trainer: Trainer, quiet: Batch | None, most_effects: int | None
+) -> PromptStatistics:
+    """What each component does on the run's prompts; at most `most_effects` of them are suppressed alone."""
     run.report("harvest", "Gathering statistics")
     return prompt_statistics(
         trainer.decomposition,
@@ -204,7 +207,7 @@ def _harvest(run: Run, subject: Subject, trainer: Trainer, quiet: Batch | None) 
         threshold=run.config.threshold,
         bos=run.config.bos,
         shown=subject.data.shown,
-        most_effects=subject.data.most_effects,
+        most_effects=most_effects,
         rest=quiet,
         check_stop=run.check_stop,
         report=lambda done, of: run.report(

@@ -171,7 +171,7 @@ def from_transformers(
 ) -> None:
     no_progress_bars()
     if revision is not None:
-        _check_reachable(place, revision)
+        check_reachable(place, revision)
     report(FetchProgress("converting", None, "Reading the weights"))
     started = time.monotonic()
     read = read_model(place, revision=revision, gguf_file=gguf_file)
@@ -193,19 +193,19 @@ def from_transformers(
     card = {
         "name": name, "architecture": type(model).__name__, "layers": int(model.config.num_hidden_layers),
         "d_model": int(model.config.hidden_size), "vocabulary": model.get_input_embeddings().weight.shape[0],
-        "context_length": _context_length(model.config),
+        "context_length": context_length(model.config),
         "license": getattr(source, "license", None), "bos_token_id": model.config.bos_token_id,
         "config_hash": read.config_hash, "attention": model.config._attn_implementation,
     }  # fmt: skip
     store(work, model, json.loads(json.dumps(config, default=str)), card, source)
 
 
-def _context_length(config: Any) -> int:
+def context_length(config: Any) -> int:
     names = ("max_position_embeddings", "n_positions", "max_seq_len")
     return int(next((size for name in names if (size := getattr(config, name, None))), 1024))
 
 
-def _check_reachable(repo: str, revision: str) -> None:
+def check_reachable(repo: str, revision: str) -> None:
     """Raise TargetError at once where the hub cannot be reached and has not been before: `transformers` would find out
     file by file, with a growing pause after each attempt."""
     from huggingface_hub import HfApi, constants, try_to_load_from_cache

@@ -45,6 +45,15 @@ class ReadModel:
     config_hash: str
 
 
+@dataclass(frozen=True)
+class Described:
+    """What a model says of itself without its weights."""
+
+    config: Any
+    tokenizer: Tokenizer
+    license: str | None
+
+
 def sentence(error: BaseException) -> str:
     """What a library says, in one line and cut between words."""
     text = " ".join(str(error).split()) or type(error).__name__
@@ -115,6 +124,38 @@ def read_model(place: str, *, revision: str | None = None, gguf_file: str | None
     raw = _file(place, "config.json", revision)
     told = model.config.to_dict() if raw is None else json.loads(raw.read_text(encoding="utf-8"))
     return ReadModel(model, tokenizer, config_hash(told))
+
+
+def read_description(place: str, *, revision: str | None = None, gguf_file: str | None = None) -> Described:
+    """Config, tokenizer and licence of what `read_model` would read, without its weights. Raises TargetError as that
+    does, where the config or the files already tell."""
+    from transformers import AutoConfig
+
+    name = f"“{gguf_file or (Path(place).name if revision is None else place)}”"
+    options: dict[str, Any] = {"trust_remote_code": False}
+    if revision is not None:
+        options["revision"] = revision
+    elif gguf_file is None:
+        _check_folder(Path(place), name)
+    if gguf_file is not None:
+        options["gguf_file"] = gguf_file
+    try:
+        config = AutoConfig.from_pretrained(place, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as error:
+        raise TargetError(f"{name} cannot be loaded: {sentence(error)}") from None
+    _check_config(config, name)
+    return Described(config, _tokenizer(place, name, options), _license(place, revision))
+
+
+def _license(place: str, revision: str | None) -> str | None:
+    """What the model card beside the weights says."""
+    from huggingface_hub import ModelCard
+
+    card = _file(place, "README.md", revision)
+    try:
+        return None if card is None else getattr(ModelCard.load(card).data, "license", None)
+    except (OSError, ValueError, AttributeError):  # a card that is not one
+        return None
 
 
 def _gguf_hash(file: Path) -> str:

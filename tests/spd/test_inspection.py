@@ -1,0 +1,75 @@
+"""A model looked at before a run: what it is, and which of its modules can be sites."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.spd import tiny
+from workers.spd.config import FolderSource, InductionSource, PackageSource, load_config
+from workers.spd.targets.inspection import inspect_model
+from workers.spd.targets.reading import TargetError
+from workers.spd.targets.target import ensure_target, load_target
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    tiny.saved(tiny.llama_model(), home / "llama")
+    (home / "llama" / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A model\n")
+    tiny.saved(tiny.gpt2_model(), home / "gpt2")
+    return home
+
+
+def test_a_folder_answers_with_architecture_size_licence_and_tokenizer(home):
+    view = inspect_model(FolderSource(path=str(home / "llama")), home)
+    model = tiny.llama_model()
+    assert (view.name, view.architecture, view.layers, view.d_model) == ("llama", "LlamaForCausalLM", 2, 16)
+    assert (view.vocabulary, view.context_length, view.license) == (24, 16, "apache-2.0")
+    assert view.parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert view.weight_bytes == 4 * view.parameters < view.available_bytes
+    assert view.tokenizer == "WordLevel, 24 tokens"
+    assert not (home / "targets").exists(), "nothing is converted for it"
+
+
+def test_the_tree_has_every_module_with_its_shape_and_why_some_are_refused(home):
+    view = inspect_model(FolderSource(path=str(home / "llama")), home)
+    modules = {module.path: module for module in view.modules}
+    down = modules["model.layers.1.mlp.down_proj"]
+    assert (down.kind, down.d_out, down.d_in, down.parameters, down.refused) == (
+        "Linear", 16, 24, 384, None,
+    )  # fmt: skip
+    assert modules["model.embed_tokens"].refused is None
+    assert "writes the logits" in (modules["lm_head"].refused or "")
+    assert "LlamaRMSNorm cannot be decomposed" in (modules["model.norm"].refused or "")
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_what_is_offered_is_what_a_run_takes_before_and_after_it_is_converted(home, kind):
+    source = FolderSource(path=str(home / kind))
+    before = inspect_model(source, home)
+    folder = ensure_target(source, home)
+    after = inspect_model(source, home)
+    assert before.modules == after.modules
+    offered = tuple(module.path for module in before.modules if module.refused is None)
+    assert load_target(folder).sites(offered) == list(offered)
+
+
+def test_a_model_that_is_trained_here_is_known_before_it_is(home):
+    view = inspect_model(InductionSource(vocabulary=22, length=16, d_model=8), home)
+    assert "layers.1.attn.o" in [module.path for module in view.modules if module.refused is None]
+    assert view.notes == ["It is trained here before it is decomposed, in 1,500 steps."]
+    shown = inspect_model(load_config("bible-lm").target, home)
+    assert (shown.layers, shown.d_model) == (2, 128)
+
+
+def test_what_cannot_be_a_target_is_refused_in_a_sentence(home, tmp_path):
+    with pytest.raises(TargetError, match="There is no model folder “nothing”"):
+        inspect_model(FolderSource(path=str(tmp_path / "nothing")), home)
+    with pytest.raises(TargetError, match=r"holds no config\.json"):
+        inspect_model(FolderSource(path=str(tmp_path)), home)
+    with pytest.raises(TargetError, match=r"There is no file “a\.gguf”"):
+        inspect_model(FolderSource(path=str(tmp_path / "a.gguf")), home)
+    package = load_config("sports-smollm2").target
+    assert isinstance(package, PackageSource)
+    with pytest.raises(TargetError, match="have not been fetched yet"):
+        inspect_model(package, home)
