@@ -145,6 +145,38 @@ class MethodPart(Wire):
     use: Literal["as in the paper", "changed", "not used", "added"]
 
 
+class SeedAgreement(Wire):
+    """How far components of several seeds hold the same directions: mean largest |cosine|, 0 to 1."""
+
+    V: float
+    U: float
+    both: float = Field(description="of the rank-1 matrices: the product of both")
+
+
+class Spread(Wire):
+    """A figure over several seeds."""
+
+    mean: float
+    least: float
+    most: float
+
+
+class Variant(Wire):
+    """A variant of the run's config, trained on several seeds and judged on held-out text."""
+
+    name: str
+    about: str
+    seeds: list[int]
+    figures: dict[str, Spread] = Field(description="KL in nats, L0 per position, seconds of processor time")
+    agreement: SeedAgreement | None = Field(description="null of a single seed")
+    agreement_at_start: SeedAgreement | None = Field(description="of the same components before training")
+
+
+class VariantTable(Wire):
+    about: str
+    rows: list[Variant]
+
+
 class AblationCheck(Wire):
     """What a named ablation does to one prompt's answer: the run's own selectivity test."""
 
@@ -219,6 +251,9 @@ class Decomposition(DecompositionSummary):
     curves: list[Curve]
     paper_table: PaperTable | None
     method: list[MethodPart] = Field(description="which parts of the paper's method the run uses")
+    variants: VariantTable | None = Field(
+        default=None, description="what the run's settings bring, where variants of it were trained"
+    )
     ablation_checks: list[AblationCheck]
     facts: FactTable | None = Field(default=None, description="of a run over facts")
     notes: list[str] = Field(description="warnings and remarks of the run, plain sentences")

@@ -17,11 +17,12 @@ from backend.schemas.decompositions import (
     RunPrompt,
     SiteSummary,
     Thumbnail,
+    VariantTable,
 )
 from backend.services.entries import Entry
 from backend.services.evidence import Evidence, reconstruction_in_words, words
 from backend.services.paper import method_parts, paper_table
-from workers.spd.artifact import HarvestPrompt, Manifest
+from workers.spd.artifact import Artifact, HarvestPrompt, Manifest
 from workers.spd.keys import layer_of, short_name
 
 THUMBNAIL_ROWS = 12
@@ -74,6 +75,7 @@ def overview(entry: Entry, target: TargetStatus, featured: list[str]) -> Decompo
         curves=curves(entry),
         paper_table=None if manifest.paper is None else paper_table(manifest.paper),
         method=method_parts(manifest.config),
+        variants=variant_table(entry.artifact),
         ablation_checks=[
             AblationCheck(
                 group=" + ".join(check.groups),
@@ -90,6 +92,12 @@ def overview(entry: Entry, target: TargetStatus, featured: list[str]) -> Decompo
         training_seconds=manifest.training_seconds,
         default_watch=default_watch(entry),
     )
+
+
+def variant_table(artifact: Artifact) -> VariantTable | None:
+    """What the run's settings bring; None where no variants were trained."""
+    found = artifact.variants
+    return None if found is None else VariantTable.model_validate(found.model_dump())
 
 
 def _change(before: float, after: float) -> float:

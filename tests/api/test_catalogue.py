@@ -96,6 +96,19 @@ def test_a_replaced_artefact_keeps_its_slug_and_gets_new_components(home: Path, 
     assert client.get("/api/decompositions/tiny/components").json()["total"] == 12
 
 
+def test_variants_that_lie_beside_an_artefact_are_on_its_overview(home: Path, open_app: Open) -> None:
+    plain, varied = (hand_artifact(home / "artifacts", name).path for name in ("plain", "varied"))
+    row = {
+        "name": "shared_mlp", "about": "no attention", "seeds": [0, 1], "agreement_at_start": None,
+        "figures": {"l0": {"mean": 2.0, "least": 1.0, "most": 3.0}}, "agreement": {"V": 0.5, "U": 0.4, "both": 0.3},
+    }  # fmt: skip
+    found = {"about": "a few steps", "rows": [row]}
+    (varied / "variants.json").write_text(json.dumps(found))
+    client = open_app(home)
+    assert client.get(f"/api/decompositions/{plain.name}").json()["variants"] is None
+    assert client.get(f"/api/decompositions/{varied.name}").json()["variants"] == found
+
+
 def test_a_home_artefact_of_a_shipped_name_gets_a_slug_of_its_own(home: Path, open_app: Open) -> None:
     shipped = hand_artifact(home / "shipped", "tiny")
     mine = hand_artifact(home / "artifacts", "tiny", components=5)

@@ -7,6 +7,7 @@ import torch
 import yaml
 
 from tests.spd import tiny
+from workers.spd.artifact import Variants
 from workers.spd.evaluation.agreement import agreement
 from workers.spd.method.components import Components
 from workers.spd.run.variants import main, seeds_agree, variant
@@ -56,9 +57,10 @@ def test_variants_are_trained_once_and_printed_beside_each_other(tmp_path, capsy
     file = {
         "base": {"steps": 4},
         "variants": {
-            "as it is": {"seeds": [0, 1], "changes": {}},
-            "one": {"seeds": [1], "changes": {"C": 1}},
+            "as it is": {"about": "itself", "seeds": [0, 1], "changes": {}},
+            "one": {"about": "one a site", "seeds": [1], "changes": {"C": 1}},
         },
+        "about": "a few steps",
     }
     (tmp_path / "variants.yaml").write_text(yaml.safe_dump(file))
     out = tmp_path / "out"
@@ -72,8 +74,14 @@ def test_variants_are_trained_once_and_printed_beside_each_other(tmp_path, capsy
     start = seeds_agree([out / "as it is-0", out / "as it is-1"], "start.safetensors")
     assert start is not None
     assert rows["as it is"][-2].strip() == f"{start.V:.2f}, {start.U:.2f}, {start.both:.2f}"
-    figures = json.loads((out / "one-1" / "figures.json").read_text())
-    assert figures["steps"] == 4
+    stored = Variants.model_validate_json((out / "variants.json").read_text())
+    assert [(one.name, one.about, one.seeds) for one in stored.rows] == [
+        ("as it is", "itself", [0, 1]), ("one", "one a site", [1]),
+    ]  # fmt: skip
+    l0 = [json.loads((out / f"as it is-{seed}" / "figures.json").read_text())["l0"] for seed in (0, 1)]
+    assert stored.rows[0].figures["l0"].model_dump() == pytest.approx(
+        {"mean": sum(l0) / 2, "least": min(l0), "most": max(l0)}
+    )
     assert main(arguments) == 0  # read, not trained again: even the seconds are the same
     assert capsys.readouterr().out == printed
 

@@ -192,6 +192,41 @@ class PaperComparison(Stored):
     notes: list[str] = []
 
 
+class SeedAgreement(Stored):
+    """Mean largest |cosine| of the seeds' components: reads, writes and rank-1 matrices (SPEC 28)."""
+
+    V: float
+    U: float
+    both: float
+
+
+class Spread(Stored):
+    """A figure over several seeds."""
+
+    mean: float
+    least: float
+    most: float
+
+
+class VariantRow(Stored):
+    """A variant of a config on its seeds: what it changes, its held-out figures, and how far its seeds agree after and
+    before training (None of a single seed)."""
+
+    name: str
+    about: str
+    seeds: list[int]
+    figures: dict[str, Spread]
+    agreement: SeedAgreement | None
+    agreement_at_start: SeedAgreement | None
+
+
+class Variants(Stored):
+    """Variants of a run's config, trained at equal cost; lies beside the artefact, whose hash does not cover it."""
+
+    about: str
+    rows: list[VariantRow]
+
+
 class FactResult(Stored):
     """A candidate fact: what the target has (`rank`, `probability` after the relation's first template), and, where it
     was kept, what suppressing its group of `components` does. Shares 0–1; medians over prompts."""
@@ -329,6 +364,13 @@ class Artifact:
         except ValueError as error:
             raise ArtifactError(f"{self.path.name}/metrics.jsonl cannot be read: {error}.") from None
 
+    @cached_property
+    def variants(self) -> Variants | None:
+        """Variants of the run's config, where some were trained."""
+        if not (self.path / VARIANTS).exists():
+            return None
+        return self._read(Variants.model_validate, VARIANTS)
+
     @property
     def name(self) -> str:
         return self.manifest.config.name
@@ -347,6 +389,7 @@ class Artifact:
             raise ArtifactError(f"{self.path.name}/{name} cannot be read: {error}.") from None
 
 
+VARIANTS = "variants.json"
 CURVES = TypeAdapter(list[dict[str, FiniteFloat | int]])
 
 

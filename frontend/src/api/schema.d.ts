@@ -2758,6 +2758,8 @@ export interface components {
              * @description which parts of the paper's method the run uses
              */
             method: components["schemas"]["MethodPart"][];
+            /** @description what the run's settings bring, where variants of it were trained */
+            variants?: components["schemas"]["VariantTable"] | null;
             /** Ablation Checks */
             ablation_checks: components["schemas"]["AblationCheck"][];
             /** @description of a run over facts */
@@ -5264,6 +5266,21 @@ export interface components {
             fact?: string | null;
         };
         /**
+         * SeedAgreement
+         * @description How far components of several seeds hold the same directions: mean largest |cosine|, 0 to 1.
+         */
+        SeedAgreement: {
+            /** V */
+            V: number;
+            /** U */
+            U: number;
+            /**
+             * Both
+             * @description of the rank-1 matrices: the product of both
+             */
+            both: number;
+        };
+        /**
          * SelfCheck
          * @description With nothing selected the decomposed model must equal the target: the largest KL over positions, nats.
          *
@@ -5358,6 +5375,18 @@ export interface components {
             };
             /** Elsewhere */
             elsewhere: number;
+        };
+        /**
+         * Spread
+         * @description A figure over several seeds.
+         */
+        Spread: {
+            /** Mean */
+            mean: number;
+            /** Least */
+            least: number;
+            /** Most */
+            most: number;
         };
         /**
          * StartConfig
@@ -6039,6 +6068,36 @@ export interface components {
              * @default false
              */
             plain_text: boolean;
+        };
+        /**
+         * Variant
+         * @description A variant of the run's config, trained on several seeds and judged on held-out text.
+         */
+        Variant: {
+            /** Name */
+            name: string;
+            /** About */
+            about: string;
+            /** Seeds */
+            seeds: number[];
+            /**
+             * Figures
+             * @description KL in nats, L0 per position, seconds of processor time
+             */
+            figures: {
+                [key: string]: components["schemas"]["Spread"];
+            };
+            /** @description null of a single seed */
+            agreement: components["schemas"]["SeedAgreement"] | null;
+            /** @description of the same components before training */
+            agreement_at_start: components["schemas"]["SeedAgreement"] | null;
+        };
+        /** VariantTable */
+        VariantTable: {
+            /** About */
+            about: string;
+            /** Rows */
+            rows: components["schemas"]["Variant"][];
         };
         /**
          * VectorMLPCI

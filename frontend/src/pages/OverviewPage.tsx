@@ -11,6 +11,7 @@ import { PaperTablePanel } from '@/panels/evidence/PaperTablePanel'
 import { RunDetails } from '@/panels/evidence/RunDetails'
 import { RunPrompts } from '@/panels/evidence/RunPrompts'
 import { Sites } from '@/panels/evidence/Sites'
+import { VariantsPanel } from '@/panels/evidence/VariantsPanel'
 import { TargetNotice } from '@/panels/target/TargetNotice'
 import { useTitle } from '@/state/hooks'
 import { Notice } from '@/ui/surfaces'
@@ -74,6 +75,7 @@ function Overview({ d }: { d: Decomposition }) {
       {d.facts && <FactsPanel facts={d.facts} from={d.provenance} />}
       <EvidenceTable rows={d.evidence} positions={d.reconstruction_positions} from={d.provenance} />
       <MethodParts parts={d.method} from={d.provenance} />
+      {d.variants && <VariantsPanel table={d.variants} from={d.provenance} />}
       <AblationChecks checks={d.ablation_checks} from={d.provenance} />
       <Sites sites={d.site_summaries} from={d.provenance} />
       <Curves curves={d.curves} from={d.provenance} />

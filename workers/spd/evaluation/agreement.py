@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from workers.spd.artifact import SeedAgreement
 from workers.spd.method.components import Components
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Mean over the components of the largest |cosine| with any component of the other decomposition at the same site:
-    of read directions, of write directions, and of the rank-1 matrices."""
-
-    V: float
-    U: float
-    both: float
 
 
 @torch.no_grad()
@@ -28,9 +18,9 @@ def agreement(
     other: Components,
     chosen: Mapping[str, Bool[Tensor, " _C"]],
     others: Mapping[str, Bool[Tensor, " _D"]],
-) -> Agreement:
-    """Of the components `chosen` of one with those (`others`) of the other, a mean over all sites; sites where either
-    has none are left out."""
+) -> SeedAgreement:
+    """Of each component `chosen` of one the largest |cosine| with any of those (`others`) of the other at its site, a
+    mean over all sites; sites where either has none are left out."""
     found: list[Float[Tensor, "3 _C"]] = []
     for site in one.sites:
         if not (chosen[site].any() and others[site].any()):
@@ -39,9 +29,9 @@ def agreement(
         writes = _cosines(one.U[site][chosen[site]], other.U[site][others[site]])
         found.append(torch.stack([pair.amax(1) for pair in (reads, writes, reads * writes)]))
     if not found:
-        return Agreement(0.0, 0.0, 0.0)
+        return SeedAgreement(V=0.0, U=0.0, both=0.0)
     V, U, both = torch.cat(found, dim=1).mean(1).tolist()
-    return Agreement(V, U, both)
+    return SeedAgreement(V=V, U=U, both=both)
 
 
 def _cosines(ones: Float[Tensor, "_A d"], others: Float[Tensor, "_B d"]) -> Float[Tensor, "_A _B"]:

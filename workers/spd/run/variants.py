@@ -4,7 +4,8 @@
 
 The file holds overrides that all share (`base`) and those of each variant (`variants`, with its seeds). A run is
 trained and judged on held-out text, not harvested or stored; one whose figures are there already is only read. Prints
-Markdown. Costs are seconds of processor time, which a busy machine hardly changes.
+Markdown, and writes OUT/variants.json, which the overview shows where it lies in the folder of a decomposition. Costs
+are seconds of processor time, which a busy machine hardly changes.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from workers.spd.artifact import VARIANTS, SeedAgreement, Spread, VariantRow, Variants, write_json
 from workers.spd.config import DecomposeConfig, load_config, parse_config, with_overrides
-from workers.spd.evaluation.agreement import Agreement, agreement
+from workers.spd.evaluation.agreement import agreement
 from workers.spd.evaluation.metrics import Evaluator
 from workers.spd.evaluation.running_text import FEW, RunningText, ever_needed
 from workers.spd.method.components import Components
@@ -98,7 +100,7 @@ def _kept(path: Path) -> tuple[Components, dict[str, Tensor]]:
     return Components(V, U, index), {site: tensors[f"{site}.alive"] for site in sites}
 
 
-def seeds_agree(folders: Sequence[Path], name: str = "components.safetensors") -> Agreement | None:
+def seeds_agree(folders: Sequence[Path], name: str = "components.safetensors") -> SeedAgreement | None:
     """The mean agreement of every ordered pair of runs, of the components alive in each; None of a single run."""
     kept = [_kept(folder / name) for folder in folders]
     pairs = [
@@ -109,32 +111,50 @@ def seeds_agree(folders: Sequence[Path], name: str = "components.safetensors") -
     ]
     if not pairs:
         return None
-    return Agreement(
-        *(sum(getattr(pair, part) for pair in pairs) / len(pairs) for part in ("V", "U", "both"))
-    )
+    V, U, both = (sum(getattr(pair, part) for pair in pairs) / len(pairs) for part in ("V", "U", "both"))
+    return SeedAgreement(V=V, U=U, both=both)
 
 
-def table(found: Mapping[str, Mapping[int, Mapping[str, float]]], out: Path) -> str:
+def row(name: str, about: str, found: Mapping[int, Mapping[str, float]], out: Path) -> VariantRow:
+    """A variant's figures over its seeds, those that every seed has."""
+    folders = [out / f"{name}-{seed}" for seed in found]
+    each = {
+        figure: [figures[figure] for figures in found.values()]
+        for figure in FIGURES
+        if all(figure in figures for figures in found.values())
+    }
+    return VariantRow(
+        name=name, about=about, seeds=list(found),
+        figures={
+            figure: Spread(mean=sum(v) / len(v), least=min(v), most=max(v)) for figure, v in each.items()
+        },
+        agreement=seeds_agree(folders), agreement_at_start=seeds_agree(folders, "start.safetensors"),
+    )  # fmt: skip
+
+
+def table(variants: Variants) -> str:
     """Markdown: a row a variant, every figure the mean over its seeds with the smallest and largest in brackets."""
     lines = [
         "| variant | seeds | " + " | ".join(FIGURES) + " | max cosine of seeds V, U, V⊗U | at the start |",
         "|---" * (len(FIGURES) + 4) + "|",
     ]
-    for name, runs in found.items():
-        folders = [out / f"{name}-{seed}" for seed in runs]
-        cells = [_spread([run[figure] for run in runs.values()]) for figure in FIGURES]
-        for kept in ("components.safetensors", "start.safetensors"):
-            found_here = seeds_agree(folders, kept)
-            cells.append(
-                "" if found_here is None else f"{found_here.V:.2f}, {found_here.U:.2f}, {found_here.both:.2f}"
-            )
-        lines.append(f"| {name} | {len(runs)} | " + " | ".join(cells) + " |")
+    for one in variants.rows:
+        cells = [_spread(one.figures.get(figure)) for figure in FIGURES]
+        cells += [_cosines(one.agreement), _cosines(one.agreement_at_start)]
+        lines.append(f"| {one.name} | {len(one.seeds)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _spread(values: Sequence[float]) -> str:
-    mean = f"{sum(values) / len(values):.3g}"
-    return mean if min(values) == max(values) else f"{mean} ({min(values):.3g}–{max(values):.3g})"
+def _spread(value: Spread | None) -> str:
+    if value is None:
+        return ""
+    if value.least == value.most:
+        return f"{value.mean:.3g}"
+    return f"{value.mean:.3g} ({value.least:.3g}–{value.most:.3g})"
+
+
+def _cosines(found: SeedAgreement | None) -> str:
+    return "" if found is None else f"{found.V:.2f}, {found.U:.2f}, {found.both:.2f}"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -147,7 +167,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="the folder for the results")
     parser.add_argument("--home", type=Path, help="where targets are kept (default: OUT/home)")
     options = parser.parse_args(arguments)
-    config, file = load_config(options.config), yaml.safe_load(options.variants.read_text())
+    config, file = load_config(options.config), yaml.safe_load(options.variants.read_text(encoding="utf-8"))
     found: dict[str, dict[int, dict[str, float]]] = {}
     for seed in sorted({seed for one in file["variants"].values() for seed in options.seeds or one["seeds"]}):
         for name, one in file["variants"].items():
@@ -158,7 +178,10 @@ def main(arguments: Sequence[str]) -> int:
             home = options.home or options.out / "home"
             found.setdefault(name, {})[seed] = run_variant(changed, options.out / f"{name}-{seed}", home)
             print(json.dumps(found[name][seed]), file=sys.stderr, flush=True)
-    print(table(found, options.out))
+    rows = [row(name, file["variants"][name]["about"], runs, options.out) for name, runs in found.items()]
+    variants = Variants(about=file["about"], rows=rows)
+    write_json(options.out / VARIANTS, variants.model_dump())
+    print(table(variants))
     return 0
 
 
