@@ -25,7 +25,7 @@ TOGETHER := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-fast check $(CHECKS) fmt fuzz bench openapi types e2e screenshots featured clean python browser
+.PHONY: help run serve test test-fast check $(CHECKS) fmt fuzz faults bench openapi types e2e screenshots featured clean python browser
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -82,6 +82,9 @@ fmt: $(STAMPS)/test $(STAMPS)/node ## Format everything
 
 fuzz: $(STAMPS)/test ## 10,000 made-up requests against the API's own document (FUZZ_CASES=)
 	FUZZ_CASES=$(FUZZ_CASES) $(PYTEST) tests/api/test_schema.py $(ARGS)
+
+faults: $(STAMPS)/test $(STAMPS)/postgres ## Kill, fill and damage things, one JSON object a fault (KILLS=, SEED=, ARGS=)
+	$(BIN)/python -m tests.faults $(ARGS)
 
 bench: $(STAMPS)/test ## Benchmarks, one JSON object a line
 	$(BIN)/python -m tests.bench $(ARGS)

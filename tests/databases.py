@@ -38,8 +38,8 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         found = [*sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))]
-        command = shutil.which("initdb") or (found and str(found[-1] / "initdb"))
-        if not command:
+        command = shutil.which("initdb") or (str(found[-1] / "initdb") if found else None)
+        if command is None:
             pytest.skip(
                 "PostgreSQL is not installed (as root, `make test` installs it from the system's packages)"
             )
@@ -66,6 +66,12 @@ class Cluster:
 
     def stop(self, mode: str = "immediate") -> None:
         self.run("pg_ctl", "stop", "--wait", "--pgdata", str(self.folder / "data"), "--mode", mode)
+
+    def is_alive(self) -> bool:
+        """Whether one of its processes still holds its files."""
+        data = str(self.folder / "data")
+        commands = (path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
+        return any(data.encode() in command for command in commands)
 
     @property
     def pid(self) -> int:

@@ -72,7 +72,10 @@ class Database:
                 "another home folder with --home."
             ) from None
         except DBAPIError as error:
-            raise DatabaseError(f"The database {self.shown} cannot be opened: {error.orig}.") from None
+            said = str(error.orig).strip().rstrip(".")
+            raise DatabaseError(
+                f"The database {self.shown} cannot be opened: {said}. {_way_out(said, self.kind)}"
+            ) from None
 
     def revision(self) -> str | None:
         """The migration the tables stand at."""
@@ -88,3 +91,15 @@ class Database:
         config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
         config.attributes["connection"] = connection
         return config
+
+
+def _way_out(said: str, kind: str) -> str:
+    if kind != "sqlite":
+        return "Check UNWEAVE_DATABASE_URL, and that PostgreSQL runs."
+    if "not a database" in said or "malformed" in said:
+        return (
+            "Restore a backup (docs/backup.md), or move the file away to begin without findings and labels."
+        )
+    if "locked" in said:
+        return "Another program holds it; end that, then start again."
+    return "Check that its folder exists and may be written, or choose another home folder with --home."

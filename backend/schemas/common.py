@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -25,12 +25,13 @@ class Body(Wire):
     @model_validator(mode="before")
     @classmethod
     def _integers(cls, data: Any) -> Any:
-        return {name: _whole(value) for name, value in data.items()} if isinstance(data, dict) else data
+        given = cast(dict[str, Any], data)
+        return {name: _whole(value) for name, value in given.items()} if isinstance(data, dict) else data
 
 
 def _whole(value: Any) -> Any:
     if isinstance(value, list):
-        return [_whole(item) for item in value]
+        return [_whole(item) for item in cast(list[Any], value)]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

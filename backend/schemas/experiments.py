@@ -120,7 +120,7 @@ class Comparison(Wire):
     provenance: Provenance
 
 
-RANKS_BY = {"watched": "watch", "contrast": "contrast", "ce": "answer"}
+RANKS_BY: dict[str, str] = {"watched": "watch", "contrast": "contrast", "ce": "answer"}
 """What a sweep can rank by, and the field that must then be sent."""
 
 

@@ -54,5 +54,5 @@ def test_a_url_that_cannot_be_used_is_said_without_its_password(url: str) -> Non
 
 def test_a_file_that_is_no_database_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_text("this is not a database, it is a text file" * 100)
-    with pytest.raises(DatabaseError, match="cannot be opened"):
+    with pytest.raises(DatabaseError, match=r"cannot be opened: file is not a database\. Restore a backup"):
         Database(f"sqlite:///{tmp_path / 'x.db'}").migrate()

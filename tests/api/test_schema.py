@@ -58,7 +58,7 @@ def ask(described: Any, path: str, method: str, mode: GenerationMode) -> list[An
     @given(case=described[path][method].as_strategy(generation_mode=mode))
     @settings(
         max_examples=CASES, derandomize=True, deadline=None, database=None, phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[*HealthCheck.__members__.values()],
     )  # fmt: skip
     def once(case: schemathesis.Case) -> None:
         case.path_parameters |= {name: THERE[name] for name in case.path_parameters if name in THERE}

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from compose_spec import PyCompose
 from typer.testing import CliRunner
 
 from backend.cli import app
 from backend.settings import Settings
+from tests.compose import read
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
@@ -30,6 +33,48 @@ def test_its_commands_are_those_of_the_command_line(services: dict[str, Any], na
             assert help.exit_code == 0
             for option in (word for word in command[2:] if word.startswith("--")):
                 assert option in help.output
+
+
+ENVIRONMENTS = {
+    "nothing set": {},
+    "postgres": {
+        "POSTGRES_PASSWORD": "s3cret",
+        "UNWEAVE_DATABASE_URL": "postgresql+psycopg://unweave:s3cret@postgres/unweave",
+    },
+    "for others": {
+        "UNWEAVE_BIND": "0.0.0.0",
+        "UNWEAVE_ALLOWED_HOSTS": '["unweave.lab.example"]',
+        "UNWEAVE_PORT": "80",
+    },
+    "gpu": {
+        "UNWEAVE_GPUS": "2",
+        "TORCH_INDEX": "https://download.pytorch.org/whl/cu126",
+        "UNWEAVE_TAG": "1.2",
+    },
+}
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS.values(), ids=ENVIRONMENTS.keys())
+def test_it_follows_the_compose_specification(environment: dict[str, str]) -> None:
+    file = PyCompose.from_json(json.dumps(read(TEXT, environment)))
+    file.validate()
+    assert set(file.service_names()) == {"api", "worker", "worker-gpu", "postgres"}
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("condition: service_healthy", "condition: healthy"),
+        ("restart: unless-stopped", "restart: sometimes"),
+        ("interval: 10s", "interval: ten"),
+        ("- home:/data", "- nohome:/data"),
+        ("capabilities: [gpu]", "capabilities: gpu"),
+    ],
+)
+def test_the_specification_would_refuse_a_mistake(right: str, wrong: str) -> None:
+    assert right in TEXT
+    with pytest.raises(ValueError, match=r"."):
+        PyCompose.from_json(json.dumps(read(TEXT.replace(right, wrong, 1), {}))).validate()
 
 
 def test_its_variables_are_settings(services: dict[str, Any]) -> None:

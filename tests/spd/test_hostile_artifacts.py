@@ -300,7 +300,7 @@ def test_gigabytes_of_tables_are_refused(tmp_path: Path) -> None:
     """GPT-2 makes a mask of positions × positions that is no weight."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    sizes = {"n_embd": 8, "n_head": 2, "n_layer": 1, "vocab_size": 16}
+    sizes: dict[str, Any] = {"n_embd": 8, "n_head": 2, "n_layer": 1, "vocab_size": 16}
     folder = tmp_path / "odd" / "target"
     GPT2LMHeadModel(GPT2Config(n_positions=8, **sizes)).save_pretrained(folder)
     check_target(folder)

@@ -1,0 +1,145 @@
+"""Servers that are killed, stopped, doubled, or put into odd places."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from tests import databases
+from tests.faults.server import Server, home_with_artifact, server, wait
+
+LABEL = "/api/decompositions/tiny/components/model.layers.0.mlp.down_proj:0/label"
+KILLS = int(os.environ.get("KILLS", "10"))
+SEED = int(os.environ.get("SEED", "0"))
+
+
+def killed_while_it_writes(folder: Path) -> str:
+    """kill -9 of the server while it writes labels"""
+    home, chance = home_with_artifact(folder), random.Random(SEED)
+    acknowledged = 0
+    for _ in range(KILLS):
+        with server(home, "--no-worker") as running:
+            timer = threading.Timer(chance.uniform(0.2, 2), running.process.kill)
+            timer.start()
+            try:
+                while True:
+                    answer = running.ask("PUT", LABEL, json={"text": "x", "version": acknowledged})
+                    if answer.status_code == 409:  # written, and killed before the answer
+                        acknowledged += 1
+                        continue
+                    assert answer.status_code == 200, answer.text
+                    acknowledged += 1
+            except httpx.TransportError:
+                timer.join()
+    with server(home, "--no-worker") as running:
+        kept = running.ask("GET", f"{LABEL}s").json()["version"]
+    assert acknowledged <= kept <= acknowledged + 1
+    return f"{KILLS} kills, {acknowledged} answered writes, {kept} there"
+
+
+def postgres_killed(folder: Path) -> str:
+    """kill -9 of PostgreSQL under a server with a worker and a running job"""
+    home, chance = home_with_artifact(folder), random.Random(SEED)
+    with databases.cluster() as cluster:
+        databases.server = cluster.folder
+        try:
+            url = databases.url_of(home)
+        finally:
+            databases.server = None
+        with server(home, UNWEAVE_DATABASE_URL=url) as running:
+            job = running.start_job(name="long", steps=6_000)
+            times = max(2, KILLS // 5)
+            for _ in range(times):
+                time.sleep(chance.uniform(1, 6))
+                os.kill(cluster.pid, signal.SIGKILL)
+                wait(lambda: running.status("/readyz") == 503)
+                wait(lambda: not cluster.is_alive())
+                cluster.start()
+                wait(lambda: running.status("/readyz") == 200)
+            ended = running.end_of(job)
+            made = running.ask("GET", "/api/decompositions").json()["items"]
+    assert ended["state"] == "done", ended
+    assert [item["id"] for item in made].count("long") == 1
+    return f"{times} kills; /readyz 503, then 200; the job ended once: {ended['state']}"
+
+
+def stopped_in_a_request(folder: Path) -> str:
+    """SIGTERM while a request is answered"""
+    home = home_with_artifact(folder)
+    with server(home, "--no-worker") as running:
+        answers: list[httpx.Response] = []
+        asking = threading.Thread(
+            target=lambda: answers.append(running.ask("GET", "/api/decompositions/tiny/figures/curves.html"))
+        )
+        asking.start()
+        time.sleep(0.3)  # Plotly is being imported
+        began = time.monotonic()
+        code = running.end()
+        asking.join()
+        seconds = time.monotonic() - began
+    assert answers[0].status_code == 200, "the request was cut off"
+    return f"the request was answered in full; the server ended after {seconds:.1f} s ({code})"
+
+
+def stopped_in_a_job(folder: Path) -> str:
+    """SIGTERM while a job runs; the server is started again"""
+    home = home_with_artifact(folder)
+    with server(home) as running:
+        job = running.start_job(name="runs", steps=3_000)
+        wait(lambda: running.ask("GET", f"/api/jobs/{job['id']}").json()["step"] > 100)
+        began = time.monotonic()
+        running.end()
+        seconds = time.monotonic() - began
+    with server(home) as running:
+        ended = running.end_of(job)
+    assert (ended["state"], ended["resumed"]) == ("done", 1), ended
+    return f"ended after {seconds:.1f} s; the next one went on from the very step: done, resumed once"
+
+
+def two_servers(folder: Path) -> str:
+    """two servers with workers on one home"""
+    home = home_with_artifact(folder)
+    with server(home) as first, server(home) as second:
+        jobs = [running.start_job(name=f"job-{n}", steps=300) for n, running in enumerate((first, second))]
+        states = [first.end_of(jobs[1])["state"], second.end_of(jobs[0])["state"]]
+        versions = [0, 0]
+        for version in range(10):
+            for running in (first, second):
+                answer = running.ask("PUT", LABEL, json={"text": "x", "version": version})
+                versions[answer.status_code == 409] += 1
+    assert states == ["done", "done"]
+    assert versions == [10, 10], versions
+    return "each runs the other's job to its end; of two edits of one version one is 409"
+
+
+def a_port_in_use(folder: Path) -> str:
+    """a port that is taken"""
+    home = home_with_artifact(folder)
+    with server(home, "--no-worker") as running:
+        other = Server(home, "--no-worker", "--port", str(running.port))
+        code, said = other.process.wait(120), other.said()
+    assert code == 2
+    return f"exit code 2: “{said.removeprefix('unweave: ')}”"
+
+
+def an_odd_place(folder: Path) -> str:
+    """a home folder with spaces, quotes, percent signs and unicode in its name"""
+    home = home_with_artifact(folder, "a home's “Größe” 100% — 木")
+    with server(home) as running:
+        ended = running.end_of(running.start_job(name="runs", steps=50))
+        assert running.ask("GET", "/api/decompositions/runs").status_code == 200
+    assert ended["state"] == "done", ended
+    return "starts; a job is done and opens"
+
+
+FAULTS: list[Callable[[Path], str]] = [
+    killed_while_it_writes, postgres_killed, stopped_in_a_request, stopped_in_a_job, two_servers, a_port_in_use,
+    an_odd_place,
+]  # fmt: skip
