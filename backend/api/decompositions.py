@@ -6,14 +6,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from backend.api.deps import CatalogueDep, EnginesDep, GalleryDep
+from backend.api.deps import CatalogueDep, EnginesDep, GalleryDep, HousekeepingDep
 from backend.schemas.common import Listing, TargetStatus
 from backend.schemas.decompositions import (
     Decomposition,
     DecompositionListing,
+    Dependents,
     Group,
+    ShelfEdit,
 )
 from backend.services.groups import groups
+from backend.web.contract import conflict
 
 router = APIRouter(prefix="/api/decompositions", tags=["decompositions"])
 
@@ -30,6 +33,27 @@ def list_decompositions(gallery: GalleryDep) -> DecompositionListing:
 def get_decomposition(id: Id, gallery: GalleryDep) -> Decomposition:
     """One decomposition with its evidence, sites, prompts and curves."""
     return gallery.view(id)
+
+
+@router.get("/{id}/dependents")
+def get_dependents(id: Id, catalogue: CatalogueDep, housekeeping: HousekeepingDep) -> Dependents:
+    """What depends on a decomposition, and the disk it takes: to be shown before it is deleted."""
+    return housekeeping.dependents(catalogue.get(id))
+
+
+@router.patch("/{id}")
+def edit_decomposition(
+    id: Id, edit: ShelfEdit, catalogue: CatalogueDep, gallery: GalleryDep, housekeeping: HousekeepingDep
+) -> Decomposition:
+    """Rename it, describe it, put it away or take it out again, on this server; the artefact stays as it is."""
+    housekeeping.edit(catalogue.get(id), edit)
+    return gallery.view(id)
+
+
+@router.delete("/{id}", status_code=204, responses=conflict("It comes with Unweave, or a job works on it"))
+def delete_decomposition(id: Id, catalogue: CatalogueDep, housekeeping: HousekeepingDep) -> None:
+    """Delete a decomposition with its harvests. Findings about it keep their numbers."""
+    housekeeping.delete(catalogue.get(id))
 
 
 @router.post("/{id}/target")

@@ -23,6 +23,7 @@ from backend.services.findings import Findings
 from backend.services.gallery import Gallery
 from backend.services.harvests import Harvests
 from backend.services.health import HealthService
+from backend.services.housekeeping import Housekeeping
 from backend.services.jobs import JobService
 from backend.services.labels import Labels
 from backend.services.models import Models
@@ -128,6 +129,10 @@ async def _jobs(all: ServicesDep) -> JobService:
     return all.jobs
 
 
+async def _housekeeping(all: ServicesDep) -> Housekeeping:
+    return all.housekeeping
+
+
 async def _models(all: ServicesDep) -> Models:
     return all.models
 
@@ -144,6 +149,7 @@ FindingsDep = Annotated[Findings, Depends(_findings)]
 CollectionsDep = Annotated[Collections, Depends(_collections)]
 HealthDep = Annotated[HealthService, Depends(_health)]
 JobsDep = Annotated[JobService, Depends(_jobs)]
+HousekeepingDep = Annotated[Housekeeping, Depends(_housekeeping)]
 ModelsDep = Annotated[Models, Depends(_models)]
 CircuitsDep = Annotated[Circuits, Depends(_circuits)]
 ExperimentsDep = Annotated[Experiments, Depends(_experiments)]

@@ -55,6 +55,27 @@ class DecompositionSummary(Wire):
     thumbnail: Thumbnail | None
     target: TargetStatus
     featured_findings: list[str] = Field(description="slugs")
+    archived: bool = Field(default=False, description="put away: at the end of the gallery, folded")
+
+
+class ShelfEdit(Wire):
+    """What this server calls a decomposition, and whether it is put away. A key that is left out stays; null takes the
+    run's own words again."""
+
+    title: str | None = Field(default=None, min_length=1, max_length=200)
+    description: str | None = Field(default=None, max_length=2_000)
+    archived: bool | None = None
+
+
+class Dependents(Wire):
+    """What depends on a decomposition, to be named before it is deleted."""
+
+    disk_bytes: int = Field(description="of its folder and its harvests")
+    findings: list[str] = Field(description="slugs, the first fifty; they keep their numbers without it")
+    findings_total: int
+    labels: int = Field(description="components that people have named")
+    harvests: int = Field(description="in the home folder; they go with it")
+    shipped: bool = Field(description="comes with Unweave and cannot be deleted")
 
 
 class DecompositionListing(Listing[DecompositionSummary]):

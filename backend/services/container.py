@@ -21,10 +21,12 @@ from backend.services.findings import Findings
 from backend.services.gallery import Gallery
 from backend.services.harvests import Harvests
 from backend.services.health import HealthService
+from backend.services.housekeeping import Housekeeping
 from backend.services.jobs import JobService
 from backend.services.labels import Labels
 from backend.services.models import Models
 from backend.services.prompts import Prompts
+from backend.services.shelf import Shelf
 from backend.settings import Settings
 from workers.jobs.limits import Limits
 from workers.spd.artifact import recover
@@ -54,6 +56,7 @@ class Services:
     collections: Collections
     jobs: JobService
     models: Models
+    housekeeping: Housekeeping
     health: HealthService
     pool: ComputePool
 
@@ -101,13 +104,14 @@ def build(settings: Settings, loader: Loader | None = None) -> Services:
     pool = ComputePool(settings.compute_threads, settings.compute_queue)
     ablations = Ablations(engines, prompts, pool)
     jobs = JobService(settings, job_limits(settings))
+    shelf = Shelf(settings.home)
     findings = Findings(database, catalogue, ablations, pool)
     return Services(
         settings=settings,
         database=database,
         catalogue=catalogue,
         engines=engines,
-        gallery=Gallery(catalogue, engines, database),
+        gallery=Gallery(catalogue, engines, database, shelf),
         components=Components(database, harvests),
         harvests=harvests,
         labels=Labels(database),
@@ -120,6 +124,7 @@ def build(settings: Settings, loader: Loader | None = None) -> Services:
         findings=findings,
         collections=Collections(database, findings),
         jobs=jobs,
+        housekeeping=Housekeeping(settings.home, catalogue, database, jobs, shelf),
         models=Models(settings, job_limits(settings)),
         health=HealthService(database, catalogue, engines, jobs),
         pool=pool,

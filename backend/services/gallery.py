@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from sqlalchemy import select
 
 from backend.db.session import Database
 from backend.db.tables import FindingRow
-from backend.schemas.decompositions import Decomposition, DecompositionListing
+from backend.schemas.decompositions import Decomposition, DecompositionListing, DecompositionSummary
 from backend.services import views
 from backend.services.ablation.engines import Engines
 from backend.services.catalogue import Catalogue
+from backend.services.shelf import Shelf
+
+Shown = TypeVar("Shown", bound=DecompositionSummary)
 
 
 class Gallery:
     """The list and the overview of decompositions."""
 
-    def __init__(self, catalogue: Catalogue, engines: Engines, database: Database) -> None:
-        self.catalogue, self.engines, self.database = catalogue, engines, database
+    def __init__(self, catalogue: Catalogue, engines: Engines, database: Database, shelf: Shelf) -> None:
+        self.catalogue, self.engines, self.database, self.shelf = catalogue, engines, database, shelf
 
     def listing(self) -> DecompositionListing:
         """Every decomposition that can be opened, shipped ones first, and a sentence for each that cannot."""
@@ -26,7 +31,7 @@ class Gallery:
             key=lambda entry: (not entry.shipped, -len(featured.get(entry.slug, []))),
         )
         items = [
-            views.summary(entry, self.engines.status(entry), featured.get(entry.slug, []))
+            self._shelved(views.summary(entry, self.engines.status(entry), featured.get(entry.slug, [])))
             for entry in entries
         ]
         return DecompositionListing(items=items, total=len(items), warnings=self.catalogue.warnings())
@@ -34,7 +39,14 @@ class Gallery:
     def view(self, id: str) -> Decomposition:
         """One decomposition. Looking at it starts its weights loading. Raises ApiError 404."""
         entry = self.catalogue.get(id)
-        return views.overview(entry, self.engines.want(entry), self._featured().get(entry.slug, []))
+        return self._shelved(
+            views.overview(entry, self.engines.want(entry), self._featured().get(entry.slug, []))
+        )
+
+    def _shelved(self, view: Shown) -> Shown:
+        """A view with what this server calls it."""
+        own = self.shelf.read(view.artifact_hash).model_dump(exclude_none=True)
+        return view.model_copy(update=own) if own else view
 
     def _featured(self) -> dict[str, list[str]]:
         rows = (

@@ -49,6 +49,7 @@ def test_a_small_decomposition_is_started_and_opened_and_another_cancelled(
 
     expect(long.get_by_text("running", exact=True)).to_be_visible(timeout=60_000)
     long.get_by_role("button", name="Cancel too-long").click()
+    page.get_by_role("button", name="Cancel the job").click()
     expect(long.get_by_text("cancelled", exact=True)).to_be_visible(timeout=30_000)
     expect(long.get_by_role("button", name="Cancel too-long")).to_have_count(0)
 

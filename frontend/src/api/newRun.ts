@@ -1,6 +1,7 @@
 /** What is asked before a run: models, prompts, configs. */
 import { keepPreviousData, queryOptions } from '@tanstack/react-query'
 import { client, unwrap, withDefaults } from './client'
+import { at } from './root'
 import type { JobRequest, PromptData, Source } from './types'
 
 /** Most prompts that are asked of a model at once. */
@@ -90,7 +91,7 @@ export const newRun = {
     queryOptions({
       queryKey: ['openapi'],
       queryFn: async ({ signal }): Promise<Schemas> => {
-        const answer = await fetch('/api/openapi.json', { signal })
+        const answer = await fetch(at('/api/openapi.json'), { signal })
         return (await answer.json()).components.schemas
       },
       staleTime: FOREVER,

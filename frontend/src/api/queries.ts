@@ -45,7 +45,7 @@ export const queries = {
     queryOptions({
       queryKey: ['decompositions'],
       queryFn: ({ signal }) => unwrap(client.GET('/api/decompositions', { signal })),
-      refetchInterval: ({ state }) => (state.data?.items.some((d) => isLoading(d.target)) ? 1500 : false),
+      refetchInterval: ({ state }) => (state.data?.items.some((d) => isLoading(d.target)) ? 1500 : 10_000),
     }),
 
   decomposition: (id: string) =>

@@ -98,6 +98,34 @@ export interface paths {
         get: operations["get_decomposition"];
         put?: never;
         post?: never;
+        /**
+         * Delete Decomposition
+         * @description Delete a decomposition with its harvests. Findings about it keep their numbers.
+         */
+        delete: operations["delete_decomposition"];
+        options?: never;
+        head?: never;
+        /**
+         * Edit Decomposition
+         * @description Rename it, describe it, put it away or take it out again, on this server; the artefact stays as it is.
+         */
+        patch: operations["edit_decomposition"];
+        trace?: never;
+    };
+    "/api/decompositions/{id}/dependents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Dependents
+         * @description What depends on a decomposition, and the disk it takes: to be shown before it is deleted.
+         */
+        get: operations["get_dependents"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -2727,6 +2755,12 @@ export interface components {
              * @description slugs
              */
             featured_findings: string[];
+            /**
+             * Archived
+             * @description put away: at the end of the gallery, folded
+             * @default false
+             */
+            archived: boolean;
             provenance: components["schemas"]["Provenance"];
             /** Config */
             config: {
@@ -2833,6 +2867,45 @@ export interface components {
              * @description slugs
              */
             featured_findings: string[];
+            /**
+             * Archived
+             * @description put away: at the end of the gallery, folded
+             * @default false
+             */
+            archived: boolean;
+        };
+        /**
+         * Dependents
+         * @description What depends on a decomposition, to be named before it is deleted.
+         */
+        Dependents: {
+            /**
+             * Disk Bytes
+             * @description of its folder and its harvests
+             */
+            disk_bytes: number;
+            /**
+             * Findings
+             * @description slugs, the first fifty; they keep their numbers without it
+             */
+            findings: string[];
+            /** Findings Total */
+            findings_total: number;
+            /**
+             * Labels
+             * @description components that people have named
+             */
+            labels: number;
+            /**
+             * Harvests
+             * @description in the home folder; they go with it
+             */
+            harvests: number;
+            /**
+             * Shipped
+             * @description comes with Unweave and cannot be deleted
+             */
+            shipped: boolean;
         };
         /**
          * Direction
@@ -5333,6 +5406,19 @@ export interface components {
              */
             hidden: number;
         };
+        /**
+         * ShelfEdit
+         * @description What this server calls a decomposition, and whether it is put away. A key that is left out stays; null takes the
+         *     run's own words again.
+         */
+        ShelfEdit: {
+            /** Title */
+            title?: string | null;
+            /** Description */
+            description?: string | null;
+            /** Archived */
+            archived?: boolean | null;
+        };
         /** SiteSummary */
         SiteSummary: {
             /** Site */
@@ -6419,6 +6505,118 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Decomposition"];
+                };
+            };
+            /** @description Not changed since the client's ETag */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: components["responses"]["Error404"];
+            413: components["responses"]["Error413"];
+            421: components["responses"]["Error421"];
+            422: components["responses"]["Error422"];
+            429: components["responses"]["Error429"];
+            500: components["responses"]["Error500"];
+            503: components["responses"]["Error503"];
+        };
+    };
+    delete_decomposition: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description readable slug or content hash */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Error400"];
+            403: components["responses"]["Error403"];
+            404: components["responses"]["Error404"];
+            /** @description It comes with Unweave, or a job works on it */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            413: components["responses"]["Error413"];
+            421: components["responses"]["Error421"];
+            422: components["responses"]["Error422"];
+            429: components["responses"]["Error429"];
+            500: components["responses"]["Error500"];
+            503: components["responses"]["Error503"];
+        };
+    };
+    edit_decomposition: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description readable slug or content hash */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ShelfEdit"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Decomposition"];
+                };
+            };
+            400: components["responses"]["Error400"];
+            403: components["responses"]["Error403"];
+            404: components["responses"]["Error404"];
+            413: components["responses"]["Error413"];
+            421: components["responses"]["Error421"];
+            422: components["responses"]["Error422"];
+            429: components["responses"]["Error429"];
+            500: components["responses"]["Error500"];
+            503: components["responses"]["Error503"];
+        };
+    };
+    get_dependents: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description readable slug or content hash */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dependents"];
                 };
             };
             /** @description Not changed since the client's ETag */

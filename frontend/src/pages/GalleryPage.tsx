@@ -1,7 +1,8 @@
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { queries } from '@/api/queries'
-import type { FindingSummary } from '@/api/types'
+import type { DecompositionSummary, FindingSummary } from '@/api/types'
+import { plural } from '@/api/words'
 import { DecompositionCard } from '@/panels/gallery/DecompositionCard'
 import { Explain } from '@/panels/gallery/Explain'
 import { useTitle } from '@/state/hooks'
@@ -14,6 +15,18 @@ export function GalleryPage() {
   const findings = new Map<string, FindingSummary>()
   for (const page of featured.data?.pages ?? [])
     for (const finding of page.items) findings.set(finding.slug, finding)
+  const items = list.data?.items ?? []
+  const shown = items.filter((one) => !one.archived)
+  const archived = items.filter((one) => one.archived)
+  const card = (one: DecompositionSummary) => (
+    <DecompositionCard
+      key={one.id}
+      decomposition={one}
+      findings={one.featured_findings
+        .map((slug) => findings.get(slug))
+        .filter((finding) => finding !== undefined)}
+    />
+  )
   return (
     <div className="page">
       <div className="hero">
@@ -43,15 +56,13 @@ export function GalleryPage() {
           <p>Start one on the jobs page, or put a finished run into the home folder.</p>
         </Empty>
       )}
-      {list.data?.items.map((one) => (
-        <DecompositionCard
-          key={one.id}
-          decomposition={one}
-          findings={one.featured_findings
-            .map((slug) => findings.get(slug))
-            .filter((finding) => finding !== undefined)}
-        />
-      ))}
+      {shown.map(card)}
+      {archived.length > 0 && (
+        <details>
+          <summary>{plural(archived.length, 'archived decomposition')}</summary>
+          {archived.map(card)}
+        </details>
+      )}
       <ErrorNotice error={featured.error} onRetry={() => featured.refetch()} />
       <Explain />
     </div>

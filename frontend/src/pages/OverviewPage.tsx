@@ -12,6 +12,7 @@ import { RunDetails } from '@/panels/evidence/RunDetails'
 import { RunPrompts } from '@/panels/evidence/RunPrompts'
 import { Sites } from '@/panels/evidence/Sites'
 import { VariantsPanel } from '@/panels/evidence/VariantsPanel'
+import { KeepHouse } from '@/panels/house/KeepHouse'
 import { TargetNotice } from '@/panels/target/TargetNotice'
 import { useTitle } from '@/state/hooks'
 import { Notice } from '@/ui/surfaces'
@@ -52,6 +53,7 @@ function Overview({ d }: { d: Decomposition }) {
           <Link to="/d/$id/components" params={{ id: d.id }} className="btn">
             Components
           </Link>
+          <KeepHouse decomposition={d} />
         </span>
       </div>
       <TargetNotice decomposition={d} />

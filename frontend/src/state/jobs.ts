@@ -30,7 +30,11 @@ export function useJobEvents(jobs: Job[]): string[] {
         const source = new EventSource(at(`/api/jobs/${encodeURIComponent(id)}/events`))
         source.addEventListener('job', (event) => {
           const job: Job = JSON.parse(event.data)
-          queryClient.setQueryData(queries.job(id, false).queryKey, job)
+          // Events leave the config out; what was read with the job stays.
+          queryClient.setQueryData(queries.job(id, false).queryKey, (old) => ({
+            ...job,
+            config: old?.config ?? null,
+          }))
           queryClient.setQueryData(
             queries.jobs().queryKey,
             (old) =>

@@ -1,15 +1,14 @@
-import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
-import { Link } from '@tanstack/react-router'
+import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
-import { client, unwrap } from '@/api/client'
 import { queries } from '@/api/queries'
 import type { Job } from '@/api/types'
 import { count, duration, figure } from '@/api/words'
 import { MiniCurve } from '@/charts/MiniCurve'
 import { isActive } from '@/state/jobs'
-import { Button } from '@/ui/controls'
 import { ExportMenu } from '@/ui/Export'
-import { ErrorNotice, Progress } from '@/ui/surfaces'
+import { Progress } from '@/ui/surfaces'
+import { JobActions } from './JobActions'
+import { JobLog } from './JobLog'
 import './jobs.css'
 
 const TONE: Record<Job['state'], string> = {
@@ -24,21 +23,9 @@ const TONE: Record<Job['state'], string> = {
 export function JobCard({ job, live, resumed }: { job: Job; live: boolean; resumed: boolean }) {
   const active = isActive(job)
   const detail = useQuery(queries.job(job.id, active && !live))
-  const queryClient = useQueryClient()
-  const cancel = useMutation({
-    mutationFn: () => unwrap(client.POST('/api/jobs/{id}/cancel', { params: { path: { id: job.id } } })),
-    onSettled: () => queryClient.invalidateQueries({ queryKey: ['jobs'] }),
-  })
-  const resume = useMutation({
-    mutationFn: () => unwrap(client.POST('/api/jobs/{id}/resume', { params: { path: { id: job.id } } })),
-    onSettled: () => queryClient.invalidateQueries({ queryKey: ['jobs'] }),
-  })
-  const discard = useMutation({
-    mutationFn: () => unwrap(client.POST('/api/jobs/{id}/discard', { params: { path: { id: job.id } } })),
-    onSettled: () => queryClient.invalidateQueries({ queryKey: ['jobs'] }),
-  })
   const curve = detail.data?.curve ?? []
-  const names = Object.keys(curve.at(-1)?.values ?? {})
+  // Evidence is measured at some steps only, so no single point has every name.
+  const names = [...new Set(curve.flatMap((point) => Object.keys(point.values)))]
   const main = names.find((name) => /stochastic|recon/.test(name)) ?? names[0]
   const [chosen, setChosen] = useState<string | null>(null)
   const shown = chosen !== null && names.includes(chosen) ? chosen : main
@@ -72,17 +59,25 @@ export function JobCard({ job, live, resumed }: { job: Job; live: boolean; resum
             {typeof job.rate === 'number' && ` · ${figure(job.rate)} steps/s`}
             {job.remaining_seconds !== null && active && ` · ${duration(job.remaining_seconds)} left`}
             {job.preset && ` · preset ${job.preset}`}
+            {spent(job)}
           </p>
         )}
         {active && job.message && <p className="small soft">{job.message}</p>}
         {job.error && !resumed && <p className="job-error">{job.error}</p>}
         {resumed && <p className="small soft">A later job has resumed it.</p>}
-        <ErrorNotice error={cancel.error ?? resume.error ?? discard.error} />
+        {active &&
+          detail.data?.notes?.map((note) => (
+            <p key={note} className="small soft">
+              {note}
+            </p>
+          ))}
       </div>
       {shown && curve.length > 1 && (
         <figure className="job-curve">
           <MiniCurve
-            points={curve.map((point) => ({ step: point.step, value: point.values[shown] ?? null }))}
+            points={curve.flatMap(({ step, values }) =>
+              values[shown] === undefined ? [] : [{ step, value: values[shown] }],
+            )}
             label={`${shown} of ${job.name}`}
           />
           <figcaption className="small soft">
@@ -98,7 +93,7 @@ export function JobCard({ job, live, resumed }: { job: Job; live: boolean; resum
                 </option>
               ))}
             </select>
-            <span className="num">{figure(curve.at(-1)?.values[shown])}</span>
+            <span className="num">{figure(last(curve, shown))}</span>
             <ExportMenu
               of={job.name}
               name="curves"
@@ -112,49 +107,8 @@ export function JobCard({ job, live, resumed }: { job: Job; live: boolean; resum
           </figcaption>
         </figure>
       )}
-      <div>
-        {active && (
-          <Button
-            size="small"
-            disabled={cancel.isPending}
-            onClick={() => cancel.mutate()}
-            aria-label={`Cancel ${job.name}`}
-          >
-            {cancel.isPending ? 'Cancelling…' : 'Cancel'}
-          </Button>
-        )}
-        {job.resumable && (
-          <>
-            <Button
-              kind="primary"
-              size="small"
-              disabled={resume.isPending}
-              onClick={() => resume.mutate()}
-              aria-label={`Resume ${job.name}`}
-            >
-              {resume.isPending ? 'Resuming…' : 'Resume'}
-            </Button>
-            <Button
-              size="small"
-              disabled={discard.isPending}
-              onClick={() => discard.mutate()}
-              aria-label={`Discard the checkpoint of ${job.name}`}
-            >
-              Discard
-            </Button>
-          </>
-        )}
-        {job.decomposition && job.kind === 'decompose' && (
-          <Link to="/d/$id" params={{ id: job.decomposition }} className="btn primary small">
-            Open the result
-          </Link>
-        )}
-        {job.decomposition && job.kind === 'harvest' && (
-          <Link to="/d/$id/components" params={{ id: job.decomposition }} className="btn primary small">
-            Open its components
-          </Link>
-        )}
-      </div>
+      <JobActions job={job} />
+      <JobLog job={job} />
     </article>
   )
 }
@@ -164,9 +118,17 @@ function harvestWords(job: Job): string {
   const corpus = `statistics over ${job.corpus ?? 'a corpus'}`
   if (job.state === 'running') return `${corpus} · ${Math.round(100 * job.progress)} %`
   if (job.state !== 'done') return corpus
-  const spent =
-    job.started_at && job.finished_at
-      ? ` · took ${duration((Date.parse(job.finished_at) - Date.parse(job.started_at)) / 1000)}`
-      : ''
-  return `${corpus}, on every component’s page${spent}`
+  return `${corpus}, on every component’s page${spent(job)}`
+}
+
+/** How long a job that has ended took, and what was estimated. */
+function spent(job: Job): string {
+  const guess = job.estimated_seconds != null ? `, estimated ${duration(job.estimated_seconds)}` : ''
+  if (!job.started_at || !job.finished_at) return guess && ` · ${guess.slice(2)}`
+  return ` · took ${duration((Date.parse(job.finished_at) - Date.parse(job.started_at)) / 1000)}${guess}`
+}
+
+/** The last value of a figure: evidence is not measured at every step. */
+function last(curve: { values: Record<string, number> }[], name: string): number | undefined {
+  return curve.findLast((point) => point.values[name] !== undefined)?.values[name]
 }

@@ -1,0 +1,47 @@
+"""What a server calls its decompositions, and which it has put away: `shelf/<hash>.json` in the home folder. An
+artefact itself never changes, since findings name it by its content."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from backend.schemas.decompositions import ShelfEdit
+from workers.spd.artifact import write_json
+
+log = logging.getLogger("unweave")
+
+
+class Shelf:
+    """One small file a decomposition that was renamed or put away; the others have none."""
+
+    def __init__(self, home: Path) -> None:
+        self.folder = home / "shelf"
+
+    def read(self, digest: str) -> ShelfEdit:
+        """What was set, nothing where nothing was."""
+        try:
+            return ShelfEdit.model_validate(json.loads(self._file(digest).read_bytes()))
+        except FileNotFoundError:
+            return ShelfEdit()
+        except (OSError, ValueError, ValidationError) as error:
+            log.warning("%s cannot be read: %s", self._file(digest), error)
+            return ShelfEdit()
+
+    def edit(self, digest: str, edit: ShelfEdit) -> None:
+        """Set what the edit names; null takes the artefact's own words again."""
+        whole = self.read(digest).model_copy(update=edit.model_dump(exclude_unset=True))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        fresh = self._file(digest).with_suffix(".new")
+        write_json(fresh, whole.model_dump(exclude_none=True))
+        fresh.replace(self._file(digest))
+
+    def forget(self, digest: str) -> None:
+        """Take down what was set."""
+        self._file(digest).unlink(missing_ok=True)
+
+    def _file(self, digest: str) -> Path:
+        return self.folder / f"{digest[:16]}.json"
