@@ -141,7 +141,8 @@ def test_a_function_without_attention_sees_one_position_at_a_time(kind):
     inner, inputs = data()
     functions = build(kind)
     whole = functions(inner, inputs)["a"]
-    alone = functions({site: x[:, 2:3] for site, x in inner.items()}, inputs)["a"]
+    one = [{site: x[:, 2:3] for site, x in read.items()} for read in (inner, inputs)]
+    alone = functions(*one)["a"]
     torch.testing.assert_close(alone, whole[:, 2:3], rtol=1e-5, atol=1e-5)
 
 

@@ -322,7 +322,7 @@ def test_a_flattened_input_has_a_row_a_prompt_and_a_position():
     V, U = torch.randn(D_IN, C), torch.randn(C, D_OUT)
     with masked({"0": site_mask(V, U, m, delta)}), recorded() as read:
         expected = model(x)
-        with of_shape(torch.zeros(2, 3)):
+        with of_shape(torch.zeros(2, 3, dtype=torch.long)):
             found = model(x.flatten(0, 1))
     torch.testing.assert_close(found, expected.flatten(0, 1))
     torch.testing.assert_close(read["0"], x)

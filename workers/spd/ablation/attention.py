@@ -71,7 +71,7 @@ def _recording_sdpa(
     value: Float[Tensor, "batch groups key d_value"],
     attention_mask: Shaped[Tensor, "batch ... query key"] | None,
     **kwargs: Any,
-) -> tuple[Float[Tensor, "batch query heads d_value"], Tensor | None]:
+) -> tuple[Float[Tensor, "batch query heads d_value"], None]:
     recording, layer = _recording.get(), getattr(module, "layer_idx", None)
     if recording is not None and layer in recording.layers:
         recording.patterns[layer] = _pattern(query, key, attention_mask, kwargs.get("scaling"))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from jaxtyping import Shaped
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -69,7 +70,7 @@ def load_decomposition(artifact: Artifact, target: Target) -> Decomposition:
     )
 
 
-def _shape(tensors: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
+def _shape(tensors: Mapping[str, Shaped[Tensor, ...]], name: str) -> tuple[int, ...] | None:
     return tuple(tensors[name].shape) if name in tensors else None
 
 

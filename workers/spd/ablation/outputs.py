@@ -62,7 +62,11 @@ class Rows:
         )
 
     @property
-    def _parts(self) -> tuple[Tensor, ...]:
+    def _parts(
+        self,
+    ) -> tuple[
+        Float[Tensor, "rows vocab"], Float[Tensor, " rows"], Float[Tensor, " rows"], Float[Tensor, " rows"]
+    ]:
         return self.logits, self.most, self.total, self.entropy
 
     def nbytes(self) -> int:

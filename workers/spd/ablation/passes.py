@@ -39,14 +39,16 @@ AGREES = 1e-4  # relative: a resumed pass that differs by more means an architec
 
 @dataclass(frozen=True)
 class _Resume:
-    """Blocks before `block` do not run; the one before it answers with `hidden`, [batch, positions, d_model]."""
+    """Blocks before `block` do not run; the one before it answers with `hidden`."""
 
     block: int
-    hidden: Tensor
+    hidden: Float[Tensor, "batch seq d_model"]
 
 
 _resume: ContextVar[_Resume | None] = ContextVar("unweave_resume", default=None)
-_outputs: ContextVar[list[Tensor] | None] = ContextVar("unweave_outputs", default=None)
+_outputs: ContextVar[list[Float[Tensor, "batch seq d_model"]] | None] = ContextVar(
+    "unweave_outputs", default=None
+)
 
 
 @dataclass
@@ -162,7 +164,7 @@ class Passes:
         """The target's own pass of a prompt, with what later passes resume from."""
         tokens = torch.tensor([list(token_ids)], device=self.target.device)
         cache = self.new_cache()
-        outputs: list[Tensor] = []
+        outputs: list[Float[Tensor, "batch seq d_model"]] = []
         with recorded() as read, _set(_outputs, outputs):
             logits = self._forward(tokens, None, cache)[0]
         return CleanPass(
@@ -217,7 +219,7 @@ class Passes:
         self, clean: CleanPass, masks: Mapping[str, SiteMask], keep: Int[Tensor, " kept"]
     ) -> tuple[Float[Tensor, "1 kept vocab"], Float[Tensor, "1 seq d_model"]]:
         """A whole pass: its logits at `keep`, and the state after the last block at every position."""
-        outputs: list[Tensor] = []
+        outputs: list[Float[Tensor, "batch seq d_model"]] = []
         with _set(_outputs, outputs):
             logits = self.resumed(clean, masks, self.origin, keep=keep)
         return logits, outputs[-1]
@@ -245,7 +247,9 @@ class Passes:
         model = self.target.transformer
         return DynamicCache(config=model.config) if self.suffixes and model is not None else None
 
-    def _forward(self, tokens: Tensor, keep: Tensor | None, cache: DynamicCache | None) -> Tensor:
+    def _forward(
+        self, tokens: Int[Tensor, "batch seq"], keep: Int[Tensor, " kept"] | None, cache: DynamicCache | None
+    ) -> Float[Tensor, "batch kept vocab"]:
         if cache is None:
             return self.target.logits(tokens, keep)
         assert self.target.transformer is not None
@@ -273,7 +277,7 @@ class Passes:
         if self.resumes and self.suffixes:
             self.suffixes = self._works(ids, plain, Touch(max(1, len(self.blocks) // 2), 2))
 
-    def _works(self, ids: list[int], plain: Tensor, touch: Touch) -> bool:
+    def _works(self, ids: list[int], plain: Float[Tensor, "seq vocab"], touch: Touch) -> bool:
         try:
             clean = self.clean(ids, inputs=False)
             if self.start(clean, touch) != touch or not all(isinstance(o, Tensor) for o in clean.outputs):

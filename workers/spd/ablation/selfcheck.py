@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from workers.spd.ablation.outputs import Rows, kl_rows
@@ -19,7 +20,12 @@ from workers.spd.targets.masks import SiteMask, inner_activation, masked, scale_
 class EverythingOn(SiteMask):
     """The remainder's output x Δᵀ = x Wᵀ − (x V) U is formed, and the components are added back to it."""
 
-    def applied(self, module: nn.Module, x: Tensor, output: Tensor) -> Tensor:
+    def applied(
+        self,
+        module: nn.Module,
+        x: Float[Tensor, "*#batch d_in"] | Int[Tensor, "*#batch"],
+        output: Float[Tensor, "*#batch d_out"],
+    ) -> Float[Tensor, "*#batch d_out"]:
         components = (inner_activation(x, self.V) @ self.U).to(output.dtype) * scale_of(module)
         return (output - components) + components
 
@@ -27,7 +33,7 @@ class EverythingOn(SiteMask):
 def everything_on(decomposition: Decomposition) -> dict[str, SiteMask]:
     """Masks of the self-check."""
     V, U = decomposition.components.V, decomposition.components.U
-    return {site: EverythingOn(V[site], U[site], V[site].new_ones(())) for site in decomposition.sites}
+    return {site: EverythingOn(V[site], U[site], V[site].new_ones(1)) for site in decomposition.sites}
 
 
 def self_check(decomposition: Decomposition, passes: Passes, clean: CleanPass, before: Rows) -> float:
@@ -66,7 +72,12 @@ class _Compared(SiteMask):
 
     name: str = ""
 
-    def applied(self, module: nn.Module, x: Tensor, output: Tensor) -> Tensor:
+    def applied(
+        self,
+        module: nn.Module,
+        x: Float[Tensor, "*#batch d_in"] | Int[Tensor, "*#batch"],
+        output: Float[Tensor, "*#batch d_out"],
+    ) -> Float[Tensor, "*#batch d_out"]:
         ids = not x.is_floating_point()
         weight = site_weight(module) - (self.V @ self.U).T.to(output.dtype)
         kept_as = weight if isinstance(module, nn.Linear) else weight.T
@@ -99,6 +110,6 @@ def check_edits(decomposition: Decomposition, token_ids: Sequence[int], seed: in
             read = torch.arange(V.shape[1], device=V.device)
         if len(read):
             place = read[torch.randint(len(read), (1,), generator=generator)]
-            masks[site] = _Compared(V[:, place], U[place], -V.new_ones(()), name=site)
+            masks[site] = _Compared(V[:, place], U[place], -V.new_ones(1), name=site)
     with masked(masks):
         decomposition.target.logits(torch.tensor([list(token_ids)], device=decomposition.target.device))

@@ -8,6 +8,7 @@ off     m = 0, remainder off: the scale of the other two
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from workers.spd.ablation.engine import AblationEngine
@@ -45,7 +46,10 @@ def trust(
 
 
 def _kl(
-    engine: AblationEngine, token_ids: tuple[int, ...], g: dict[str, Tensor], names: tuple[str, ...]
+    engine: AblationEngine,
+    token_ids: tuple[int, ...],
+    g: dict[str, Float[Tensor, "seq _C"]],
+    names: tuple[str, ...],
 ) -> dict[str, list[float]]:
     """KL(target ‖ masked) of each regime named, nats a position."""
     before = engine.baseline(engine.clean(token_ids)).rows

@@ -103,7 +103,7 @@ class FrozenPass:
     def linears(self) -> dict[str, Linear]:
         return {record.name: record for record in self.records if isinstance(record, Linear)}
 
-    def reads(self, tensor: Tensor) -> list[Record]:
+    def reads(self, tensor: Float[Tensor, ...]) -> list[Record]:
         """The records whose leaves a tensor of the pass is made of, in order."""
         if not tensor.requires_grad:
             return []
@@ -310,8 +310,10 @@ def frozen_pass(
 
 
 def pull(
-    output: Float[Tensor, "*output"], leaves: Sequence[Tensor], cotangents: Float[Tensor, "rows ..."]
-) -> list[Tensor | None]:
+    output: Float[Tensor, "*output"],
+    leaves: Sequence[Float[Tensor, ...]],
+    cotangents: Float[Tensor, "rows ..."],
+) -> list[Float[Tensor, "rows ..."] | None]:
     """How each row of cotangents of `output` reads the leaves: [rows, *leaf.shape]; None where it does not."""
     rows = cotangents.reshape(cotangents.shape[0], *output.shape)
     return list(

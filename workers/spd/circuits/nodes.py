@@ -71,7 +71,15 @@ class Edges:
         return Edges(*(column.to(device) for column in self._columns))
 
     @property
-    def _columns(self) -> tuple[Tensor, ...]:
+    def _columns(
+        self,
+    ) -> tuple[
+        Int[Tensor, " edges"],
+        Int[Tensor, " edges"],
+        Int[Tensor, " edges"],
+        Float[Tensor, " edges"],
+        Float[Tensor, " edges"],
+    ]:
         return self.source, self.target, self.via, self.weight, self.effect
 
 

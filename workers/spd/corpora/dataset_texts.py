@@ -266,7 +266,7 @@ def _texts_of(rows: Iterator[dict[str, Any]], source: DatasetText, name: str) ->
         yield text or ""
 
 
-def _sha256(file: IO[bytes], begin: Tensor, end: Tensor) -> str:
+def _sha256(file: IO[bytes], begin: Int[Tensor, " texts"], end: Int[Tensor, " texts"]) -> str:
     digest = hashlib.sha256(torch.stack([begin, end]).numpy().tobytes())
     while piece := file.read(PIECE):
         digest.update(piece)

@@ -92,7 +92,11 @@ def site_use(decomposition: Decomposition, prompts: list[Prompt], threshold: flo
 def silenced(decomposition: Decomposition, site: str, where: Bool[Tensor, "batch seq"]) -> Iterator[None]:
     """Within this block the site's output is 0 at these positions of the batch."""
 
-    def silence(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def silence(
+        module: nn.Module,
+        args: tuple[Float[Tensor, "batch seq d_in"]],
+        output: Float[Tensor, "batch seq d_out"],
+    ) -> Float[Tensor, "batch seq d_out"]:
         return output * ~where[..., None]
 
     handle = decomposition.target.model.get_submodule(site).register_forward_hook(silence)
@@ -264,7 +268,7 @@ def circuit(
     }  # fmt: skip
 
 
-def _rows(layers: tuple[Tensor, ...]) -> list[list[list[float]]]:
+def _rows(layers: tuple[Float[Tensor, "1 seq seq"], ...]) -> list[list[list[float]]]:
     return [
         [[round(value, 3) for value in row[: query + 1]] for query, row in enumerate(layer[0].tolist())]
         for layer in layers

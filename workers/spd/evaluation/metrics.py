@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from workers.spd.ablation.selfcheck import everything_on
@@ -17,7 +17,7 @@ from workers.spd.config import AdversaryOptions
 from workers.spd.method import losses
 from workers.spd.method.adversary import Adversary
 from workers.spd.method.decomposition import Decomposition, mean_counted
-from workers.spd.method.mask_sources import Sources, random_sources, stochastic_masks
+from workers.spd.method.mask_sources import Masks, Remainders, Sources, random_sources, stochastic_masks
 from workers.spd.prompts.batches import Batch, answer_column
 from workers.spd.targets.masks import masked
 
@@ -50,14 +50,14 @@ class Evaluator:
             self.g = decomposition.importances(batch.inputs, batch.valid).g
         self.valid = batch.masked(decomposition.first_unmasked)
 
-    def _constant(self, value: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _constant(self, value: float) -> tuple[Masks, Remainders]:
         mask = {site: torch.full_like(g, value) for site, g in self.g.items()}
         return mask, self._delta(value)
 
-    def _delta(self, value: float) -> dict[str, Tensor]:
+    def _delta(self, value: float) -> Remainders:
         return {site: torch.full_like(g[..., :1], value) for site, g in self.g.items()}
 
-    def _kl(self, mask: dict[str, Tensor], delta: dict[str, Tensor]) -> Tensor:
+    def _kl(self, mask: Masks, delta: Remainders) -> Float[Tensor, ""]:
         self.check_stop()
         masks = self.decomposition.site_masks(mask, delta)
         return mean_counted(self.decomposition.kl(self.batch, masks)[0], self.batch.counted)
@@ -110,15 +110,15 @@ class Evaluator:
             return max(0.0, worst, float(self._stochastic(adversary.sources)))
 
     @torch.no_grad()
-    def ce_unrecovered(self, answers: Tensor) -> float | None:
+    def ce_unrecovered(self, answers: Int[Tensor, " batch"]) -> float | None:
         """(CE under CI-as-masks − CE of the target) / (CE with everything off − CE of the target), at the answers."""
         batch, rows = self.batch, torch.arange(len(answers), device=answers.device)
         column = answer_column(batch)
 
-        def ce(logits: Tensor) -> float:
+        def ce(logits: Float[Tensor, "batch kept vocab"]) -> float:
             return float(-torch.log_softmax(logits.float(), -1)[rows, column, answers].mean())
 
-        def run(mask: dict[str, Tensor]) -> float:
+        def run(mask: Masks) -> float:
             with masked(self.decomposition.site_masks(mask, self._delta(0.0))):
                 return ce(self.decomposition.target.logits(batch.tokens, batch.keep))
 
@@ -147,7 +147,7 @@ class Evaluator:
             "alive": float(self.alive()),
         }
 
-    def evidence(self, answers: Tensor | None) -> Evidence:
+    def evidence(self, answers: Int[Tensor, " batch"] | None) -> Evidence:
         """All of it."""
         mean, spread = self.kl_stochastic()
         l0 = self.l0_by_site()

@@ -15,7 +15,7 @@ from torch import Tensor
 from workers.spd.config import AdversaryOptions
 from workers.spd.method.adversary import Adversary
 from workers.spd.method.decomposition import Decomposition, mean_counted
-from workers.spd.method.mask_sources import Sources, stochastic_masks
+from workers.spd.method.mask_sources import Masks, Remainders, Sources, stochastic_masks
 from workers.spd.method.start import svd_start
 from workers.spd.prompts.batches import Batch
 from workers.spd.targets.masks import inner_activation, masked
@@ -24,8 +24,6 @@ FEW = (20,)  # sign steps on windows of the training text
 FOREIGN = (8, 16, 64)
 ATTACKED = 16  # windows that the adversary works on: hundreds of passes forward and back
 
-Masks = Mapping[str, Float[Tensor, "batch seq _C"]]
-Remainders = Mapping[str, Float[Tensor, "batch seq 1"]]
 CheckStop = Callable[[], None]
 
 
@@ -202,7 +200,7 @@ def ever_needed(
     decomposition: Decomposition, batches: Sequence[Batch], threshold: float
 ) -> dict[str, Bool[Tensor, " _C"]]:
     """Which components are above the threshold at any masked position of these batches."""
-    result: dict[str, Tensor] = {}
+    result: dict[str, Bool[Tensor, " _C"]] = {}
     for batch in batches:
         g = decomposition.importances(batch.inputs, batch.valid).g
         valid = batch.masked(decomposition.first_unmasked)

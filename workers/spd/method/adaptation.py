@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workers.spd.method.decomposition import Decomposition, mean_counted
@@ -86,7 +86,7 @@ def remainder_directions(
     W: Float[Tensor, "d_out d_in"],
     V: Float[Tensor, "d_in C"],
     U: Float[Tensor, "C d_out"],
-    x: Float[Tensor, "batch seq d_in"] | Tensor,
+    x: Float[Tensor, "batch seq d_in"] | Int[Tensor, "batch seq"],
     valid: Bool[Tensor, "batch seq"],
     count: int,
 ) -> tuple[Float[Tensor, "d_in added"], Float[Tensor, "added d_out"]]:

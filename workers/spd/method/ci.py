@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from workers.spd.config import CIConfig, TransformerCI
 from workers.spd.method.ci_networks import Room, Valid, gamma_of
 from workers.spd.method.resizing import Moments, append, take
+from workers.spd.targets.masks import SiteInput
 
 LEAK = 0.01
 CLOSED = -1.0
@@ -24,23 +25,23 @@ class _Lower(torch.autograd.Function):
     """0 below 0, x up to 1, 1 above; below 0 only gradients that would raise x pass, at LEAK."""
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:  # type: ignore[override]
         ctx.save_for_backward(x)
         return x.clamp(0, 1)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx, grad: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:  # type: ignore[override]
         (x,) = ctx.saved_tensors
         below = LEAK * grad.clamp_max(0)
         return torch.where(x <= 0, below, torch.where(x <= 1, grad, torch.zeros_like(grad)))
 
 
-def lower(x: Float[Tensor, ...]) -> Float[Tensor, ...]:
+def lower(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The lower leaky hard sigmoid: feeds the masks (SPEC 4)."""
     return _Lower.apply(x)  # type: ignore[return-value]
 
 
-def upper(x: Float[Tensor, ...], slope_above: float = LEAK) -> Float[Tensor, ...]:
+def upper(x: Float[Tensor, "*shape"], slope_above: float = LEAK) -> Float[Tensor, "*shape"]:
     """The upper leaky hard sigmoid: feeds the sparsity loss (SPEC 4)."""
     return torch.where(
         x > 1, 1 + slope_above * (x - 1), x.relu()
@@ -80,14 +81,14 @@ class CIFunctions(nn.Module):
 
     def forward(
         self,
-        inner: Mapping[str, Tensor],
-        inputs: Mapping[str, Tensor] | None = None,
+        inner: Mapping[str, Float[Tensor, "#batch seq _C"]],
+        inputs: Mapping[str, SiteInput] | None = None,
         valid: Valid | None = None,
-    ) -> dict[str, Float[Tensor, "batch seq C"]]:
+    ) -> dict[str, Float[Tensor, "#batch seq _C"]]:
         """γ of every site, before the sigmoids.
 
-        inner: {site: x · V, [batch, seq, C]}; inputs: {site: [batch, seq, d_in]}, needed where `reads` is "input";
-        valid: real tokens, so that no γ of theirs depends on padding to the right of them; None: all.
+        inner: x · V of each site; inputs: needed where `reads` is "input"; valid: real
+        tokens, so that no γ of theirs depends on padding to the right of them; None: all.
         """
         source = inner if self.config.reads == "inner" else inputs
         assert source is not None, "these causal importance functions read the sites' inputs"
@@ -109,14 +110,19 @@ class CIFunctions(nn.Module):
         self.gates[self.sites.index(site)][place] = 0
 
     @torch.no_grad()
-    def set_scale(self, inner: Mapping[str, Tensor], inputs: Mapping[str, Tensor], valid: Tensor) -> None:
-        """Take the RMS (or the largest magnitude) over the valid positions, [batch, seq] bool, as the unit."""
+    def set_scale(
+        self,
+        inner: Mapping[str, Float[Tensor, "batch seq _C"]],
+        inputs: Mapping[str, SiteInput],
+        valid: Bool[Tensor, "batch seq"],
+    ) -> None:
+        """Take the RMS (or the largest magnitude) over the valid positions as the unit."""
         for place, site in enumerate(self.sites):
             read = inner[site] if self.config.reads == "inner" else inputs[site]
             dims = (0,) if self.config.reads == "inner" else (0, 1)
             self.scales[place].copy_(self._unit(read[valid], dims))
 
-    def _unit(self, read: Tensor, dims: tuple[int, ...]) -> Tensor:
+    def _unit(self, read: Float[Tensor, "positions n"], dims: tuple[int, ...]) -> Float[Tensor, ...]:
         value = read.abs().amax(dims) if self.config.scale == "peak" else read.pow(2).mean(dims).sqrt()
         return value.clamp_min(1e-6)
 
@@ -150,14 +156,14 @@ class CIFunctions(nn.Module):
     def grow(
         self,
         added: Mapping[str, int],
-        scales: Mapping[str, Tensor],
+        scales: Mapping[str, Float[Tensor, " _added"]],
         generator: torch.Generator,
         moments: Moments | None = None,
     ) -> None:
         """Add so many components at the sites named, behind the present ones. Their γ starts near `start`; the others'
         γ stays the same until they learn to read the new ones.
 
-        scales: {site: [added]}, the units of the new inner activations (not used where inputs are read). Adam's
+        scales: the units of the new inner activations (not used where inputs are read). Adam's
         `moments` follow.
         """
         moments = moments or Moments()

@@ -21,14 +21,14 @@ Valid = Bool[Tensor, "batch seq"]  # real tokens, padding is on the right; None:
 
 
 class Linears(nn.Module):
-    """`n` linear maps side by side: [..., n, a] → [..., n, b]; n = 1 is an ordinary one."""
+    """`n` linear maps from a to b dimensions side by side; n = 1 is an ordinary one."""
 
     def __init__(self, n: int, a: int, b: int, generator: torch.Generator, gain: float = 1.0) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(n, a, b, generator=generator) * (gain / math.sqrt(max(a, 1))))
         self.bias = nn.Parameter(torch.zeros(n, b))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "... a"]) -> Float[Tensor, "... b"]:
         if self.weight.shape[0] == 1:
             return x @ self.weight[0] + self.bias[0]
         return torch.einsum("...na,nab->...nb", x, self.weight) + self.bias

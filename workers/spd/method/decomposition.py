@@ -14,17 +14,17 @@ from workers.spd.method.components import Components
 from workers.spd.method.losses import Distance, kl_divergence, mean_squared_error
 from workers.spd.method.mask_sources import site_mask
 from workers.spd.prompts.batches import Batch
-from workers.spd.targets.masks import SiteMask, inner_activation, masked
+from workers.spd.targets.masks import SiteInput, SiteMask, inner_activation, masked
 from workers.spd.targets.target import Target
 
 
 @dataclass(frozen=True)
 class Importances:
-    """Of every site: inner activations x·V, γ, and the lower g that feeds the masks; each [batch, seq, C]."""
+    """Of every site: inner activations x·V, γ, and the lower g that feeds the masks."""
 
-    inner: dict[str, Tensor]
-    gamma: dict[str, Tensor]
-    g: dict[str, Tensor]
+    inner: dict[str, Float[Tensor, "batch seq _C"]]
+    gamma: dict[str, Float[Tensor, "batch seq _C"]]
+    g: dict[str, Float[Tensor, "batch seq _C"]]
 
 
 class Decomposition:
@@ -38,9 +38,9 @@ class Decomposition:
         self.sites = components.sites
 
     def importances(
-        self, inputs: Mapping[str, Tensor], valid: Bool[Tensor, "batch seq"] | None = None
+        self, inputs: Mapping[str, SiteInput], valid: Bool[Tensor, "batch seq"] | None = None
     ) -> Importances:
-        """Causal importances for what the sites read in a clean pass: {site: [batch, seq, d_in]}. `valid`: the real
+        """Causal importances for what the sites read in a clean pass. `valid`: the real
         tokens of prompts padded on the right; None: all.
 
         Where the first position stays the target's own, its g is 0 by definition: nothing there is ever masked.
@@ -89,7 +89,7 @@ class Decomposition:
 
 
 def mean_counted(
-    values: Float[Tensor, "... batch kept"], counted: Bool[Tensor, "batch kept"]
-) -> Float[Tensor, ...]:
+    values: Float[Tensor, "*passes batch kept"], counted: Bool[Tensor, "batch kept"]
+) -> Float[Tensor, "*passes"]:
     """Mean over the counted positions."""
     return (values * counted).sum((-2, -1)) / counted.sum()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from workers.spd.method.decomposition import Decomposition, mean_counted
@@ -37,8 +38,8 @@ class _Masks:
         self.decomposition, self.batch, self.check_stop = decomposition, batch, check_stop
         self.g = decomposition.importances(batch.inputs, batch.valid).g
 
-    def kl(self, left_out: list[set[Place]]) -> Tensor:
-        """One value a set, nats: [sets]."""
+    def kl(self, left_out: list[set[Place]]) -> Float[Tensor, " sets"]:
+        """One value per set, nats."""
         self.check_stop()
         count = len(left_out)
         mask = {site: g.repeat(count, 1, 1, 1) for site, g in self.g.items()}

@@ -37,10 +37,10 @@ def squared_residual(
 
 
 def faithfulness(
-    W: Mapping[str, Tensor],
-    V: Mapping[str, Tensor],
-    U: Mapping[str, Tensor],
-    W_squared: Mapping[str, Tensor] | None = None,
+    W: Mapping[str, Float[Tensor, "d_out d_in"]],
+    V: Mapping[str, Float[Tensor, "d_in C"]],
+    U: Mapping[str, Float[Tensor, "C d_out"]],
+    W_squared: Mapping[str, Float[Tensor, ""]] | None = None,
 ) -> Float[Tensor, ""]:
     """Mean squared difference of components and weights over all weight entries of the sites (SPEC 5)."""
     known = W_squared or {}
@@ -83,7 +83,7 @@ def minimality_figure(
 
 def kl_divergence(
     target: Float[Tensor, "*#positions vocab"], logits: Float[Tensor, "*#positions vocab"]
-) -> Float[Tensor, ...]:
+) -> Float[Tensor, "*positions"]:
     """KL(target ‖ masked) a position, in nats. `target` holds log-probabilities, `logits` need not be normalised
     (SPEC 9)."""
     return _KL.apply(target, logits if logits.dtype == target.dtype else logits.float())  # type: ignore[return-value]
@@ -93,20 +93,24 @@ class _KL(torch.autograd.Function):
     """With the gradient in closed form, softmax(logits) − p: of all the [.., vocab] tensors on the way, one is kept."""
 
     @staticmethod
-    def forward(ctx, target: Tensor, logits: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        ctx, target: Float[Tensor, "*#positions vocab"], logits: Float[Tensor, "*#positions vocab"]
+    ) -> Float[Tensor, "*positions"]:
         log_q = torch.log_softmax(logits, dim=-1)
         ctx.save_for_backward(target, log_q)
         return (target - log_q).mul_(target.exp()).sum(-1)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+    def backward(  # type: ignore[override]
+        ctx, grad: Float[Tensor, "*positions"]
+    ) -> tuple[None, Float[Tensor, "*positions vocab"]]:
         target, log_q = ctx.saved_tensors
         return None, log_q.exp().sub_(target.exp()).mul_(grad.unsqueeze(-1))
 
 
 def mean_squared_error(
     target: Float[Tensor, "*#positions vocab"], logits: Float[Tensor, "*#positions vocab"]
-) -> Float[Tensor, ...]:
+) -> Float[Tensor, "*positions"]:
     """Mean squared difference of log-probabilities a position (SPEC 9)."""
     return (target - torch.log_softmax(logits.float(), dim=-1)).pow(2).mean(-1)
 

@@ -20,6 +20,8 @@ SourceKind = Literal["uniform", "level", "adversarial"]
 Route = Literal["site", "layer", "position"]
 Sources = dict[str, Float[Tensor, "... C_and_remainder"]]
 """{site: sources of its components, and last of its remainder}"""
+Masks = Mapping[str, Float[Tensor, "batch seq _C"]]
+Remainders = Mapping[str, Float[Tensor, "batch seq 1"]]
 
 
 def draw(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 
@@ -42,18 +43,18 @@ class World:
             return cls(dist.get_rank(), dist.get_world_size())
         return cls()
 
-    def rows(self, count: int) -> Tensor:
+    def rows(self, count: int) -> Int[Tensor, " rows"]:
         """Which of `count` prompts are this process's own."""
         return torch.arange(self.rank, count, self.size)
 
-    def add_up(self, tensors: Iterable[Tensor | None]) -> None:
+    def add_up(self, tensors: Iterable[Float[Tensor, ...] | None]) -> None:
         """Replace each tensor by its sum over all processes, in place."""
         if self.size > 1:
             for tensor in tensors:
                 if tensor is not None:
                     dist.all_reduce(tensor)
 
-    def summed(self, tensor: Tensor) -> Tensor:
+    def summed(self, tensor: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
         """The sum over all processes, in a tensor of its own."""
         if self.size == 1:
             return tensor

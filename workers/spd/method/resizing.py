@@ -13,23 +13,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+Resize = Callable[[Float[Tensor, "..."]], Float[Tensor, "..."]]
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Moments:
     """Adam's state of each parameter; a parameter that is replaced hands its moments on to its successor."""
 
-    def __init__(self, state: Mapping[Tensor, Mapping[str, Tensor]] | None = None) -> None:
+    def __init__(self, state: Mapping[nn.Parameter, Mapping[str, Float[Tensor, ...]]] | None = None) -> None:
         self._of = {parameter: dict(entry) for parameter, entry in (state or {}).items()}
         self.step = next((entry["step"] for entry in self._of.values()), None)
 
-    def replaced(self, old: nn.Parameter, new: nn.Parameter, change: Callable[[Tensor], Tensor]) -> None:
+    def replaced(self, old: nn.Parameter, new: nn.Parameter, change: Resize) -> None:
         """`new` takes the place of `old`; its moments are those of `old`, changed in the same way."""
         entry = self._of.pop(old, None)
         if entry is not None:
             self._of[new] = {name: change(entry[name]) for name in MOMENTS}
 
-    def of(self, parameter: nn.Parameter) -> dict[str, Tensor]:
+    def of(self, parameter: nn.Parameter) -> dict[str, Float[Tensor, ...]]:
         """The state Adam goes on with; moments of 0 for a parameter that had none."""
         assert self.step is not None, "Adam has taken no step yet"
         entry = self._of.get(parameter)
@@ -73,7 +74,7 @@ def append(owner: nn.Module, name: str, more: Float[Tensor, ...], dim: int, mome
     moments.replaced(old, new, lambda value: appended(value, torch.zeros_like(more), dim))
 
 
-def _replace(owner: nn.Module, name: str, change: Callable[[Tensor], Tensor], moments: Moments) -> None:
+def _replace(owner: nn.Module, name: str, change: Resize, moments: Moments) -> None:
     old: nn.Parameter = getattr(owner, name)
     new = nn.Parameter(change(old.detach()), requires_grad=old.requires_grad)
     setattr(owner, name, new)

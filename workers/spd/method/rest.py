@@ -6,6 +6,7 @@ m = g + (1 − g)·r  or  m = 0 whatever g is,   m_Δ = 1
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from workers.spd.config import RestConfig
@@ -30,7 +31,7 @@ def rest_loss(
     distance: Distance = "kl",
     world: World | None = None,
     precision: str = "float32",
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Float[Tensor, ""], dict[str, float]]:
     """Reconstruction and minimality on rest text, weighted and summed, and figures by name.
 
     `batch` holds the windows of all processes, the result is of this one's; all draw the sources of all windows.

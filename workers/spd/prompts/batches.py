@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workers.spd.config import ConfigError, InductionSource, PromptData, PromptsConfig
 from workers.spd.targets.induction import InductionBatch, sample_sequences
-from workers.spd.targets.masks import recorded
+from workers.spd.targets.masks import SiteInput, recorded
 from workers.spd.targets.target import Target
 from workers.spd.targets.tokenizer import PromptTokenizer
 
@@ -21,7 +21,7 @@ class Batch:
 
     tokens: [batch, seq]; valid: real tokens; answer_at: the position whose output is the answer, [batch];
     keep: the positions whose logits are computed, [kept]; counted: which of them the reconstruction counts,
-    [batch, kept]; log_probs: the target's, [batch, kept, vocab]; inputs: {site: [batch, seq, d_in]}.
+    [batch, kept]; log_probs: the target's, [batch, kept, vocab]; inputs: what each site reads.
     """
 
     tokens: Int[Tensor, "batch seq"]
@@ -30,7 +30,7 @@ class Batch:
     keep: Int[Tensor, " kept"]
     counted: Bool[Tensor, "batch kept"]
     log_probs: Float[Tensor, "batch kept vocab"]
-    inputs: dict[str, Tensor]
+    inputs: dict[str, SiteInput]
 
     def masked(self, first_unmasked: bool) -> Bool[Tensor, "batch seq"]:
         """Positions whose components are masked: the valid ones, without the first where that stays the target's."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Shaped
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -55,7 +56,7 @@ def save_checkpoint(
     new, final, old = (work / (FOLDER + end) for end in (".new", "", ".old"))
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    tensors: dict[str, Tensor] = {"generator": trainer.generator.get_state()}
+    tensors: dict[str, Shaped[Tensor, ...]] = {"generator": trainer.generator.get_state()}
     tensors |= {f"components.{name}": value for name, value in trainer.components.state_dict().items()}
     tensors |= {f"ci.{name}": value for name, value in trainer.ci.state_dict().items()}
     for number, state in trainer.optimizer.state_dict()["state"].items():
@@ -143,5 +144,5 @@ def _same_config(meta: dict[str, Any], config: DecomposeConfig) -> bool:
         return False
 
 
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _under(prefix: str, tensors: dict[str, Shaped[Tensor, ...]]) -> dict[str, Shaped[Tensor, ...]]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

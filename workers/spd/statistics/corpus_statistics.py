@@ -14,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
+from torch import Tensor
 
 import workers
 from workers.spd.ablation.engine import AblationEngine
@@ -202,8 +204,13 @@ def _remarks(counts: Counts, effects: Effects) -> list[str]:
 @torch.inference_mode()
 def _passed(
     run: _Run, batch: list[tuple[int, Window]]
-) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """ids and predicted ids [batch, seq], then g and inner activations of every site."""
+) -> tuple[
+    Int[Tensor, "batch seq"],
+    Int[Tensor, "batch seq"],
+    dict[str, Float[Tensor, "batch seq _C"]],
+    dict[str, Float[Tensor, "batch seq _C"]],
+]:
+    """ids and predicted ids, then g and inner activations of every site."""
     target = run.decomposition.target
     target.check_tokens(token for _, window in batch for token in window.ids)
     tokens = torch.tensor([window.ids for _, window in batch], device=target.device)

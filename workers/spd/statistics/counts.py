@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 CI_BINS = 25
@@ -195,15 +196,14 @@ class Counts:
 
     def add(
         self,
-        tokens: Tensor,
-        counted: Tensor,
-        g: Mapping[str, Tensor],
-        inner: Mapping[str, Tensor],
-        predicted: Tensor,
+        tokens: Int[Tensor, "batch seq"],
+        counted: Bool[Tensor, "batch seq"],
+        g: Mapping[str, Float[Tensor, "batch seq _C"]],
+        inner: Mapping[str, Float[Tensor, "batch seq _C"]],
+        predicted: Int[Tensor, "batch seq"],
         numbers: np.ndarray,
     ) -> None:
-        """One batch. tokens, predicted: [batch, seq] ids; counted: the positions that count, [batch, seq] bool;
-        g, inner: {site: [batch, seq, C]}; numbers: of the windows, [batch]."""
+        """One batch. tokens, predicted: ids; counted: the positions that count; numbers: of the windows, [batch]."""
         rows, places = counted.nonzero(as_tuple=True)
         window = numbers[rows.cpu().numpy()]
         position = places.cpu().numpy()
@@ -235,8 +235,15 @@ class Counts:
         self.outputs.add(component, outputs[at])
         self.together.add(np.stack([window, position], 1), component, at)
 
-    def _dense(self, first: int, ci: Tensor, activation: Tensor, at: Tensor, component: Tensor) -> None:
-        """Sums and histograms of one site: ci, activation [positions, C]; fired at (at, component)."""
+    def _dense(
+        self,
+        first: int,
+        ci: Float[Tensor, "positions C"],
+        activation: Float[Tensor, "positions C"],
+        at: Int[Tensor, " firings"],
+        component: Int[Tensor, " firings"],
+    ) -> None:
+        """Sums and histograms of one site; fired at (at, component)."""
         size = ci.shape[1]
         if not len(ci) or not size:
             return
@@ -314,5 +321,5 @@ _TABLES = (
 )  # fmt: skip
 
 
-def _table(places: Tensor, rows: int, columns: int) -> np.ndarray:
+def _table(places: Int[Tensor, " places"], rows: int, columns: int) -> np.ndarray:
     return torch.bincount(places, minlength=rows * columns).view(rows, columns).cpu().numpy()

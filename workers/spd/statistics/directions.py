@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from workers.spd.method.decomposition import Decomposition
@@ -57,7 +57,7 @@ class Scored:
     scores: np.ndarray
 
 
-def _gain(target: Target, site: str, face: Face) -> Tensor | None:
+def _gain(target: Target, site: str, face: Face) -> Float[Tensor, " d_model"] | None:
     """What a norm multiplies the residual stream by on the way into a site."""
     if face not in ("heads", "neurons") or "." not in site:
         return None
@@ -70,7 +70,7 @@ def _gain(target: Target, site: str, face: Face) -> Tensor | None:
     return None
 
 
-def _last_gain(target: Target) -> Tensor | None:
+def _last_gain(target: Target) -> Float[Tensor, " d_model"] | None:
     for name in _LAST_NORMS:
         try:
             return target.model.get_submodule(name).weight.float()  # type: ignore[union-attr,return-value]
@@ -130,7 +130,9 @@ def strongest(
 
 
 def _both_ends(
-    kind: Literal["token"], directions: Tensor, scores: Callable[[Tensor], Tensor]
+    kind: Literal["token"],
+    directions: Float[Tensor, "C d"],
+    scores: Callable[[Float[Tensor, "rows d"]], Float[Tensor, "rows vocab"]],
 ) -> list[Scored]:
     found: list[Scored] = []
     for block in directions.split(BLOCK):
@@ -193,7 +195,7 @@ def nearest(
     return found
 
 
-def _unit(parts: Sequence[Tensor]) -> Tensor:
+def _unit(parts: Sequence[Float[Tensor, "_ d"]]) -> Float[Tensor, "components d"]:
     rows = torch.cat([part.float() for part in parts])
     return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
 
@@ -201,10 +203,10 @@ def _unit(parts: Sequence[Tensor]) -> Tensor:
 def _fill(
     best: np.ndarray,
     cosines: np.ndarray,
-    places: Tensor,
-    left: Tensor | None,
-    right: Tensor | None,
-    usable: Tensor,
+    places: Int[Tensor, " group"],
+    left: Float[Tensor, "group d_in"] | None,
+    right: Float[Tensor, "group d_out"] | None,
+    usable: Bool[Tensor, " components"],
     check_stop: Callable[[], None],
 ) -> None:
     allowed = usable[places]

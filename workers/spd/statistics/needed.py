@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from workers.spd.keys import ComponentKey
@@ -23,12 +24,12 @@ ROWS = 64
 class Suppressions:
     """What suppressing sets of components together does to the answers of some prompts, the remainder on.
 
-    `answers`: a token id a prompt.
+    `answers`: one token id per prompt.
     """
 
     decomposition: Decomposition
     batch: Batch
-    answers: Tensor
+    answers: Int[Tensor, " batch"]
 
     @classmethod
     def on(cls, decomposition: Decomposition, batch: Batch, answers: Sequence[int | None]) -> Suppressions:
@@ -56,8 +57,10 @@ class Suppressions:
 
 
 @torch.no_grad()
-def suppressed(decomposition: Decomposition, batch: Batch, sets: Sequence[Sequence[ComponentKey]]) -> Tensor:
-    """Logits at the kept positions with each set suppressed at all masked positions: [sets, batch, kept, vocab]."""
+def suppressed(
+    decomposition: Decomposition, batch: Batch, sets: Sequence[Sequence[ComponentKey]]
+) -> Float[Tensor, "sets batch kept vocab"]:
+    """Logits at the kept positions with each set suppressed at all masked positions."""
     components, count = decomposition.components, len(sets)
     masks: dict[str, SiteMask] = {}
     for site in components.sites:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from workers.spd.ablation.importances import sparse_importances
@@ -79,7 +80,7 @@ def prompt_statistics(
     called before every pass and may raise.
     """
     stored: list[HarvestPrompt] = []
-    sums: dict[str, dict[int, Tensor]] = {site: {} for site in decomposition.sites}
+    sums: dict[str, dict[int, Float[Tensor, " _C"]]] = {site: {} for site in decomposition.sites}
     counts: dict[int, int] = defaultdict(int)
     peak = {site: torch.zeros(len(index)) for site, index in decomposition.components.index.items()}
     above = {site: torch.zeros(len(index)) for site, index in decomposition.components.index.items()}
@@ -145,7 +146,7 @@ def prompt_statistics(
 
 
 def _asked(
-    alive: dict[str, list[int]], total: dict[str, Tensor], most: int | None
+    alive: dict[str, list[int]], total: dict[str, Float[Tensor, " _C"]], most: int | None
 ) -> tuple[dict[str, list[int]], int]:
     """The alive components to suppress alone, those with the highest summed importance first; how many are left out."""
     ranked = sorted((-float(total[site][place]), site, place) for site in alive for place in alive[site])
@@ -160,12 +161,12 @@ def _asked(
 def _columns(
     decomposition: Decomposition,
     tokenizer: PromptTokenizer,
-    sums: dict[str, dict[int, Tensor]],
+    sums: dict[str, dict[int, Float[Tensor, " _C"]]],
     counts: dict[int, int],
-    peak: dict[str, Tensor],
-    above: dict[str, Tensor],
-    total: dict[str, Tensor],
-    effects: dict[str, Tensor],
+    peak: dict[str, Float[Tensor, " _C"]],
+    above: dict[str, Float[Tensor, " _C"]],
+    total: dict[str, Float[Tensor, " _C"]],
+    effects: dict[str, Float[Tensor, " _C"]],
     positions: int,
     threshold: float,
 ) -> HarvestColumns:
@@ -223,7 +224,7 @@ def _reads_and_writes(
     if V.shape[1] == 0:
         return [], []
 
-    def words(scores: Tensor) -> list[list[str]]:
+    def words(scores: Float[Tensor, "C vocab"]) -> list[list[str]]:
         return [
             [tokenizer.piece(token) for token in row] for row in scores.topk(top, dim=-1).indices.tolist()
         ]

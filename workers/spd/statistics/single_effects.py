@@ -24,7 +24,7 @@ def single_effects(
     check_stop: Callable[[], None] = lambda: None,
     each: int | None = None,
     report: Callable[[int, int], None] = lambda done, of: None,
-) -> dict[str, Float[Tensor, " components"]]:
+) -> dict[str, Float[Tensor, " _C"]]:
     """The largest KL(target ‖ suppressed) in nats at a prompt's answer, over the prompts of the batch, or over the
     `each` prompts where the component's own importance is highest.
 
@@ -37,7 +37,7 @@ def single_effects(
     here = batch.masked(decomposition.first_unmasked)
     count = prompts if each is None else min(each, prompts)
     importances = decomposition.importances(batch.inputs, batch.valid).g
-    result: dict[str, Tensor] = {}
+    result: dict[str, Float[Tensor, " _C"]] = {}
     done, of = 0, sum(map(len, chosen.values()))
     for site, V in decomposition.components.V.items():
         effects = torch.zeros(V.shape[1])

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Shaped
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -55,7 +56,7 @@ class FetchProgress:
 Report = Callable[[FetchProgress], None]
 
 
-def weights_hash(tensors: Mapping[str, Tensor]) -> str:
+def weights_hash(tensors: Mapping[str, Shaped[Tensor, ...]]) -> str:
     """SHA-256 over names, dtypes, shapes and bytes in name order: the identity of a set of weights."""
     digest = hashlib.sha256()
     for name in sorted(tensors):

@@ -58,8 +58,10 @@ def _probabilities(
     return ((q / math.sqrt(q.shape[-1])) @ k.transpose(-1, -2) + causal).softmax(-1)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Causal attention of one head, each [batch, seq, d]; a torch function mode sees it as one call."""
+def attend(
+    q: Float[Tensor, "batch seq d"], k: Float[Tensor, "batch seq d"], v: Float[Tensor, "batch seq d"]
+) -> Float[Tensor, "batch seq d"]:
+    """Causal attention of one head; a torch function mode sees it as one call."""
     if has_torch_function((q, k, v)):
         return handle_torch_function(attend, (q, k, v), q, k, v)
     return _probabilities(q, k) @ v
@@ -81,7 +83,9 @@ class Attention(nn.Module):
         """Attention probabilities: [batch, query, key]."""
         return _probabilities(self.q(x) + positions, self.k(x) + positions)
 
-    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "batch seq d"], positions: Float[Tensor, "seq d"]
+    ) -> Float[Tensor, "batch seq d"]:
         return self.o(attend(self.q(x) + positions, self.k(x) + positions, self.v(x)))
 
 
@@ -90,7 +94,9 @@ class Layer(nn.Module):
         super().__init__()
         self.attn = Attention(d)
 
-    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "batch seq d"], positions: Float[Tensor, "seq d"]
+    ) -> Float[Tensor, "batch seq d"]:
         return x + self.attn(x, positions)
 
 

@@ -17,24 +17,33 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
+
+SiteInput = Float[Tensor, "batch seq d_in"] | Int[Tensor, "#batch seq"]
+"""What a site reads; an embedding reads token ids, or position ids that are the same for the whole batch."""
 
 
 @dataclass(frozen=True)
 class SiteMask:
     """How one site differs from the target in a pass. `C` may be all of a site's components or a chosen few.
 
-    V: [d_in, C], U: [C, d_out]; coefficient: m − m_Δ, [..., C], broadcast over batch and position;
-    delta: m_Δ, [..., 1], or None for 1 everywhere (then the target's own output is kept bit for bit).
+    coefficient: m − m_Δ, broadcast over batch and position; delta: m_Δ, or None for 1 everywhere (then the target's
+    own output is kept bit for bit).
     """
 
-    V: Tensor
-    U: Tensor
-    coefficient: Tensor
-    delta: Tensor | None = None
+    V: Float[Tensor, "d_in C"]
+    U: Float[Tensor, "C d_out"]
+    coefficient: Float[Tensor, "*positions #C"]
+    delta: Float[Tensor, "*positions 1"] | None = None
 
-    def applied(self, module: nn.Module, x: Tensor, output: Tensor) -> Tensor:
+    def applied(
+        self,
+        module: nn.Module,
+        x: Float[Tensor, "*#batch d_in"] | Int[Tensor, "*#batch"],
+        output: Float[Tensor, "*#batch d_out"],
+    ) -> Float[Tensor, "*#batch d_out"]:
         """What the site gives under this mask, from what it reads and what the target gives."""
         change = ((inner_activation(x, self.V) * self.coefficient) @ self.U).to(output.dtype) * scale_of(
             module
@@ -49,14 +58,14 @@ class SiteMask:
 
 
 _masks: ContextVar[Mapping[str, SiteMask] | None] = ContextVar("unweave_masks", default=None)
-_inputs: ContextVar[dict[str, Tensor] | None] = ContextVar("unweave_inputs", default=None)
+_inputs: ContextVar[dict[str, SiteInput] | None] = ContextVar("unweave_inputs", default=None)
 _only: ContextVar[frozenset[str] | None] = ContextVar("unweave_only", default=None)
 _shape: ContextVar[tuple[int, int] | None] = ContextVar("unweave_shape", default=None)
 
 
 @contextmanager
-def of_shape(tokens: Tensor) -> Iterator[None]:
-    """Within this block a forward pass reads `tokens` [batch, seq], so that a site whose input a model flattens to
+def of_shape(tokens: Int[Tensor, "batch seq"]) -> Iterator[None]:
+    """Within this block a forward pass reads `tokens`, so that a site whose input a model flattens to
     [batch · seq, d_in] (OPT) still knows its rows."""
     token = _shape.set((tokens.shape[0], tokens.shape[1]))
     try:
@@ -80,13 +89,13 @@ def masked(masks: Mapping[str, SiteMask]) -> Iterator[None]:
 
 
 @contextmanager
-def recorded(only: Sequence[str] | None = None) -> Iterator[dict[str, Tensor]]:
-    """Within this block, forward passes note what each site reads: {site: [batch, seq, d_in]}.
+def recorded(only: Sequence[str] | None = None) -> Iterator[dict[str, SiteInput]]:
+    """Within this block, forward passes note what each site reads.
 
-    An embedding reads token ids: [batch, seq] int64. With `only`, just these attached sites are noted, and the block
-    ends as soon as they are: the layers behind the last of them are not computed.
+    With `only`, just these attached sites are noted, and the block ends as soon as they are: the layers after the last
+    of them are not computed.
     """
-    inputs: dict[str, Tensor] = {}
+    inputs: dict[str, SiteInput] = {}
     token, wanted = _inputs.set(inputs), _only.set(None if only is None else frozenset(only))
     try:
         yield inputs
@@ -97,7 +106,7 @@ def recorded(only: Sequence[str] | None = None) -> Iterator[dict[str, Tensor]]:
         _only.reset(wanted)
 
 
-def site_weight(module: nn.Module) -> Tensor:
+def site_weight(module: nn.Module) -> Float[Tensor, "d_out d_in"]:
     """The weight as W [d_out, d_in], whatever way round the module keeps it. A view, not a copy."""
     if isinstance(module, nn.Linear):
         return module.weight
@@ -113,8 +122,10 @@ def scale_of(module: nn.Module) -> float:
     return getattr(module, "_unweave_scale", 1.0)
 
 
-def inner_activation(x: Tensor, V: Tensor) -> Tensor:
-    """x · V: [..., d_in] × [d_in, C] → [..., C]; token ids read rows of V (an embedding's one-hot input)."""
+def inner_activation(
+    x: Float[Tensor, "*batch d_in"] | Int[Tensor, "*batch"], V: Float[Tensor, "d_in C"]
+) -> Float[Tensor, "*batch C"]:
+    """x · V; token ids read rows of V (an embedding's one-hot input)."""
     return x @ V if x.is_floating_point() else V[x]
 
 
@@ -132,7 +143,11 @@ def attach(model: nn.Module, sites: list[str]) -> None:
 
 
 def _hook(name: str):
-    def apply(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+    def apply(
+        module: nn.Module,
+        args: tuple[Float[Tensor, "... d_in"] | Int[Tensor, ...], ...],
+        output: Float[Tensor, "... d_out"],
+    ) -> Float[Tensor, "... d_out"] | None:
         x, shape = args[0], _shape.get()
         flat = False
         if shape is not None and x.is_floating_point() and x.ndim == 2 and len(x) == shape[0] * shape[1]:
@@ -160,7 +175,7 @@ ROWS = 64
 AGREES = 1e-5  # relative to the largest output
 
 
-def with_weight(module: nn.Module, weight: Tensor) -> nn.Module:
+def with_weight(module: nn.Module, weight: Float[Tensor, "rows columns"]) -> nn.Module:
     """A copy of a site's module that holds `weight` (laid out as the module keeps its own) and obeys nothing of ours.
     All else is shared, and the module itself is left as it is: other threads may be running it."""
     own = copy.copy(module)

@@ -12,6 +12,7 @@ from types import MethodType
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.overrides import has_torch_function
 from transformers.pytorch_utils import Conv1D
@@ -25,13 +26,19 @@ def available() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x Wᵀ + b for x [..., d_in] and W [d_out, d_in] in whatever strides; float32 on a CPU, no gradients."""
+def product(
+    x: Float[Tensor, "*batch d_in"],
+    weight: Float[Tensor, "d_out d_in"],
+    bias: Float[Tensor, " d_out"] | None,
+) -> Float[Tensor, "*batch d_out"]:
+    """x Wᵀ + b for W in whatever strides; float32 on a CPU, no gradients."""
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
-def times(x: Tensor, weight: Tensor) -> Tensor:
-    """x Wᵀ for x [..., d_in] and W [d_out, d_in], by the faster of the two where both can; no gradients."""
+def times(
+    x: Float[Tensor, "*batch d_in"], weight: Float[Tensor, "d_out d_in"]
+) -> Float[Tensor, "*batch d_out"]:
+    """x Wᵀ, by the faster of the two where both can; no gradients."""
     fits = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu" and weight.numel() >= LARGE
     return product(x, weight, None) if fits and available() and x.numel() else x @ weight.T
 
@@ -40,16 +47,23 @@ class _Product(torch.autograd.Function):
     """The same with a gradient for x: W is frozen."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        x: Float[Tensor, "*batch d_in"],
+        weight: Float[Tensor, "d_out d_in"],
+        bias: Float[Tensor, " d_out"] | None,
+    ) -> Float[Tensor, "*batch d_out"]:
         ctx.weight = weight
         return product(x, weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(  # type: ignore[override]
+        ctx: Any, grad: Float[Tensor, "*batch d_out"]
+    ) -> tuple[Float[Tensor, "*batch d_in"], None, None]:
         return product(grad.contiguous(), ctx.weight.T, None), None, None
 
 
-def _linear(module: nn.Linear, x: Tensor) -> Tensor:
+def _linear(module: nn.Linear, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
     if has_torch_function((x,)):  # a torch function mode is to see PyTorch's own call
         return type(module).forward(module, x)
     if torch.is_grad_enabled() and x.requires_grad:
@@ -57,7 +71,7 @@ def _linear(module: nn.Linear, x: Tensor) -> Tensor:
     return product(x, module.weight, module.bias)
 
 
-def _conv1d(module: Conv1D, x: Tensor) -> Tensor:
+def _conv1d(module: Conv1D, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
     if has_torch_function((x,)):
         return type(module).forward(module, x)
     if torch.is_grad_enabled() and x.requires_grad:

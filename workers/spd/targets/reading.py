@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Int
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
+from torch import Tensor
 
 CAUSAL_TOKENS = 8
 AGREES = 1e-3  # of the largest logit
@@ -227,7 +229,7 @@ def _text_model(whole: Any, name: str) -> Any:
     return text
 
 
-def _tokens(model: Any) -> torch.Tensor:
+def _tokens(model: Any) -> Int[Tensor, "1 seq"]:
     rows = model.get_input_embeddings().weight.shape[0]
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, rows, (1, CAUSAL_TOKENS), generator=generator)

@@ -126,7 +126,7 @@ def cross_entropy(model: nn.Module, windows: Int[Tensor, "windows tokens"]) -> F
     return nn.functional.cross_entropy(logits.float().flatten(0, 1), windows[:, 1:].flatten())
 
 
-def _measured(model: nn.Module, windows: dict[str, Tensor], step: int) -> Losses:
+def _measured(model: nn.Module, windows: dict[str, Int[Tensor, "_ tokens"]], step: int) -> Losses:
     training = model.training
     model.eval()
     with torch.no_grad():
@@ -139,13 +139,16 @@ def _measured(model: nn.Module, windows: dict[str, Tensor], step: int) -> Losses
     return Losses(step, found["train"], found["held_out"])
 
 
-def _whole(windows: list[list[int]], length: int) -> Tensor:
+def _whole(windows: list[list[int]], length: int) -> Int[Tensor, "windows tokens"]:
     """The windows that are full; a text shorter than one gives none."""
-    return torch.tensor([window for window in windows if len(window) == length])
+    full = [window for window in windows if len(window) == length]
+    return torch.tensor(full, dtype=torch.long).reshape(-1, length)
 
 
 def _dropout(share: float) -> Any:
-    def drop(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+    def drop(
+        module: nn.Module, args: tuple[Any, ...], output: Float[Tensor, "*batch d_model"]
+    ) -> Float[Tensor, "*batch d_model"]:
         return nn.functional.dropout(output, share, module.training)
 
     return drop
