@@ -32,6 +32,15 @@ class ApiError(Exception):
         self.retry_after = retry_after
 
 
+class InvalidCursorError(ApiError):
+    """422 for a cursor that the list it is given to never handed out."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            422, "invalid_cursor", "This cursor does not belong to this list; start from the first page."
+        )
+
+
 def not_found(code: str, message: str, **details: Any) -> ApiError:
     """404 with the name of what is missing."""
     return ApiError(404, code, message, details or None)

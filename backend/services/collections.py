@@ -11,7 +11,8 @@ from backend.db.tables import CollectionRow
 from backend.errors import invalid, not_found
 from backend.schemas.collections import Collection, CollectionRequest, CollectionSummary
 from backend.schemas.common import Listing
-from backend.services.findings import Findings, new_slug, offset_of
+from backend.services.findings import Findings, new_slug
+from backend.services.paging import offset_of
 
 
 class Collections:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from backend.db.session import Database
 from backend.db.tables import ComponentIndexRow as Row
 from backend.db.tables import LabelRow
-from backend.errors import invalid, not_found
+from backend.errors import InvalidCursorError, invalid, not_found
 from backend.schemas.common import Listing
 from backend.schemas.components import ComponentLink
 from backend.schemas.decompositions import ComponentDetail, ComponentExample, ComponentRow, ComponentSort
@@ -269,4 +269,4 @@ def _read_cursor(sort: str, order: str, cursor: str, length: int) -> list[float 
             return values
     except (ValueError, TypeError, IndexError, KeyError):
         pass
-    raise invalid("bad_cursor", "This cursor does not belong to this list; start from the first page.")
+    raise InvalidCursorError

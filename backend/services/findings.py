@@ -31,6 +31,7 @@ from backend.services.ablation.ablations import Ablations
 from backend.services.ablation.compute import ComputePool
 from backend.services.catalogue import Catalogue
 from backend.services.entries import Entry
+from backend.services.paging import offset_of
 
 log = logging.getLogger("unweave")
 
@@ -309,11 +310,3 @@ def _versions(record: FindingRecord, now: Ablation) -> list[str]:
     ]
     changed = [f"{name} {old} → {new}" for name, old, new in pairs if old != new]
     return [f"Changed since: {', '.join(changed)}."] if changed else []
-
-
-def offset_of(cursor: str | None) -> int:
-    if cursor is None:
-        return 0
-    if not cursor.isdecimal() or len(cursor) > 9:
-        raise invalid("bad_cursor", "This cursor does not belong to this list; start from the first page.")
-    return int(cursor)

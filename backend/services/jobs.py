@@ -22,6 +22,7 @@ from backend.schemas.health import WorkerHealth
 from backend.schemas.jobs import Job, JobLog, JobRequest, Preset
 from backend.services.entries import Entry
 from backend.services.job_views import job_view
+from backend.services.paging import offset_of
 from backend.settings import Settings
 from workers.jobs.limits import Limits
 from workers.jobs.places import without_places
@@ -144,14 +145,7 @@ class JobService:
 
     def listing(self, *, limit: int, cursor: str | None) -> Listing[Job]:
         """Jobs, the newest first, without their curves. Raises ApiError 422 for a cursor that is not one."""
-        try:
-            offset = int(cursor) if cursor is not None else 0
-        except ValueError:
-            offset = -1
-        if not 0 <= offset <= 10_000_000:
-            raise invalid(
-                "invalid_cursor", "That cursor does not come from this list. Start again without it."
-            )
+        offset = offset_of(cursor)
         records = self.queue.listing(limit=limit, offset=offset)
         total = self.queue.count() if offset or len(records) == limit else len(records)
         after = offset + len(records)

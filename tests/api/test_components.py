@@ -66,7 +66,7 @@ def test_filters_combine(client: TestClient) -> None:
 def test_a_cursor_of_another_order_is_refused(client: TestClient) -> None:
     cursor = client.get(PATH, params={"limit": 2}).json()["next_cursor"]
     answer = client.get(PATH, params={"limit": 2, "sort": "label", "cursor": cursor})
-    assert (answer.status_code, answer.json()["code"]) == (422, "bad_cursor")
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_cursor")
 
 
 def test_a_component_page_has_its_examples_and_neighbours(client: TestClient) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from backend.errors import ApiError
 from tests import factories
 from tests.conftest import Open, wait_for_engine
 from tests.factories import WOODS, FakeAblator, hand_artifact
+from workers.spd.answers import NotFiniteError
+from workers.spd.queries import AblationQuery, Condition, Edit
 
 IMPORTANCES = "/api/decompositions/tiny/importances"
 ABLATIONS = "/api/decompositions/tiny/ablations"
@@ -343,6 +347,26 @@ def test_watched_tokens_and_the_top_of_a_position_are_reported(real_client: Test
     probabilities = [row["baseline"]["probability"] for row in place["top"]]
     assert probabilities == sorted(probabilities, reverse=True)
     assert [row["baseline"]["rank"] for row in place["top"]] == [1, 2, 3, 4]
+
+
+def test_numbers_that_are_not_finite_are_an_error_that_says_so() -> None:
+    import torch
+
+    from backend.services.ablation.adapter import LocalAblator
+    from tests.spd import tiny
+    from workers.spd.ablation.engine import AblationEngine
+
+    site = "model.layers.1.mlp.down_proj"
+    engine = AblationEngine(tiny.decomposition_of(tiny.tiny_target("llama"), (site,)))
+    asked = AblationQuery((3, 1, 4), (Condition((Edit(site, 0),)),))
+    assert all(map(isfinite, engine.ablate(asked)[0].kl))
+    with torch.no_grad():
+        engine.decomposition.components.U[site][0] = inf
+    with pytest.raises(NotFiniteError):
+        engine.ablate(replace(asked, recompute=True))
+    with pytest.raises(ApiError, match="not finite") as caught:
+        LocalAblator(engine).ablate(replace(asked, recompute=True))
+    assert (caught.value.status, caught.value.code) == (500, "not_finite")
 
 
 def test_engines_of_the_same_weights_share_them(real_home: Path) -> None:

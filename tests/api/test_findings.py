@@ -125,7 +125,7 @@ def test_the_list_is_searched_filtered_and_paged(own: TestClient) -> None:
     assert own.get("/api/findings?q=NUMBER 3").json()["total"] == 1
     assert own.get("/api/findings?decomposition=nope").json()["total"] == 0
     assert own.get("/api/findings?featured=true").json()["total"] == 0
-    assert own.get("/api/findings?cursor=abc").json()["code"] == "bad_cursor"
+    assert own.get("/api/findings?cursor=abc").json()["code"] == "invalid_cursor"
 
 
 def test_a_replay_with_the_same_engine_is_the_same(own: TestClient) -> None:

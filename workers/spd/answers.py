@@ -19,13 +19,16 @@ SHIFT_BYTES = 500  # of an OutputShift with its two Outputs, measured
 
 
 class NotFiniteError(ArithmeticError):
-    """The model gave numbers that are not finite; the message is a plain sentence."""
+    """A number of an answer is NaN or infinite; the message is a plain sentence."""
+
+    def __init__(self) -> None:
+        super().__init__("The model gave numbers that are not finite, so there is nothing to show.")
 
 
 def check_finite(values: Iterable[float]) -> None:
     """Raises NotFiniteError where a value is NaN or infinite."""
     if not all(map(math.isfinite, values)):
-        raise NotFiniteError("The model gave numbers that are not finite, so there is nothing to show.")
+        raise NotFiniteError
 
 
 class _Strict:

@@ -29,7 +29,7 @@ from backend.services.components import parse_key
 from backend.services.entries import Entry
 from backend.services.prompts import Prompts, tokens
 from backend.services.trust import has_rest, judge
-from workers.spd.answers import SelfCheck
+from workers.spd.answers import NotFiniteError, SelfCheck
 from workers.spd.artifact import HarvestPrompt
 from workers.spd.queries import AblationQuery, Condition, Edit
 
@@ -272,6 +272,4 @@ def finite_numbers() -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        raise ApiError(
-            500, "not_finite", "The model gave numbers that are not finite, so there is nothing to show."
-        ) from error
+        raise ApiError(500, "not_finite", str(NotFiniteError())) from error

@@ -8,7 +8,7 @@ group should take its answer away and leave every other fact's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from statistics import median
 
 import torch
@@ -144,8 +144,11 @@ def fact_table(
         ranks, probabilities = answers_of(decomposition.target, chosen)
         return [(p, before) for p, r, before in zip(chosen, ranks, probabilities, strict=True) if r <= rank]
 
+    def middle(values: Iterable[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return median(known) if known else None
+
     train, held_out = counted("train"), counted("held_out")
-    others = held_out or train
     rows: list[FactResult] = []
     changes: list[float] = []
     for one in candidates:
@@ -155,26 +158,19 @@ def fact_table(
         if one.kept and keys:
             check_stop()
             own = [item for item in train if item[0].data.fact == one.subject]
-            asked = (
-                [prompt for prompt, _ in [*own, *held_out]] if held_out else [prompt for prompt, _ in train]
-            )
-            after = dict(zip(map(id, asked), _probabilities(decomposition, asked, keys), strict=True))
-
-            def ratio(item: tuple[Prompt, float], after: dict[int, float] = after) -> float:
-                return after[id(item[0])] / item[1]
-
-            held = [item for item in held_out if item[0].data.fact == one.subject]
-            moved = [
-                (abs(ratio(item) - 1), item[0].data.fact or "")
-                for item in others
-                if item[0].data.fact != one.subject
+            asked = [*own, *held_out] if held_out else train
+            after = _probabilities(decomposition, [prompt for prompt, _ in asked], keys)
+            drops = [
+                (prompt.data, 1 - now / before) for (prompt, before), now in zip(asked, after, strict=True)
             ]
+            named = [(data.split, drop) for data, drop in drops if data.fact == one.subject]
+            moved = [(abs(drop), data.fact or "") for data, drop in drops if data.fact != one.subject]
             changes += [change for change, _ in moved]
             worst = max(moved, default=None)
             figures = {
-                "train_drop": median(1 - ratio(item) for item in own) if own else None,
-                "held_out_drop": median(1 - ratio(item) for item in held) if held else None,
-                "others_change": median(change for change, _ in moved) if moved else None,
+                "train_drop": middle(drop for split, drop in named if split == "train"),
+                "held_out_drop": middle(drop for split, drop in named if split == "held_out"),
+                "others_change": middle(change for change, _ in moved),
             }
         rows.append(
             FactResult(
@@ -185,15 +181,11 @@ def fact_table(
             )
         )  # fmt: skip
 
-    def middle(name: str) -> float | None:
-        values = [getattr(row, name) for row in rows if getattr(row, name) is not None]
-        return median(values) if values else None
-
     def quantile(values: list[float], q: float) -> float | None:
         return float(torch.tensor(values, dtype=torch.float64).quantile(q)) if values else None
 
     return FactTable(
         rank=rank, share=SHARE, rows=rows, held_out_prompts=len(held_out), train_prompts=len(train),
-        train_drop=middle("train_drop"), held_out_drop=middle("held_out_drop"),
-        others_change=median(changes) if changes else None, others_change_95=quantile(changes, 0.95),
+        train_drop=middle(row.train_drop for row in rows), held_out_drop=middle(row.held_out_drop for row in rows),
+        others_change=middle(changes), others_change_95=quantile(changes, 0.95),
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 import torch
@@ -76,14 +76,11 @@ def check_sites(target: Target, sites: Sequence[str]) -> None:
 
 def tied_notes(target: Target, sites: Sequence[str]) -> list[str]:
     """A sentence for each site whose weight another module uses too: only the site is decomposed."""
-    users: dict[int, list[str]] = {}
-    for name, module in target.model.named_modules(remove_duplicate=False):
-        weight: Mapping[str, object] = module._parameters
-        if weight.get("weight") is not None:
-            users.setdefault(id(weight["weight"]), []).append(name)
+    modules = list(target.model.named_modules(remove_duplicate=False))
     notes: list[str] = []
     for site in sites:
-        others = [n for n in users.get(id(target.model.get_submodule(site).weight), []) if n != site]
+        weight = target.model.get_submodule(site).weight
+        others = [name for name, one in modules if one._parameters.get("weight") is weight and name != site]
         if others:
             notes.append(
                 f"{site} shares its weight with {' and '.join(others)}. The decomposition acts on {site} alone; "
