@@ -75,7 +75,7 @@ def serve(
     worker: Annotated[bool, typer.Option("--worker/--no-worker", help="Also run a worker for jobs.")] = True,
     device: Device = None,
 ) -> None:
-    """Serve the dashboard and, unless told otherwise, a worker beside it."""
+    """Serve the dashboard and, unless asked not to, a worker beside it."""
     from backend.web.serving import StartError, run_server
 
     try:
@@ -95,7 +95,7 @@ def worker(
         ),
     ] = False,
 ) -> None:
-    """Take decomposition jobs from the queue until told to stop."""
+    """Take decomposition jobs from the queue until stopped."""
     from workers.trainer import main as work
 
     made = settings(home=home, device=device)
@@ -121,10 +121,10 @@ def decompose(
     replace: Annotated[bool, typer.Option(help="Put the result in place of an older one.")] = False,
     fresh: Annotated[
         bool,
-        typer.Option("--fresh/--resume", help="Begin anew, or go on from a checkpoint where there is one."),
+        typer.Option("--fresh/--resume", help="Start again, or resume from a checkpoint where there is one."),
     ] = False,
 ) -> None:
-    """Train a decomposition. Ctrl-C stops it at a checkpoint, from which the same command goes on."""
+    """Train a decomposition. Ctrl-C stops it at a checkpoint, from which the same command resumes."""
     from backend.commands.decompose import train
     from workers.spd.config import ConfigError, load_config
 
@@ -158,7 +158,7 @@ def harvest(
         typer.Option(help="line: every line is a text of its own; text: running text [default: line]"),
     ] = None,
     tokens: Annotated[int | None, typer.Option(min=1, help="Stop after about this many tokens.")] = None,
-    window: Annotated[int | None, typer.Option(min=2, help="Most tokens a window [default: 64]")] = None,
+    window: Annotated[int | None, typer.Option(min=2, help="Most tokens per window [default: 64]")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Chooses among examples and windows.")] = None,
     option: Annotated[
         list[str] | None,
@@ -171,7 +171,7 @@ def harvest(
     device: Device = None,
     fresh: Annotated[
         bool,
-        typer.Option("--fresh/--resume", help="Begin anew, or go on from a checkpoint where there is one."),
+        typer.Option("--fresh/--resume", help="Start again, or resume from a checkpoint where there is one."),
     ] = False,
 ) -> None:
     """Gather statistics of every component over a corpus, for its page. Ctrl-C stops it at a checkpoint."""

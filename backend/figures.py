@@ -58,22 +58,22 @@ def components_by_site(
             y=[getattr(site, value) for site in own],
             marker_color=KINDS[number % len(KINDS)],
         )
-    words = {"alive": "alive components", "l0": "L0, components in use a position"}[value]
+    words = {"alive": "alive components", "l0": "L0, components in use per position"}[value]
     figure.update_layout(barmode="stack", yaxis_title=words, xaxis_type="category")
     return _finished(figure, title or words.capitalize(), height=420)
 
 
-def importance_grid(found: Importances, title: str = "Causal importance") -> go.Figure:
+def importance_grid(importances: Importances, title: str = "Causal importance") -> go.Figure:
     """Max CI (0–1) of each site at each position of a prompt; rows in model order, from above."""
-    rows = len(found.sites)
-    values = [[0.0] * len(found.tokens) for _ in range(rows)]
-    for site, position, ci in zip(found.site, found.position, found.ci, strict=True):
+    rows = len(importances.sites)
+    values = [[0.0] * len(importances.tokens) for _ in range(rows)]
+    for site, position, ci in zip(importances.site, importances.position, importances.ci, strict=True):
         values[site][position] = max(values[site][position], ci)
     figure = go.Figure(
         go.Heatmap(
             z=values,
-            x=list(range(len(found.tokens))),
-            y=[short_name(site) for site in found.sites],
+            x=list(range(len(importances.tokens))),
+            y=[short_name(site) for site in importances.sites],
             colorscale=CI_SCALE,
             zmin=0,
             zmax=1,
@@ -83,7 +83,7 @@ def importance_grid(found: Importances, title: str = "Causal importance") -> go.
             hovertemplate="%{y}, position %{x}: %{z:.3f}<extra></extra>",
         )
     )
-    pieces = [token.piece.replace(" ", "␣").replace("\n", "↵") for token in found.tokens]
+    pieces = [token.piece.replace(" ", "␣").replace("\n", "↵") for token in importances.tokens]
     figure.update_xaxes(
         tickvals=list(range(len(pieces))), ticktext=[_plain(piece) for piece in pieces], side="top"
     )
@@ -92,19 +92,19 @@ def importance_grid(found: Importances, title: str = "Causal importance") -> go.
 
 
 def output_shift(result: Ablation, position: int = -1, title: str = "Output shift") -> go.Figure:
-    """Probabilities of the tokens told of at a position, before and after. Raises IndexError for one not reported."""
+    """Probabilities of the tokens reported at a position, before and after. Raises IndexError for one not reported."""
     wanted = position if position >= 0 else len(result.tokens) + position
-    found = next((place for place in result.positions if place.position == wanted), None)
-    if found is None:
+    shift = next((place for place in result.positions if place.position == wanted), None)
+    if shift is None:
         raise IndexError(f"position {wanted} was not reported")
-    rows = list({row.token_id: row for row in [*found.top, *found.watched]}.values())
+    rows = list({row.token_id: row for row in [*shift.top, *shift.watched]}.values())
     names = [_plain(row.token.replace(" ", "␣").replace("\n", "↵")) for row in rows]
     figure = go.Figure()
     for name, side, colour in (("before", "baseline", BEFORE), ("after", "ablated", AFTER)):
         shown = [getattr(row, side).probability for row in rows]
         figure.add_bar(name=name, x=names, y=shown, marker_color=colour)
     figure.update_layout(barmode="group", yaxis_title="probability", xaxis_type="category")
-    return _finished(figure, f"{title}, position {wanted}, KL {found.kl:.3g} nats", height=420)
+    return _finished(figure, f"{title}, position {wanted}, KL {shift.kl:.3g} nats", height=420)
 
 
 def _kind(site: SiteSummary) -> str:

@@ -5,10 +5,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 def versions() -> dict[str, str]:
     """The versions that numbers depend on: unweave, torch, transformers. Imports none of them."""
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     for name in ("unweave", "torch", "transformers"):
         try:
-            found[name] = version(name)
+            result[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "unknown"
-    return found
+            result[name] = "unknown"
+    return result

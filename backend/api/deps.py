@@ -88,8 +88,8 @@ async def _circuits(all: ServicesDep) -> Circuits:
 
 async def _client(request: Request) -> str:
     """Whose turn it is in the queue: a page says its own name, else it is the address."""
-    told = request.headers.get("x-unweave-client", "")[:64]
-    return told or (f"{request.client.host}:{request.client.port}" if request.client else "")
+    named = request.headers.get("x-unweave-client", "")[:64]
+    return named or (f"{request.client.host}:{request.client.port}" if request.client else "")
 
 
 async def _waiting(request: Request) -> Callable[[Awaitable[Any]], Awaitable[Any]]:

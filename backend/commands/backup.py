@@ -58,8 +58,8 @@ def back_up(settings: Settings, path: Path) -> Backup:
         with tempfile.TemporaryDirectory(prefix="unweave-backup-", dir=path.parent) as scratch:
             copy = Path(scratch) / DATABASE
             _copy(source, copy)
-            made = _look(copy)
-            info = {"format": FORMAT, **made.__dict__}
+            summary = _look(copy)
+            info = {"format": FORMAT, **summary.__dict__}
             with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
                 archive.write(copy, DATABASE)
                 archive.writestr(INFO, json.dumps(info, ensure_ascii=False, indent=1))
@@ -67,7 +67,7 @@ def back_up(settings: Settings, path: Path) -> Backup:
     except (OSError, sqlite3.Error) as error:
         part.unlink(missing_ok=True)
         raise BackupError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}.") from None
-    return made
+    return summary
 
 
 def restore(settings: Settings, path: Path, *, replace: bool) -> Backup:
@@ -86,7 +86,7 @@ def restore(settings: Settings, path: Path, *, replace: bool) -> Backup:
     try:
         with tempfile.TemporaryDirectory(prefix=".restore-", dir=settings.home) as scratch:
             copy = _unpacked(path, Path(scratch))
-            found = _look(copy)
+            summary = _look(copy)
             database = Database(f"sqlite:///{copy}")
             try:
                 database.migrate()  # a database of an older version becomes one of this
@@ -103,7 +103,7 @@ def restore(settings: Settings, path: Path, *, replace: bool) -> Backup:
         raise BackupError(
             f"{path} cannot be restored: {getattr(error, 'strerror', None) or error}."
         ) from None
-    return found
+    return summary
 
 
 def missing(settings: Settings, backup: Backup) -> list[str]:

@@ -68,11 +68,13 @@ def train(
     )
     partial = target.with_name(target.name + ".partial")
     with interruptible(console) as stopping, bar:
-        task = bar.add_task(STAGES["target"], total=1.0, said="")
+        task = bar.add_task(STAGES["target"], total=1.0, message="")
 
         def report(progress: RunProgress) -> None:
             fraction = progress.fraction if progress.stage == "train" else None
-            bar.update(task, description=STAGES[progress.stage], completed=fraction, said=_said(progress))
+            bar.update(
+                task, description=STAGES[progress.stage], completed=fraction, message=_message(progress)
+            )
             if progress.figures and not console.is_terminal:
                 figures = "  ".join(f"{name} {value:.3g}" for name, value in progress.figures.items())
                 console.print(f"step {progress.step}  {figures}", highlight=False, soft_wrap=True)
@@ -82,27 +84,27 @@ def train(
                 config, target, home=home, device=device, report=report, stop=stopping.is_set, resume=resume
             )
         except Stopped as error:
-            return 130, f"{error} The same command goes on from there ({partial})."
+            return 130, f"{error} The same command resumes from there ({partial})."
         except KeyboardInterrupt:
             return (
                 130,
-                f"Ended. The same command goes on from the last checkpoint, if there is one ({partial}).",
+                f"Interrupted. The same command resumes from the last checkpoint, if there is one ({partial}).",
             )
         except (TargetError, TextsError, ConfigError, ArtifactError, DivergedError) as error:
             return 1, str(error)
         except OSError as error:
             if is_full(error):
                 return 1, (
-                    "The disk is full. Free some space; the same command goes on from the last checkpoint, if there is "
+                    "The disk is full. Free some space; the same command resumes from the last checkpoint, if there is "
                     f"one ({partial})."
                 )
             return 1, f"The run could not be stored: {error}. The last checkpoint is kept in {partial}."
-        bar.update(task, description="Done", completed=1.0, said="")
+        bar.update(task, description="Done", completed=1.0, message="")
     print_evidence(artifact, console)
     return 0, ""
 
 
-def _said(progress: RunProgress) -> str:
+def _message(progress: RunProgress) -> str:
     if progress.stage != "train":
         return progress.message
     parts = [f"{progress.step:,} of {progress.steps:,}"]

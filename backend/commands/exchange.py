@@ -60,21 +60,21 @@ def bring_in(source: Path, home: Path, *, replace: bool, most_bytes: int = MOST_
     artifacts.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=artifacts, prefix=".import-") as scratch:
         folder = source if source.is_dir() else _unpack(source, Path(scratch) / "unpacked", most_bytes)
-        found = _read(folder)
+        incoming = _read(folder)
         try:
-            check_artifact(found)
+            check_artifact(incoming)
         except (ArtifactError, OSError) as error:
             raise ExchangeError(str(error)) from None
-        final = artifacts / found.name
+        final = artifacts / incoming.name
         if final.exists() and not replace:
-            same = (final / MANIFEST).is_file() and _read(final).hash == found.hash
+            same = (final / MANIFEST).is_file() and _read(final).hash == incoming.hash
             if same:
                 return _beside(folder, _read(final), home)
             raise ExchangeError(
-                f"There is another decomposition “{found.name}” here. Give --replace to replace it."
+                f"There is another decomposition “{incoming.name}” here. Give --replace to replace it."
             )
         copy = Path(scratch) / "copy"
-        for name in [MANIFEST, *found.manifest.files]:
+        for name in [MANIFEST, *incoming.manifest.files]:
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / name, copy / name)
         _read(copy)
@@ -152,20 +152,20 @@ def write_figures(entry: Entry, folder: Path) -> list[Path]:
     from backend.services.ablation.ablations import stored_importances
 
     sites = views.site_summaries(entry)
-    made = {
+    pages = {
         "curves": figures.loss_curves(views.curves(entry), f"Training of {entry.slug}"),
         "alive-by-site": figures.components_by_site(sites, "alive"),
         "l0-by-site": figures.components_by_site(sites, "l0"),
     }
     for number, prompt in enumerate(entry.artifact.prompts[:PROMPT_FIGURES]):
-        made[f"importances-{number}"] = figures.importance_grid(
+        pages[f"importances-{number}"] = figures.importance_grid(
             stored_importances(entry, number), prompt.text
         )
     folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in made.items():
+    for name, figure in pages.items():
         figure.write_html(folder / f"{name}.html", include_plotlyjs="directory")
         (folder / f"{name}.json").write_text(str(figure.to_json()), encoding="utf-8")
-    return [folder / f"{name}.html" for name in made]
+    return [folder / f"{name}.html" for name in pages]
 
 
 def _read(folder: Path) -> Artifact:

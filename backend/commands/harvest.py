@@ -45,10 +45,10 @@ def gather(
         console=console,
     )
     with interruptible(console) as stopping, bar:
-        task = bar.add_task("", total=1.0, said="")
+        task = bar.add_task("", total=1.0, message="")
 
         def report(progress: RunProgress) -> None:
-            bar.update(task, completed=progress.fraction, said=progress.message)
+            bar.update(task, completed=progress.fraction, message=progress.message)
 
         try:
             folder = harvest_corpus(
@@ -58,17 +58,17 @@ def gather(
         except Stopped as error:
             return 130, str(error)
         except KeyboardInterrupt:
-            return 130, "Ended. The same command goes on from the last checkpoint, if there is one."
+            return 130, "Interrupted. The same command resumes from the last checkpoint, if there is one."
         except (TargetError, TextsError, ConfigError, ArtifactError) as error:
             return 1, str(error)
         except OSError as error:
             if is_full(error):
                 return (
                     1,
-                    "The disk is full. Free some space; the same command goes on from the last checkpoint.",
+                    "The disk is full. Free some space; the same command resumes from the last checkpoint.",
                 )
             return 1, f"The harvest could not be stored: {error}."
-        bar.update(task, completed=1.0, said="Done")
+        bar.update(task, completed=1.0, message="Done")
     info = read_info(folder)
     size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
     console.print(

@@ -32,7 +32,7 @@ class Folder:
 
 def scan(root: Path, *, shipped: bool) -> list[Folder]:
     """Folders under `root` by name; hidden ones and work in progress are left out. A missing root is empty."""
-    found: list[Folder] = []
+    folders: list[Folder] = []
     try:
         entries = sorted(root.iterdir())
     except OSError:
@@ -45,8 +45,8 @@ def scan(root: Path, *, shipped: bool) -> list[Folder]:
             signature = f"{stat.st_mtime_ns}-{stat.st_size}"
         except OSError:
             signature = "none"
-        found.append(Folder(f"{'shipped' if shipped else 'home'}/{path.name}", path, signature, shipped))
-    return found
+        folders.append(Folder(f"{'shipped' if shipped else 'home'}/{path.name}", path, signature, shipped))
+    return folders
 
 
 def visible(token: str) -> str:
@@ -93,9 +93,9 @@ def forget(session: Session, *, hash: str | None = None, place: str | None = Non
     """Take a decomposition out of the index; its folder is left alone."""
     rows = select(DecompositionRow.hash)
     rows = rows.where(DecompositionRow.hash == hash) if hash else rows.where(DecompositionRow.place == place)
-    for found in session.scalars(rows).all():
-        session.execute(delete(ComponentIndexRow).where(ComponentIndexRow.hash == found))
-        session.execute(delete(DecompositionRow).where(DecompositionRow.hash == found))
+    for hash in session.scalars(rows).all():
+        session.execute(delete(ComponentIndexRow).where(ComponentIndexRow.hash == hash))
+        session.execute(delete(DecompositionRow).where(DecompositionRow.hash == hash))
 
 
 def store(session: Session, folder: Folder, artifact: Artifact) -> DecompositionRow:

@@ -106,7 +106,7 @@ EngineState = Literal["absent", "fetching", "converting", "loading", "ready", "f
 
 
 class TargetStatus(Wire):
-    """Where the weights of one target model are. `progress` is 0–1, or null where it cannot be told."""
+    """Where the weights of one target model are. `progress` is 0–1, or null where it is not known."""
 
     weights_hash: str
     model: str

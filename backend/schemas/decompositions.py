@@ -324,10 +324,10 @@ class ComponentDetail(ComponentRow):
     groups: list[str]
     examples: list[ComponentExample]
     reads: list[str] = Field(
-        default=[], description="tokens whose embedding it reads most strongly, where this can be told"
+        default=[], description="tokens whose embedding it reads most strongly, where this is known"
     )
     writes: list[str] = Field(
-        default=[], description="tokens its write direction promotes most, where this can be told"
+        default=[], description="tokens its write direction promotes most, where this is known"
     )
     previous: str | None = None
     next: str | None = None

@@ -18,12 +18,12 @@ class FindingRequest(Body):
     title: str = Field(min_length=1, max_length=200)
     claim: str = Field(default="", max_length=1_000)
     notes: str = Field(default="", max_length=20_000, description="Markdown")
-    ablations: list[AblationRequest] = Field(min_length=1, max_length=8, description="one a prompt")
+    ablations: list[AblationRequest] = Field(min_length=1, max_length=8, description="one per prompt")
     groups: list[str] = Field(
         default=[], max_length=64, description="names of the groups in the basket, for the reader"
     )
     focus: list[int] = Field(
-        default=[], max_length=8, description="the position to look at, one a prompt; -1 the last"
+        default=[], max_length=8, description="the position to look at, one per prompt; -1 the last"
     )
 
 
@@ -35,7 +35,7 @@ class FindingSummary(Wire):
     decomposition: str
     created_at: datetime
     featured: bool
-    summary: list[str] = Field(description="what happened, a sentence a prompt")
+    summary: list[str] = Field(description="what happened, one sentence per prompt")
 
 
 class FindingResult(Wire):

@@ -88,13 +88,11 @@ class Job(Wire):
     resumable: bool = Field(
         default=False, description="failed, and its checkpoint is kept: it can be resumed or thrown away"
     )
-    continues: str | None = Field(
-        default=None, description="the failed job whose work this one goes on with, after a resume"
-    )
+    continues: str | None = Field(default=None, description="the failed job that this one resumes")
     decomposition: str | None = Field(description="slug, once it is stored")
     worker: str | None = Field(default=None, description="the worker that runs it, as in GET /api/health")
     resumed: int = Field(
-        default=0, description="how often it went on from a checkpoint after its worker went away"
+        default=0, description="how often it resumed from a checkpoint after its worker was gone"
     )
     curve: list[CurvePoint] = Field(default=[], description="left out in lists")
     config: dict[str, Any] | None = Field(

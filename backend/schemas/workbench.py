@@ -124,7 +124,8 @@ class AblationRequest(Prompt):
         default=None, description="what no component explains; null: on to suppress, off to keep only"
     )
     answer: str | Annotated[int, Field(ge=0)] | None = Field(
-        default=None, description="a token whose cross-entropy at the last position is told, before and after"
+        default=None,
+        description="a token whose cross-entropy at the last position is reported, before and after",
     )
     recompute: bool = Field(
         default=False, description="compute anew even where the answer is kept from before"

@@ -117,10 +117,10 @@ class Catalogue:
         except (
             Exception
         ) as error:  # whatever a file from elsewhere makes a parser raise, the others are shown
-            said = str(error) if isinstance(error, ArtifactError) else _plain(folder.path, error)
-            said = without_places(said, self.settings.home)
-            log.warning("skipped %s: %s", folder.path, said)
-            return _Seen(folder.signature, None, said)
+            reason = str(error) if isinstance(error, ArtifactError) else _plain(folder.path, error)
+            reason = without_places(reason, self.settings.home)
+            log.warning("skipped %s: %s", folder.path, reason)
+            return _Seen(folder.signature, None, reason)
 
     def _index(self, folder: Folder, hashes: set[str]) -> _Seen:
         with self.database.session() as session:

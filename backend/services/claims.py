@@ -34,31 +34,33 @@ def contradictions(
 
     kl_at_most: nats, of every position of every prompt, the self-check included; None for no bound.
     """
-    found: list[str] = []
+    problems: list[str] = []
     for result in record.results:
         ablation = result.result
         text = "".join(token.piece for token in ablation.tokens)
         here = [one for one in expect if one.prompt == text]
         if not here:
-            found.append(f"No expectation mentions “{text}”.")
+            problems.append(f"No expectation mentions “{text}”.")
         last = ablation.positions[-1]
         for one in here:
             shift = next((shift for shift in last.watched if shift.token == one.token), None)
             if shift is None:
-                found.append(f"“{one.token}” is not watched on “{text}”.")
+                problems.append(f"“{one.token}” is not watched on “{text}”.")
                 continue
             before, after = shift.baseline.probability, shift.ablated.probability
             kept = after / before if before > 0 else 0.0
             numbers = f"“{one.token}” goes from {probability(before)} to {probability(after)} on “{text}”"
             if one.falls is not None and 1 - kept < one.falls:
-                found.append(f"{numbers}: the claim is a fall of {probability(one.falls)} or more.")
+                problems.append(f"{numbers}: the claim is a fall of {probability(one.falls)} or more.")
             if one.keeps is not None and kept < one.keeps:
-                found.append(f"{numbers}: the claim is that {probability(one.keeps)} or more remains.")
+                problems.append(f"{numbers}: the claim is that {probability(one.keeps)} or more remains.")
         largest = max(ablation.max_kl, ablation.self_check.max_kl)
         if kl_at_most is not None and largest > kl_at_most:
-            found.append(
+            problems.append(
                 f"The largest KL on “{text}” is {largest:.2g} nats: the claim is {kl_at_most:.2g} or less."
             )
     texts = {"".join(token.piece for token in result.result.tokens) for result in record.results}
-    found += [f"“{one.prompt}” is not a prompt of the finding." for one in expect if one.prompt not in texts]
-    return found
+    problems += [
+        f"“{one.prompt}” is not a prompt of the finding." for one in expect if one.prompt not in texts
+    ]
+    return problems

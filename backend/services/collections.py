@@ -24,8 +24,8 @@ class Collections:
     def create(self, request: CollectionRequest) -> Collection:
         """Keep a list of findings. Raises ApiError 422 where one of them is not here."""
         slugs = list(dict.fromkeys(request.findings))
-        found = {finding.slug for finding in self.findings.summaries(slugs)}
-        missing = [slug for slug in slugs if slug not in found]
+        known = {finding.slug for finding in self.findings.summaries(slugs)}
+        missing = [slug for slug in slugs if slug not in known]
         if missing:
             named = ", ".join(f"“{slug[:80]}”" for slug in missing[:3])
             raise invalid("unknown_finding", f"There is no finding {named} here.", findings=missing)
@@ -46,11 +46,11 @@ class Collections:
             row = session.get(CollectionRow, slug)
         if row is None:
             raise not_found("unknown_collection", f"There is no collection “{slug[:80]}” here.", slug=slug)
-        found = {finding.slug: finding for finding in self.findings.summaries(row.findings)}
+        known = {finding.slug: finding for finding in self.findings.summaries(row.findings)}
         return Collection(
             **dict(_summary(row)),
-            findings=[found[slug] for slug in row.findings if slug in found],
-            missing=[slug for slug in row.findings if slug not in found],
+            findings=[known[slug] for slug in row.findings if slug in known],
+            missing=[slug for slug in row.findings if slug not in known],
         )
 
     def listing(self, *, limit: int, cursor: str | None) -> Listing[CollectionSummary]:

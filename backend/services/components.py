@@ -156,16 +156,16 @@ def parse_key(entry: Entry, key: str, *, status: Literal[404, 422] = 422) -> Com
     except ValueError as error:
         raise invalid("bad_component_key", str(error), key=key[:300]) from None
     if parsed.site not in entry.kept:
-        said = f"There is no component {key}: “{entry.slug}” has no site “{parsed.site}”."
+        message = f"There is no component {key}: “{entry.slug}” has no site “{parsed.site}”."
     elif parsed.index >= entry.trained[parsed.site]:
-        said = f"There is no component {key}: this site has {entry.trained[parsed.site]}, numbered from 0."
+        message = f"There is no component {key}: this site has {entry.trained[parsed.site]}, numbered from 0."
     elif parsed.index not in entry.kept[parsed.site]:
-        said = (
+        message = (
             f"The component {key} was unused at the end of the run and is not stored, so it cannot be opened."
         )
     else:
         return parsed
-    error = invalid("unknown_component", said, key=key)
+    error = invalid("unknown_component", message, key=key)
     error.status = status
     raise error
 

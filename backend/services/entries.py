@@ -96,20 +96,20 @@ class Entry:
     @cached_property
     def groups_by_component(self) -> dict[str, list[str]]:
         """Names of the groups each component key is in."""
-        found: dict[str, list[str]] = {}
+        result: dict[str, list[str]] = {}
         for group in self.artifact.groups:
             for key in group.components:
-                found.setdefault(key, []).append(group.name)
-        return found
+                result.setdefault(key, []).append(group.name)
+        return result
 
     @cached_property
     def uses(self) -> dict[tuple[int, int], list[tuple[int, int]]]:
         """(site, component) → the (prompt, row) pairs where the harvest saw it."""
-        found: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        result: dict[tuple[int, int], list[tuple[int, int]]] = {}
         for number, prompt in enumerate(self.artifact.prompts):
             for row, place in enumerate(zip(prompt.site, prompt.component, strict=True)):
-                found.setdefault(place, []).append((number, row))
-        return found
+                result.setdefault(place, []).append((number, row))
+        return result
 
     def provenance(
         self, *, dtype: str | None = None, device: str | None = None, versions: dict[str, str] | None = None

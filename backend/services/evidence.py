@@ -137,7 +137,7 @@ WORDS: dict[str, Words] = {
 COUNTED: dict[str, Words] = {
     "kl_adversarial_shared_": Words(
         "KL, adversary shared over positions, {} steps",
-        "The worst masks that {} sign steps of 0.1 have found from a fresh random start, one source a component for "
+        "The worst masks that {} sign steps of 0.1 have found from a fresh random start, one source per component for "
         "all of 16 windows and their positions, as the field judges a run.",
     ),
     "kl_adversarial_position_": Words(
@@ -155,14 +155,14 @@ COUNTED: dict[str, Words] = {
 
 def words(name: str) -> Words:
     """Label and explanation of a figure; one we have no words for gets its own name."""
-    for split, said in (("_held_out", "held-out prompts"), ("_train", "training prompts")):
+    for split, named in (("_held_out", "held-out prompts"), ("_train", "training prompts")):
         known = WORDS.get(name.removesuffix(split))
         if name.endswith(split) and known:
-            return Words(f"{known.label}, {said}", known.explain)
-    for prefix, made in COUNTED.items():
+            return Words(f"{known.label}, {named}", known.explain)
+    for prefix, template in COUNTED.items():
         count = name.removeprefix(prefix)
         if count != name and count.isdigit():
-            return Words(made.label.format(count), made.explain.format(count))
+            return Words(template.label.format(count), template.explain.format(count))
     return WORDS.get(name) or Words(name.replace("_", " "), "A figure this run measured.")
 
 
@@ -235,14 +235,14 @@ class Evidence:
         return value <= SMALL or (scale is not None and value <= SMALL * scale * 0.5)
 
     def _row(self, metric: Metric) -> EvidenceRow:
-        said = words(metric.name)
+        named = words(metric.name)
         warning = self._warning(metric)
         counted = metric.name.rsplit("_", 1)[0] + "_" in COUNTED
         judged = (metric.name in WORDS or counted) and metric.name not in NOT_JUDGED
         measured = metric.train is not None or metric.held_out is not None
         status: Status = "weak" if warning else "good" if judged and measured else "info"
         return EvidenceRow(
-            name=metric.name, label=said.label, explain=said.explain, unit=metric.unit, train=metric.train,
+            name=metric.name, label=named.label, explain=named.explain, unit=metric.unit, train=metric.train,
             held_out=metric.held_out, spread=metric.spread, status=status, warning=warning,
         )  # fmt: skip
 

@@ -47,8 +47,8 @@ def csv_text(
     facts: Mapping[str, Any], heads: Sequence[str], rows: Iterable[Mapping[str, Any]]
 ) -> Iterator[str]:
     """`rows` as CSV. `heads` are `name` or `name [unit]`; texts stand in quotes, numbers keep every digit."""
-    said = "; ".join(f"{name}={value}" for name, value in facts.items() if value is not None)
-    yield f"# {' '.join(said.split())}\n"
+    line = "; ".join(f"{name}={value}" for name, value in facts.items() if value is not None)
+    yield f"# {' '.join(line.split())}\n"
     names = [head.split(" [")[0] for head in heads]
     out = io.StringIO()
     writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
@@ -63,7 +63,7 @@ def csv_text(
 
 
 def json_text(facts: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """`{"provenance": …, "rows": […]}`, a row a line."""
+    """`{"provenance": …, "rows": […]}`, one row per line."""
     yield f'{{"provenance": {json.dumps(dict(facts), ensure_ascii=False)},\n"rows": ['
     for number, row in enumerate(rows):
         yield f"{',' if number else ''}\n{json.dumps(dict(row), ensure_ascii=False)}"

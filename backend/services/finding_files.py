@@ -70,8 +70,9 @@ def markdown(finding: Finding) -> str:
     if finding.notes:
         parts += ["## Notes", finding.notes.strip()]
     of = finding.provenance
-    said = f"{of.model}, decomposition {finding.decomposition} ({finding.artifact_hash[:12]}), {of.dtype}, {of.device}"
-    parts.append(f"{_text(said)}. {finding.created_at:%Y-%m-%d}, {finding.url}")
+    decomposition = f"decomposition {finding.decomposition} ({finding.artifact_hash[:12]})"
+    source = f"{of.model}, {decomposition}, {of.dtype}, {of.device}"
+    parts.append(f"{_text(source)}. {finding.created_at:%Y-%m-%d}, {finding.url}")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -186,7 +186,7 @@ class Findings:
             _difference(stored.result, now) for stored, now in zip(record.results, results, strict=True)
         )
         verdict = "same" if apart <= SAME else "close" if apart <= CLOSE else "different"
-        said = {
+        summary = {
             "same": "Every probability is the same.",
             "close": f"The largest difference of any probability is {apart:.1e}: rounding on another machine.",
             "different": f"The largest difference of any probability is {sentences.probability(apart)}.",
@@ -196,7 +196,7 @@ class Findings:
             results=results,
             verdict=verdict,
             max_probability_difference=apart,
-            explanation=" ".join([said, *other, *_versions(record, results[0])]),
+            explanation=" ".join([summary, *other, *_versions(record, results[0])]),
         )
 
     def _entry_of(self, record: FindingRecord) -> tuple[Entry, list[str]]:

@@ -54,8 +54,8 @@ class Gallery:
             .where(FindingRow.featured)
             .order_by(FindingRow.created_at.desc(), FindingRow.slug)
         )
-        found: dict[str, list[str]] = {}
+        slugs_of: dict[str, list[str]] = {}
         with self.database.session() as session:
             for decomposition, slug in session.execute(rows):
-                found.setdefault(decomposition, []).append(slug)
-        return found
+                slugs_of.setdefault(decomposition, []).append(slug)
+        return slugs_of

@@ -68,12 +68,12 @@ class Harvests:
 
     def listing(self, entry: Entry) -> Listing[HarvestSummary]:
         """Every harvest of a decomposition, the newest first."""
-        items = [_summary(store, found) for found, store in self._stores(entry)]
+        items = [_summary(store, folder) for folder, store in self._stores(entry)]
         return Listing[HarvestSummary](items=items, total=len(items))
 
     def folders(self, entry: Entry) -> list[Path]:
         """The folders of all its harvests, the newest first."""
-        return [found.path for found, _ in self._stores(entry)]
+        return [folder.path for folder, _ in self._stores(entry)]
 
     def component(
         self, entry: Entry, ordinal: int, links: Links, harvest: str | None = None
@@ -82,50 +82,52 @@ class Harvests:
         ApiError 404 for an id that is not there."""
         stores = self._stores(entry)
         if harvest is not None:
-            stores = [(found, store) for found, store in stores if store.info.id == harvest]
+            stores = [(folder, store) for folder, store in stores if store.info.id == harvest]
             if not stores:
                 raise not_found("unknown_harvest", f"“{entry.slug}” has no harvest “{harvest[:80]}”.")
         if not stores:
             return None
-        found, store = stores[0]
+        folder, store = stores[0]
         try:
-            return _component(entry, _summary(store, found), store.row(ordinal), links)
+            return _component(entry, _summary(store, folder), store.row(ordinal), links)
         except ArtifactError as error:
             raise ApiError(500, "broken_harvest", str(error)) from error
 
     def _stores(self, entry: Entry) -> list[tuple[_Found, HarvestStore]]:
-        found = [
+        opened = [
             (place, store)
             for place in _folders(entry, self.place(entry))
             if (store := self._store(place, entry)) is not None
         ]
-        return sorted(found, key=lambda item: item[1].info.created_at, reverse=True)
+        return sorted(opened, key=lambda item: item[1].info.created_at, reverse=True)
 
-    def _store(self, found: _Found, entry: Entry) -> HarvestStore | None:
+    def _store(self, folder: _Found, entry: Entry) -> HarvestStore | None:
         from workers.spd.statistics.store import HarvestStore
 
         with self._lock:
-            kept = self._open.get(found.path)
-            if kept is not None and kept[0] == found.stamp:
-                return kept[1]
-            if self._broken.get(found.path) == found.stamp:
+            opened = self._open.get(folder.path)
+            if opened is not None and opened[0] == folder.stamp:
+                return opened[1]
+            if self._broken.get(folder.path) == folder.stamp:
                 return None
             try:
-                store = HarvestStore(found.path)
+                store = HarvestStore(folder.path)
                 if store.info.artifact_hash != entry.hash or store.info.components != len(entry.ordinals):
-                    raise ArtifactError(f"The harvest “{found.path.name}” is not of “{entry.slug}” as it is.")
+                    raise ArtifactError(
+                        f"The harvest “{folder.path.name}” is not of “{entry.slug}” as it is."
+                    )
             except Exception as error:  # whatever a file from elsewhere makes a parser raise
-                log.warning("skipped the harvest %s: %s", found.path, error)
-                self._broken[found.path] = found.stamp
+                log.warning("skipped the harvest %s: %s", folder.path, error)
+                self._broken[folder.path] = folder.stamp
                 return None
             while len(self._open) >= MOST_OPEN:
                 del self._open[next(iter(self._open))]
-            self._open[found.path] = found.stamp, store
+            self._open[folder.path] = folder.stamp, store
             return store
 
 
 def _folders(entry: Entry, place: Path) -> list[_Found]:
-    found: list[_Found] = []
+    folders: list[_Found] = []
     for root, shipped in ((entry.artifact.path / FOLDER, entry.shipped), (place, False)):
         try:
             paths = sorted(root.iterdir())
@@ -135,16 +137,16 @@ def _folders(entry: Entry, place: Path) -> list[_Found]:
             if path.suffix in (".partial", ".part", ".old"):
                 continue
             try:
-                found.append(_Found(path, (path / "harvest.json").stat().st_mtime_ns, shipped))
+                folders.append(_Found(path, (path / "harvest.json").stat().st_mtime_ns, shipped))
             except OSError:
                 continue
-    return found
+    return folders
 
 
-def _summary(store: HarvestStore, found: _Found) -> HarvestSummary:
+def _summary(store: HarvestStore, folder: _Found) -> HarvestSummary:
     info = store.info
     same = info.model_dump(include=set(HarvestSummary.model_fields) - {"seed", "shipped"})
-    return HarvestSummary(**same, seed=info.config.seed, shipped=found.shipped)
+    return HarvestSummary(**same, seed=info.config.seed, shipped=folder.shipped)
 
 
 # --- one component --------------------------------------------------------------------------------------------
@@ -227,7 +229,7 @@ def _bands(entry: Entry, items: list[dict[str, Any]]) -> list[ExampleBand]:
 
 
 def _direction(entry: Entry, face: Any, items: list[dict[str, Any]], slice: str | None) -> Direction:
-    made = [
+    scored = [
         DirectionItem(
             kind=KINDS[item["kind"]],
             number=item["id"],
@@ -236,7 +238,7 @@ def _direction(entry: Entry, face: Any, items: list[dict[str, Any]], slice: str 
         )
         for item in items
     ]
-    return Direction(face=face, slice=slice, items=made)
+    return Direction(face=face, slice=slice, items=scored)
 
 
 def _token_stat(entry: Entry, item: dict[str, Any]) -> TokenStat:

@@ -48,5 +48,5 @@ class HealthService:
         try:
             return DatabaseHealth(ok=True, engine=self.database.kind, revision=self.database.revision())
         except SQLAlchemyError:
-            said = "The database cannot be reached."
-            return DatabaseHealth(ok=False, engine=self.database.kind, revision=None, message=said)
+            message = "The database cannot be reached."
+            return DatabaseHealth(ok=False, engine=self.database.kind, revision=None, message=message)

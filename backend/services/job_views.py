@@ -15,11 +15,11 @@ WORKER_STARTS_SECONDS = 10.0
 
 
 def _message(record: JobRecord, present: set[str]) -> str | None:
-    """What is going on this moment, or why nothing is. `present`: the workers that live."""
+    """What is happening at the moment, or why nothing is. `present`: the workers that live."""
     row = record.progress
     if record.state == "running":
         if record.executor not in present:
-            return "Its worker has gone. The job goes on from its last checkpoint when that or another worker is there."
+            return "Its worker has gone. The job resumes from its last checkpoint when that or another worker is there."
         return row.message or None if row is not None else None
     if record.state == "queued" and not present and time.time() - record.created_at > WORKER_STARTS_SECONDS:
         return "No worker is running. Start one with `unweave worker`."

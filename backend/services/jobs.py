@@ -166,7 +166,7 @@ class JobService:
             return self._views([self.queue.cancel(id)], self.queue.curve(id))[0]
 
     def resume(self, id: str) -> Job:
-        """A new job that goes on with the checkpoint of one that failed. Raises ApiError 404, 409 or 429."""
+        """A new job that resumes from the checkpoint of one that failed. Raises ApiError 404, 409 or 429."""
         with refusals(id):
             return self._views([self.queue.resume(id)], self.queue.curve(id))[0]
 
@@ -268,7 +268,7 @@ class JobService:
                     f"There is no preset “{request.preset}”. Presets: {', '.join(preset_names())}."
                 )
             data: Any = load_config(request.preset).model_dump(mode="json")
-            if request.name not in (None, data["name"]):  # two cards of one title cannot be told apart
+            if request.name not in (None, data["name"]):  # nobody can tell two cards with one title apart
                 data["title"] = f"{data['title']} ({request.name})"
         else:
             data = dict(request.config or {})

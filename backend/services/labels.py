@@ -132,10 +132,12 @@ def plain(text: str, what: str, most: int) -> str:
     kept = "".join(
         " " if c in "\n\r\t" else c for c in text if c in "\n\r\t" or unicodedata.category(c)[0] != "C"
     )
-    made = " ".join(unicodedata.normalize("NFC", kept).split())
-    if len(made) > most:
-        raise invalid("too_long", f"A {what} may have at most {most} characters; this one has {len(made)}.")
-    return made
+    cleaned = " ".join(unicodedata.normalize("NFC", kept).split())
+    if len(cleaned) > most:
+        raise invalid(
+            "too_long", f"A {what} may have at most {most} characters; this one has {len(cleaned)}."
+        )
+    return cleaned
 
 
 def _label(row: LabelRow) -> Label:

@@ -54,7 +54,7 @@ class Prompts:
     def watched(self, entry: Entry, watch: Sequence[str | int]) -> list[int]:
         """Ids of watched tokens, each once. Raises ApiError 422 naming the one that is not a token."""
         vocabulary = entry.artifact.manifest.target.model.vocabulary
-        found: list[int] = []
+        missing: list[int] = []
         for item in watch:
             if isinstance(item, str):
                 token_id = entry.tokenizer.token_id(item)
@@ -72,9 +72,9 @@ class Prompts:
                 )
             else:
                 token_id = item
-            if token_id not in found:
-                found.append(token_id)
-        return found
+            if token_id not in missing:
+                missing.append(token_id)
+        return missing
 
 
 def tokens(entry: Entry, ids: Sequence[int]) -> list[Token]:
@@ -111,14 +111,14 @@ def _too_long(length: int, limit: int) -> str:
 
 
 def _warnings(entry: Entry, request: TokenizeRequest, text: str, ids: list[int]) -> list[TokenizeWarning]:
-    found: list[TokenizeWarning] = []
+    warnings: list[TokenizeWarning] = []
     own = ids[1:] if request.bos else ids
     if text == "":
-        found.append(TokenizeWarning(code="empty", message="Type a prompt to see its tokens."))
+        warnings.append(TokenizeWarning(code="empty", message="Type a prompt to see its tokens."))
     if len(ids) > entry.limit:
-        found.append(TokenizeWarning(code="too_long", message=_too_long(len(ids), entry.limit)))
+        warnings.append(TokenizeWarning(code="too_long", message=_too_long(len(ids), entry.limit)))
     if text.strip() and text != text.rstrip(" "):
-        found.append(
+        warnings.append(
             TokenizeWarning(
                 code="trailing_space",
                 message="The prompt ends with a space. Most tokens begin with one, so the next word becomes unlikely.",
@@ -127,20 +127,22 @@ def _warnings(entry: Entry, request: TokenizeRequest, text: str, ids: list[int])
     bos_id = entry.artifact.manifest.target.bos_token_id
     if bos_id is not None and ids[int(request.bos) : int(request.bos) + 1] == [bos_id]:
         doubled = "; with BOS on there are two" if request.bos else ""
-        said = f"The text itself begins with the beginning-of-sequence token{doubled}."
-        found.append(TokenizeWarning(code="has_bos_text", message=said))
+        message = f"The text itself begins with the beginning-of-sequence token{doubled}."
+        warnings.append(TokenizeWarning(code="has_bos_text", message=message))
     control = entry.tokenizer.control_tokens(own)
     if control and request.text is not None:
         named = ", ".join(f"“{name}”" for name in control[:5])
-        said = f"{named} in the text is read as a control token of the model. “plain_text” reads it as text."
-        found.append(TokenizeWarning(code="control_tokens", message=said))
+        message = (
+            f"{named} in the text is read as a control token of the model. “plain_text” reads it as text."
+        )
+        warnings.append(TokenizeWarning(code="control_tokens", message=message))
     if request.token_ids is not None and entry.tokenizer.encode(text, bos=False) != own:
-        said = "The model would split this text into other tokens: editing it as text changes more than what is edited."
-        found.append(TokenizeWarning(code="other_tokens", message=said))
+        message = "The model would split this text into other tokens: editing it as text changes more than what is edited."
+        warnings.append(TokenizeWarning(code="other_tokens", message=message))
     unknown = _unknown(entry, text, own)
     if unknown:
-        found.append(TokenizeWarning(code="unknown_tokens", message=unknown))
-    return found
+        warnings.append(TokenizeWarning(code="unknown_tokens", message=unknown))
+    return warnings
 
 
 def _unknown(entry: Entry, text: str, ids: list[int]) -> str | None:

@@ -1,4 +1,4 @@
-"""What happened, in words: a sentence a prompt."""
+"""What happened, in words: one sentence per prompt."""
 
 from __future__ import annotations
 

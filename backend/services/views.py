@@ -199,7 +199,7 @@ def _prompt(prompt: HarvestPrompt) -> RunPrompt:
 
 
 def thumbnail(entry: Entry) -> Thumbnail | None:
-    """Max CI of the first training prompt: a row a site where there are few, else a row a band of layers."""
+    """Max CI of the first training prompt: one row per site where there are few, else one row per band of layers."""
     prompts = entry.artifact.prompts
     if not prompts:
         return None

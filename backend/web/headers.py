@@ -210,8 +210,8 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        told = headers.get(b"content-length", b"0")
-        if not told.isdigit() or int(told) > self.most:
+        declared = headers.get(b"content-length", b"0")
+        if not declared.isdigit() or int(declared) > self.most:
             if headers.get(b"expect", b"").lower() != b"100-continue":  # else it waits for this very answer
                 await _drop(receive)
             said = f"The request is too large; the most is {self.most / 1e6:.1f} MB."

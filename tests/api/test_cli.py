@@ -67,7 +67,7 @@ def test_serve_answers_says_where_it_is_and_ends_when_told(home: Path) -> None:
         assert second.returncode == 2
         assert f"Port {port} on 127.0.0.1 is taken" in said
         assert "Traceback" not in said
-        assert get(f"http://127.0.0.1:{port}/api/health"), "the first one goes on"
+        assert get(f"http://127.0.0.1:{port}/api/health"), "the first one still runs"
     finally:
         server.send_signal(signal.SIGINT)
         said, _ = server.communicate(timeout=30)
@@ -184,7 +184,7 @@ def test_decompose_stops_at_a_checkpoint_and_goes_on_from_it(tmp_path: Path, hom
     first.send_signal(signal.SIGINT)
     said, _ = first.communicate(timeout=120)
     assert first.returncode == 130, said
-    assert "The same command goes on from there" in " ".join(said.split())
+    assert "The same command resumes from there" in " ".join(said.split())
     second = start("decompose", str(tmp_path / "tiny.yaml"), home=home)
     said, _ = second.communicate(timeout=240)
     assert second.returncode == 0, said

@@ -21,7 +21,7 @@ PATH = "/api/decompositions/tiny"
 
 
 class Watched(FakeAblator):
-    """Says what it begins, and takes as long as it is told."""
+    """Says what it begins, and takes as long as it is asked to."""
 
     def __init__(self) -> None:
         super().__init__()

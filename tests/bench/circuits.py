@@ -31,7 +31,7 @@ def run(home: Path, times: int = 3) -> Iterator[dict[str, Any]]:
 
 @torch.no_grad()
 def drawn(engine: AblationEngine, ids: list[int], seed: int) -> Importances:
-    """The prompt's inner activations, with 100 components a token in use, whichever they be."""
+    """The prompt's inner activations, with 100 components per token in use, whichever they are."""
     found = engine.site_importances(engine.clean(ids))
     share = A_TOKEN / sum(inner.shape[-1] for inner in found.inner.values())
     generator = torch.Generator().manual_seed(seed)

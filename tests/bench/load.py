@@ -2,7 +2,7 @@
 
 `python -m tests.bench.load [clients] [seconds]`. Each client has its own prompt and baskets and asks again as soon as
 it is answered; one in ten streams a sweep meanwhile. Where the queue is full the answer is 429, and the client waits
-as told and asks again: that counts into its time.
+as asked and asks again: that counts into its time.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ USABLE = """async needed => {
 
 
 def run(_: Path) -> Iterator[dict[str, Any]]:
-    """One line a page: the median of some visits, each with an empty cache, once the server's weights are loaded."""
+    """One line per page: the median of some visits, each with an empty cache, once the server's weights are loaded."""
     with started() as (browser, server):
         warm = new_page(browser, server)
         warm.goto(PAGES["workbench"][0])

@@ -22,9 +22,9 @@ def test_the_induction_circuit_is_read_pinned_and_handed_on(offline: Server, new
     page.goto(CIRCUIT)
     drawn(page)
     table = page.get_by_role("table", name="Edges of the circuit")
-    told = [row.inner_text() for row in table.get_by_role("row").all()[1:9]]
-    assert any(row.startswith("L1 attn.k") and "output" in row for row in told), told
-    assert any(row.startswith("L0 attn") and "L1 attn.k" in row for row in told), told
+    rows = [row.inner_text() for row in table.get_by_role("row").all()[1:9]]
+    assert any(row.startswith("L1 attn.k") and "output" in row for row in rows), rows
+    assert any(row.startswith("L0 attn") and "L1 attn.k" in row for row in rows), rows
     said = page.get_by_text(re.compile(r"edges drawn of")).inner_text()
     rows = table.get_by_role("row").count() - 1
     assert said.startswith(f"{rows} edges drawn of ")

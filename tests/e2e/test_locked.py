@@ -1,4 +1,4 @@
-"""Another process holds the database: reading goes on, what cannot be written is said, and works after the lock."""
+"""Another process holds the database: reading still works, what cannot be written is said, and works after the lock."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_finding_is_kept_back_while_the_database_is_locked_and_saved_after(
             other.goto("/findings")
             expect(other.get_by_role("heading", name="Findings", exact=True)).to_be_visible()
             page.evaluate("fetch('/api/findings')")
-        assert read.value.ok, "reading goes on"
+        assert read.value.ok, "reading still works"
     make.click()
     expect(page.get_by_role("link", name="Open the finding")).to_be_visible()
 

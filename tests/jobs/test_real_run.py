@@ -34,7 +34,7 @@ def test_a_real_run_killed_in_mid_training_is_finished_from_its_checkpoint(
     log = (queue.home / "jobs" / job.id / "job.log").read_text(encoding="utf-8")
     starts = [int(step) for step in re.findall(r"train: step (\d+) of 400", log)]
     assert len(starts) == 2
-    assert starts[1] > 40, "it went on from a checkpoint, not from the beginning"
+    assert starts[1] > 40, "it resumed from a checkpoint, not from the beginning"
 
     artifact = read_artifact(queue.home / "artifacts" / "real")
     assert artifact.manifest.config.steps == 400

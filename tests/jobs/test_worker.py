@@ -147,7 +147,7 @@ def test_a_job_that_meets_a_full_disk_keeps_its_checkpoint_and_is_resumed_from_i
     assert done.progress is not None
     assert done.progress.resumed == 1
     steps = [point.step for point in shared.curve(again.id)]
-    assert steps == list(range(1, 41)), "the curve goes on where it was"
+    assert steps == list(range(1, 41)), "the curve continues where it was"
     assert not shared.get(job.id).resumable
     with pytest.raises(NotKeptError, match="left no checkpoint"):
         shared.resume(job.id)

@@ -76,7 +76,7 @@ class Case:
 
     @cached_property
     def edits(self) -> list[Edit]:
-        """One component a site, suppressed by a strength of its own."""
+        """One component per site, suppressed by a strength of its own."""
         sites = self.engine.decomposition.sites
         return [Edit(site, 1 + n % 3, (1.0, 0.5, 0.25)[n % 3]) for n, site in enumerate(sites)]
 

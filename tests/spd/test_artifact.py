@@ -216,7 +216,7 @@ def test_a_kill_between_the_two_renames_of_a_replacement_loses_nothing(tmp_path,
         hand_artifact(tmp_path, description="another")
     monkeypatch.undo()
     assert not first.path.exists()
-    assert recover(tmp_path) == [], "what was set aside this moment may belong to a run that goes on"
+    assert recover(tmp_path) == [], "what was set aside this moment may belong to a run that is still going"
     assert recover(tmp_path, older_than=0.0) == ["tiny"]
     assert read_artifact(first.path).hash == first.hash
     assert recover(tmp_path, older_than=0.0) == []

@@ -1,4 +1,4 @@
-"""SPEC 16: whole runs. Stopped, killed or pruned, a run that goes on ends with the numbers of an undisturbed one."""
+"""SPEC 16: whole runs. Stopped, killed or pruned, a run that resumes ends with the numbers of an undisturbed one."""
 
 import json
 
@@ -180,7 +180,7 @@ def test_a_checkpoint_of_another_config_is_not_gone_on_from(home):
 
 
 def test_a_disk_that_is_full_leaves_the_last_good_checkpoint(home, undisturbed, monkeypatch):
-    """The write at step 10 fails; the run ends with an OSError, and goes on from step 5 once there is room."""
+    """The write at step 10 fails; the run ends with an OSError, and resumes from step 5 once there is room."""
     real, calls = checkpoint.save_file, []
 
     def full(tensors, path, *rest):

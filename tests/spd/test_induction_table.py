@@ -54,7 +54,7 @@ class Given(Decomposition):
 
 
 def acting(target, prompts, places: dict[str, dict[str, list[float]]], elsewhere: float = 0.0):
-    """Importances {row: {mark: a value a component}}, and one component at `elsewhere` everywhere else."""
+    """Importances {row: {mark: one value per component}}, and one component at `elsewhere` everywhere else."""
     g = {site: torch.zeros(len(prompts), tiny.CONTEXT, C) for site in SITES.values()}
     for value in g.values():
         value[..., 0] = elsewhere
@@ -117,7 +117,7 @@ def test_silence_falls_on_the_named_positions_alone_and_ends(target, prompts):
 
 
 def whole(**changes) -> dict:
-    """The paper's circuit, one component a site and five for V1, with some rows changed."""
+    """The paper's circuit, one component per site and five for V1, with some rows changed."""
     places = {name: {position: [1.0, 0.0, 0.0]} for name, (_, position, _) in PAPER.items()}
     return {**places, "V1": {"m": [1.0, 1.0, 1.0]}, **changes}
 

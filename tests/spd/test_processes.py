@@ -1,4 +1,4 @@
-"""SPEC 16 with real processes: killed with -9 and gone on from; two that give the numbers of one."""
+"""SPEC 16 with real processes: killed with -9 and resumed; two that give the numbers of one."""
 
 import json
 import os

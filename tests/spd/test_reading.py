@@ -260,7 +260,7 @@ def test_a_token_that_the_model_has_no_row_for_is_named_before_training(tmp_path
 
 
 def gguf_file(path: Path) -> LlamaForCausalLM:
-    """A tiny Llama with a word a token, written as a GGUF file; returns the same model as `transformers` has it."""
+    """A tiny Llama with one word per token, written as a GGUF file; returns the same model as `transformers` has it."""
     torch.manual_seed(0)
     model = LlamaForCausalLM(
         LlamaConfig(

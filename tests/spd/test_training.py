@@ -250,7 +250,7 @@ def test_a_site_may_be_pruned_to_nothing_and_the_run_goes_on():
     assert all(math.isfinite(value) for value in steps(trainer, data, 2)[-1].values())
 
 
-# --- what cannot go on ----------------------------------------------------------------------------------------------
+# --- what cannot continue ---------------------------------------------------------------------------------------
 
 
 def test_a_run_that_diverges_stops_with_the_step_and_what_to_lower():

@@ -23,7 +23,7 @@ HARVEST = "harvest"
 JOBS = [WORKFLOW, HARVEST]
 PROTOCOL = "jobs-1"
 """DBOS's application version: the shape of a job's input and steps, not the version of Unweave. A worker only takes
-jobs of its own protocol, so an upgrade goes on with the jobs of the release before it unless this is raised."""
+jobs of its own protocol, so an upgrade resumes the jobs of the release before it unless this is raised."""
 
 BUSY_MS = 30_000
 _ATTEMPTS = 20
@@ -118,10 +118,12 @@ def prepare(url: str, engine: Engine) -> None:
             connection.execute(sa.text("BEGIN IMMEDIATE"))
         else:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('unweave-jobs'))"))
-        found = sa.inspect(connection)
+        inspector = sa.inspect(connection)
         for table in metadata.sorted_tables:
-            if found.has_table(table.name):
-                if {column["name"] for column in found.get_columns(table.name)} == set(table.columns.keys()):
+            if inspector.has_table(table.name):
+                if {column["name"] for column in inspector.get_columns(table.name)} == set(
+                    table.columns.keys()
+                ):
                     continue
                 table.drop(connection)
             table.create(connection)

@@ -31,12 +31,12 @@ def is_final(error: BaseException) -> bool:
 
 def chain(error: BaseException) -> list[BaseException]:
     """The error and what led to it, outermost first."""
-    found: list[BaseException] = []
+    causes: list[BaseException] = []
     step: BaseException | None = error
-    while step is not None and step not in found:
-        found.append(step)
+    while step is not None and step not in causes:
+        causes.append(step)
         step = step.__cause__ or step.__context__
-    return found
+    return causes
 
 
 def sentence(error: BaseException, *, device: str, home: Path, kept: bool = False) -> str:
@@ -58,7 +58,7 @@ def sentence(error: BaseException, *, device: str, home: Path, kept: bool = Fals
     ):  # by name: theirs would import torch
         return without_places(" ".join(str(error).split()), home)[:LONGEST]
     if type(error).__name__ == "CheckpointError":
-        return "The job's checkpoint is damaged, so it cannot go on. Start the job again."
+        return "The job's checkpoint is damaged, so it cannot resume. Start the job again."
     if isinstance(error, PermissionError):
         return (
             f"A file in Unweave's home folder may not be written. Check who owns that folder, then {again}."

@@ -29,8 +29,8 @@ def this_machine() -> Machine:
     kills = 0
     for path in COUNTERS:
         try:
-            found = re.search(r"^oom_kill (\d+)$", path.read_text(), re.MULTILINE)
+            line = re.search(r"^oom_kill (\d+)$", path.read_text(), re.MULTILINE)
         except OSError:
             continue
-        kills = max(kills, int(found[1]) if found else 0)
+        kills = max(kills, int(line[1]) if line else 0)
     return Machine(f"{socket.gethostname()} {boot}".strip(), kills)

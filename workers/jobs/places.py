@@ -14,4 +14,4 @@ def without_places(text: str, home: Path) -> str:
     for root in roots:
         text = re.sub(re.escape(root.rstrip("/")) + r"/(?=\S)", "", text)
         text = re.sub(re.escape(root.rstrip("/")) + r"(?![\w-])(?!\.\w)/?", "the home folder", text)
-    return _PATH.sub(lambda found: found.group().rstrip("/").rsplit("/", 1)[-1], text)
+    return _PATH.sub(lambda match: match.group().rstrip("/").rsplit("/", 1)[-1], text)

@@ -152,7 +152,7 @@ class ProgressStore:
             )
 
     def take_curve(self, before: str, job_id: str) -> None:
-        """Give the curve of a job that ended to the one that goes on with its work."""
+        """Copy the curve of a job that ended to the one that resumes it."""
         mine = points_table.c.job_id
         with self._engine.begin() as connection:
             connection.execute(points_table.delete().where(mine == job_id))

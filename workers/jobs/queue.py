@@ -59,21 +59,21 @@ class NameTakenError(Exception):
 
 
 class NotKeptError(Exception):
-    """The job left nothing that could be gone on from."""
+    """The job left nothing that could be resumed."""
 
     def __init__(self, job_id: str, state: State) -> None:
-        said = {
+        why = {
             "queued": "It waits in the queue.",
             "running": "It still runs.",
             "done": "It is done.",
             "failed": "It left no checkpoint; start it again.",
             "cancelled": "It was cancelled, and its work removed; start it again.",
         }
-        super().__init__(f"The job “{job_id}” cannot be resumed. {said[state]}")
+        super().__init__(f"The job “{job_id}” cannot be resumed. {why[state]}")
 
 
 class JobActiveError(Exception):
-    """The job waits or runs, or another one is about to go on with its work."""
+    """The job waits or runs, or another one is about to resume it."""
 
 
 class HarvestWaitsError(Exception):
@@ -181,7 +181,7 @@ class JobQueue:
                 number += 1
 
     def resume(self, job_id: str) -> JobRecord:
-        """Put a new job in the queue that goes on with the work of one that failed, under the same name.
+        """Put a new job in the queue that resumes one that failed, under the same name.
 
         Raises UnknownJobError, NotKeptError, QueueFullError, NameTakenError where the name is taken by now, and OSError
         where the disk is still full.
@@ -233,7 +233,7 @@ class JobQueue:
             name=database.WORKFLOW, status=_LIVE, load_input=False, load_output=False
         )
         if any((status.attributes or {}).get("continues") == job_id for status in live):
-            raise JobActiveError(f"Another job goes on with the work of “{job_id}”. Wait until it has ended.")
+            raise JobActiveError(f"Another job resumes “{job_id}”. Wait until it has ended.")
         self._must_be_writable()
         folder = self.home / "jobs" / job_id
         if folder.is_dir():
@@ -364,10 +364,10 @@ class JobQueue:
     def get(self, job_id: str) -> JobRecord:
         """One job with its config. Raises UnknownJobError."""
         client, _ = self._open()
-        found = client.list_workflows(name=database.JOBS, workflow_ids=[job_id])
-        if not found:
+        statuses = client.list_workflows(name=database.JOBS, workflow_ids=[job_id])
+        if not statuses:
             raise UnknownJobError(f"There is no job “{job_id}”.")
-        return self._records(found)[0]
+        return self._records(statuses)[0]
 
     def _input(self, job_id: str) -> dict[str, Any]:
         client, _ = self._open()
@@ -377,11 +377,11 @@ class JobQueue:
     def listing(self, *, limit: int, offset: int) -> list[JobRecord]:
         """Jobs, the newest first."""
         client, _ = self._open()
-        found = client.list_workflows(
+        statuses = client.list_workflows(
             name=database.JOBS, limit=limit, offset=offset, sort_desc=True, load_input=False
         )
-        found.sort(key=_created, reverse=True)
-        return self._records(found)
+        statuses.sort(key=_created, reverse=True)
+        return self._records(statuses)
 
     def count(self) -> int:
         """How many jobs there are, ended ones included."""
@@ -430,11 +430,11 @@ class JobQueue:
         self._open()
         return read_workers(self._engine)
 
-    def _records(self, found: list[WorkflowStatus]) -> list[JobRecord]:
+    def _records(self, statuses: list[WorkflowStatus]) -> list[JobRecord]:
         client, store = self._open()
-        rows = store.rows(status.workflow_id for status in found)
+        rows = store.rows(status.workflow_id for status in statuses)
         places: dict[str, int] = {}
-        if any(_STATES[status.status] == "queued" for status in found):
+        if any(_STATES[status.status] == "queued" for status in statuses):
             waiting = client.list_workflows(
                 name=database.JOBS, status=_WAITING, load_input=False, load_output=False
             )
@@ -448,7 +448,7 @@ class JobQueue:
                 places.get(status.workflow_id),
                 kept=has_checkpoint(jobs / status.workflow_id),
             )
-            for status in found
+            for status in statuses
         ]
 
 

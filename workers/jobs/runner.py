@@ -2,12 +2,12 @@
 
     home/jobs/<id>/job.log           what happened, with traces
     home/jobs/<id>/lock              held by the process that works on the job
-    home/jobs/<id>/<slug>.partial/   the run with its checkpoint; kept while the job may still go on
+    home/jobs/<id>/<slug>.partial/   the run with its checkpoint; stays while the job may still resume
     home/jobs/<id>/<slug>/           the finished artefact, for the moment before it is published
     home/artifacts/<slug>/           published: one rename, so the gallery never sees half of it
 
-A job that failed for want of something (disk, memory, weights) keeps its checkpoint, and another job can go on from it:
-its folder then holds `continues`, a file with the id of the job whose work it takes over.
+A job that failed for want of something (disk, memory, weights) keeps its checkpoint, and another job can resume from
+it: its folder then holds `continues`, a file with the id of the job whose work it takes over.
 
 Every method can be run again after a crash in any place.
 """
@@ -43,12 +43,12 @@ KEPT = "Its work up to the last checkpoint is kept."
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a job's folder holds work that can be gone on from: a checkpoint, or a run that only has to be stored."""
+    """Whether a job's folder holds work that can be resumed: a checkpoint, or a run that only has to be stored."""
     return any(folder.glob("*.partial/checkpoint*/state.json")) or any(folder.glob(f"*/{MANIFEST}"))
 
 
 class RunStoppedError(Exception):
-    """The run stopped because it was told to; `why` says by what."""
+    """The run was stopped; `why` says by what."""
 
     def __init__(self, why: Why) -> None:
         super().__init__(why.value)
@@ -113,7 +113,7 @@ class JobRunner:
         return row is not None and STAGES.index(row.stage) > STAGES.index("train")
 
     def _given_up(self, job_id: str, said: str, *, kept: bool) -> JobError:
-        """The error that ends a job. Its checkpoint stays where going on from it can help."""
+        """The error that ends a job. Its checkpoint stays where resuming from it can help."""
         if kept:
             return JobError(f"{said} {KEPT}")
         with contextlib.suppress(
@@ -170,7 +170,7 @@ class JobRunner:
                     # Both jobs make a decomposition of the same name, so the folder keeps its own.
                     os.rename(work, folder / work.name)
             self.store.take_curve(before, job_id)
-            self.note(job_id, f"goes on with the work of {before}")
+            self.note(job_id, f"resumes {before}")
         (folder / CONTINUES).unlink()
 
     def note_attempt(self, job_id: str, row: ProgressRow) -> None:

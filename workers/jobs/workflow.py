@@ -1,4 +1,4 @@
-"""A job, a decomposition or a harvest, as a DBOS workflow of two steps. The first goes on from its checkpoint when it
+"""A job, a decomposition or a harvest, as a DBOS workflow of two steps. The first resumes from its checkpoint when it
 is run again, the second is one rename; so a worker that dies anywhere leaves a job that another can finish."""
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def register(
 ) -> None:
     """Make the workflow known to DBOS. Call once, before `DBOS.launch()`.
 
-    `leaving` is set when the worker shuts down; `busy` is told the job's id when it starts and None when it ends.
+    `leaving` is set when the worker shuts down; `busy` gets the job's id when it starts and None when it ends.
     """
 
     def wanted(job_id: str) -> Callable[[], Why | None]:
@@ -43,7 +43,7 @@ def register(
         return ask
 
     def outcome(job_id: str, work: Callable[[], str]) -> str:
-        """What a step gives; one that was told to stop leaves the job as whoever told it wants it."""
+        """What a step returns; one that was stopped leaves the job as whoever stopped it wants it."""
         try:
             return work()
         except JobError as error:

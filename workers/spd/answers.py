@@ -174,7 +174,7 @@ class Continuations:
 
 @dataclass(frozen=True, slots=True)
 class HeadPatterns(_Strict):
-    """Attention probabilities, a row a query: row q holds keys 0 … q."""
+    """Attention probabilities, one row per query: row q holds keys 0 … q."""
 
     layer: int
     head: int

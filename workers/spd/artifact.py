@@ -96,8 +96,8 @@ class TargetCard(Stored):
     def identity(self) -> str:
         """Equal for models that compute the same: weights, config and attention implementation. Without a config's
         hash, its source stands for the config."""
-        told = self.config_hash or self.source.model_dump_json(exclude={"license"})
-        return f"{self.weights_hash} {told} {self.attention}"
+        described = self.config_hash or self.source.model_dump_json(exclude={"license"})
+        return f"{self.weights_hash} {described} {self.attention}"
 
     def fits(self, here: TargetCard) -> bool:
         """Whether the model `here` is the one meant: what one of the two cards does not say is not compared."""
@@ -420,12 +420,12 @@ def _does_not_fit(folder: str, file: str, error: ValidationError) -> ArtifactErr
     where = ".".join(str(step) for step in first["loc"])
     match first["type"]:
         case "missing":
-            said = f"lacks “{where}”, so it comes from an older version of Unweave. {REDO}"
+            problem = f"lacks “{where}”, so it comes from an older version of Unweave. {REDO}"
         case "extra_forbidden":
-            said = f"has “{where}”, which this version does not know. Upgrade Unweave to open it."
+            problem = f"has “{where}”, which this version does not know. Upgrade Unweave to open it."
         case _:
-            said = f"does not fit: {where}: {first['msg']}. {REDO}"
-    return ArtifactError(f"“{folder}” cannot be opened: its {file} {said}")
+            problem = f"does not fit: {where}: {first['msg']}. {REDO}"
+    return ArtifactError(f"“{folder}” cannot be opened: its {file} {problem}")
 
 
 def sha256(path: Path) -> str:
@@ -450,10 +450,10 @@ def read_artifact(path: Path, *, verify: bool = True) -> Artifact:
     except ValueError:
         raise ArtifactError(f"“{path.name}” has a {MANIFEST} that is not valid JSON.") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        found = data.get("format") if isinstance(data, dict) else None
-        newer = isinstance(found, int) and found > FORMAT
+        written = data.get("format") if isinstance(data, dict) else None
+        newer = isinstance(written, int) and written > FORMAT
         raise ArtifactError(
-            f"“{path.name}” has artefact format {found!r}; this version of Unweave reads format {FORMAT}. "
+            f"“{path.name}” has artefact format {written!r}; this version of Unweave reads format {FORMAT}. "
             + ("Upgrade Unweave to open it." if newer else REDO)
         )
     try:
@@ -499,15 +499,15 @@ def recover(root: Path, *, older_than: float = 10.0) -> list[str]:
     Only those set aside more than `older_than` seconds ago: another process may be about to put theirs in place.
     Returns their names. Raises OSError where a folder cannot be renamed.
     """
-    found: list[str] = []
+    result: list[str] = []
     for old in sorted(root.glob(f"*{OLD}")):
         final = old.with_name(old.name.removesuffix(OLD))
         waits = time.time() - old.stat().st_ctime < older_than
         if final.exists() or waits or not (old / MANIFEST).is_file():
             continue
         os.replace(old, final)
-        found.append(final.name)
-    return found
+        result.append(final.name)
+    return result
 
 
 def seal(work: Path, manifest: Manifest, final: Path) -> Artifact:

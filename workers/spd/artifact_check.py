@@ -62,7 +62,7 @@ def tensors_of(path: Path) -> dict[str, StoredTensor]:
             raise refuse("its header cannot be read") from None
     if not isinstance(header, dict):
         raise refuse("its header cannot be read")
-    start, found = 8 + length, {}
+    start, stored = 8 + length, {}
     for name, entry in header.items():
         if name == "__metadata__":
             continue
@@ -75,15 +75,15 @@ def tensors_of(path: Path) -> dict[str, StoredTensor]:
             raise refuse(f"the entry “{name[:80]}” cannot be read")
         if last - first != math.prod(shape) * ITEM_BYTES[dtype] or start + last > size:
             raise refuse(f"“{name[:80]}” of shape {list(shape)} does not fit its bytes")
-        found[name] = StoredTensor(dtype, shape, start + first, start + last)
+        stored[name] = StoredTensor(dtype, shape, start + first, start + last)
     at = start
-    for tensor in sorted(found.values(), key=lambda tensor: (tensor.begin, tensor.end)):
+    for tensor in sorted(stored.values(), key=lambda tensor: (tensor.begin, tensor.end)):
         if tensor.begin != at:
             raise refuse("its tensors overlap, or leave gaps")
         at = tensor.end
     if at != size:
         raise refuse("it holds bytes that belong to no tensor")
-    return found
+    return stored
 
 
 def check_artifact(artifact: Artifact) -> None:

@@ -31,7 +31,7 @@ def main(
     log_level: str = "info",
     log_format: LogFormat = "console",
 ) -> NoReturn:
-    """Take jobs from the queue until told to stop (SIGTERM, SIGINT); then end the process.
+    """Take jobs from the queue until stopped (SIGTERM, SIGINT); then end the process.
 
     With `supervised`, the end of standard input also means stop: the parent process is gone.
     """

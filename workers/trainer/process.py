@@ -1,4 +1,4 @@
-"""The worker process: takes decomposition jobs from the queue, one at a time, until told to stop."""
+"""The worker process: takes decomposition jobs from the queue, one at a time, until stopped."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class WorkerProcess:
     def run(self, *, supervised: bool = False) -> NoReturn:
         """Work until SIGTERM or SIGINT, or with `supervised` until standard input ends; then end the process.
 
-        Exit code 0: told to stop; a job in progress was left at a checkpoint, for the next worker. 1: something broke
+        Exit code 0: stopped; a job in progress was left at a checkpoint, for the next worker. 1: something broke
         (the log says what), and starting again may help.
         """
         logging.getLogger("dbos").addFilter(_is_news)
@@ -70,11 +70,11 @@ class WorkerProcess:
         try:
             self._work(supervised)
         except Exception:
-            log.exception("the worker cannot go on")
+            log.exception("the worker cannot continue")
             code = 1
         logging.shutdown()
         # Not sys.exit: it would wait for the threads of a run that does not stop, and of a DBOS that broke. What they
-        # have not written is what a crash would lose, and the next worker goes on from the last checkpoint.
+        # have not written is what a crash would lose, and the next worker resumes from the last checkpoint.
         os._exit(code)
 
     def _work(self, supervised: bool) -> None:
@@ -104,7 +104,7 @@ class WorkerProcess:
             self._look_again.clear()
 
         if not self._idle.wait(GRACE_SECONDS):
-            log.warning("the job did not stop in time; it goes on from its last checkpoint")
+            log.warning("the job did not stop in time; it resumes from its last checkpoint")
             if heartbeat.job_id is not None:
                 runner.store.leave(heartbeat.job_id)
         heartbeat.stop()

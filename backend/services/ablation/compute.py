@@ -30,7 +30,7 @@ class _Work(Generic[T]):
 
 
 class _Lane:
-    """Waiting work of one kind: a queue a client, the clients in turn."""
+    """Waiting work of one kind: one queue per client, the clients in turn."""
 
     def __init__(self) -> None:
         self._clients: OrderedDict[str, deque[_Work[Any]]] = OrderedDict()
@@ -111,7 +111,7 @@ class ComputePool:
     async def run(self, work: Callable[[], T], *, client: str = "", long: bool = False) -> T:
         """The result of `work`. Raises ApiError 429 with Retry-After where too much is waiting already; work whose
         caller was cancelled before it began is dropped."""
-        made, lane = _Work(work, Future()), self._long if long else self._short
+        item, lane = _Work(work, Future()), self._long if long else self._short
         with self._changed:
             if self._inside >= self._most or self._closed:
                 raise ApiError(
@@ -119,15 +119,15 @@ class ComputePool:
                     {"waiting": self._inside}, retry_after=RETRY_AFTER,
                 )  # fmt: skip
             self._inside += 1
-            lane.put(client, made)
+            lane.put(client, item)
             self._start()
             self._changed.notify()
         try:
-            return await asyncio.wrap_future(made.future)
+            return await asyncio.wrap_future(item.future)
         except asyncio.CancelledError:
             with self._changed:
-                lane.drop(client, made)
-                if made.future.cancel():
+                lane.drop(client, item)
+                if item.future.cancel():
                     self._inside -= 1
             raise
 
@@ -136,10 +136,10 @@ class ComputePool:
         taken = _Steps(steps)
         try:
             while True:
-                found = await self.run(taken.next, client=client, long=True)
-                if found is END:
+                answer = await self.run(taken.next, client=client, long=True)
+                if answer is END:
                     return
-                yield found
+                yield answer
         finally:
             taken.leave()
 

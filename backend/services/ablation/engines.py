@@ -59,7 +59,7 @@ class Engines:
             return self._status(self._slot(entry))
 
     def statuses(self) -> list[TargetStatus]:
-        """One line a set of weights that something was asked of; a ready one speaks for its copies."""
+        """One line per set of weights that something was asked of; a ready one speaks for its copies."""
         with self._changed:
             slots = sorted(self._slots.values(), key=lambda slot: slot.state == "ready")
             return list({slot.entry.model_identity: self._status(slot) for slot in slots}.values())

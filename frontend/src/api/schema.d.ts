@@ -1170,7 +1170,7 @@ export interface components {
             remainder?: ("on" | "off") | null;
             /**
              * Answer
-             * @description a token whose cross-entropy at the last position is told, before and after
+             * @description a token whose cross-entropy at the last position is reported, before and after
              */
             answer?: string | number | null;
             /**
@@ -1244,7 +1244,7 @@ export interface components {
             grow_above: number;
             /**
              * Grow
-             * @description components a site and adaptation, at most
+             * @description components per site and adaptation, at most
              * @default 8
              */
             grow: number;
@@ -2100,13 +2100,13 @@ export interface components {
             examples: components["schemas"]["ComponentExample"][];
             /**
              * Reads
-             * @description tokens whose embedding it reads most strongly, where this can be told
+             * @description tokens whose embedding it reads most strongly, where this is known
              * @default []
              */
             reads: string[];
             /**
              * Writes
-             * @description tokens its write direction promotes most, where this can be told
+             * @description tokens its write direction promotes most, where this is known
              * @default []
              */
             writes: string[];
@@ -2582,7 +2582,7 @@ export interface components {
             shipped?: "smollm2-samples" | null;
             /**
              * Window
-             * @description tokens a window; shorter texts are padded
+             * @description tokens per window; shorter texts are padded
              * @default 64
              */
             window: number;
@@ -2600,7 +2600,7 @@ export interface components {
             held_out: number;
             /**
              * Evaluation
-             * @description windows a split for start values, pruning, harvest and evidence
+             * @description windows per split for start values, pruning, harvest and evidence
              * @default 64
              */
             evaluation: number;
@@ -3248,7 +3248,7 @@ export interface components {
             featured: boolean;
             /**
              * Summary
-             * @description what happened, a sentence a prompt
+             * @description what happened, one sentence per prompt
              */
             summary: string[];
             /** Artifact Hash */
@@ -3290,7 +3290,7 @@ export interface components {
             notes: string;
             /**
              * Ablations
-             * @description one a prompt
+             * @description one per prompt
              */
             ablations: components["schemas"]["AblationRequest"][];
             /**
@@ -3301,7 +3301,7 @@ export interface components {
             groups: string[];
             /**
              * Focus
-             * @description the position to look at, one a prompt; -1 the last
+             * @description the position to look at, one per prompt; -1 the last
              * @default []
              */
             focus: number[];
@@ -3337,7 +3337,7 @@ export interface components {
             featured: boolean;
             /**
              * Summary
-             * @description what happened, a sentence a prompt
+             * @description what happened, one sentence per prompt
              */
             summary: string[];
         };
@@ -3527,7 +3527,7 @@ export interface components {
         };
         /**
          * HeadPatterns
-         * @description Attention probabilities, a row a query: row q holds keys 0 … q.
+         * @description Attention probabilities, one row per query: row q holds keys 0 … q.
          */
         HeadPatterns: {
             /** Layer */
@@ -3973,7 +3973,7 @@ export interface components {
             resumable: boolean;
             /**
              * Continues
-             * @description the failed job whose work this one goes on with, after a resume
+             * @description the failed job that this one resumes
              */
             continues?: string | null;
             /**
@@ -3988,7 +3988,7 @@ export interface components {
             worker?: string | null;
             /**
              * Resumed
-             * @description how often it went on from a checkpoint after its worker went away
+             * @description how often it resumed from a checkpoint after its worker was gone
              * @default 0
              */
             resumed: number;
@@ -4067,7 +4067,7 @@ export interface components {
                 sites: string[];
                 /**
                  * C
-                 * @description components a site at the start; auto: one per token input (start data) or full rank, and from there as `adapt` says. A data start takes at most one per token input.
+                 * @description components per site at the start; auto: one per token input (start data) or full rank, and from there as `adapt` says. A data start takes at most one per token input.
                  * @default 16
                  */
                 C: number | "auto";
@@ -5508,7 +5508,7 @@ export interface components {
             background_layers?: number | null;
             /**
              * Contexts
-             * @description with start `data`: one component a distinct token (the mean of its inputs) and this many for how a token's inputs differ between contexts, shared by all tokens; null: one a token of every prompt
+             * @description with start `data`: one component a distinct token (the mean of its inputs) and this many for how a token's inputs differ between contexts, shared by all tokens; null: one per token of every prompt
              */
             contexts?: number | null;
         };
@@ -5772,7 +5772,7 @@ export interface components {
         };
         /**
          * TargetStatus
-         * @description Where the weights of one target model are. `progress` is 0–1, or null where it cannot be told.
+         * @description Where the weights of one target model are. `progress` is 0–1, or null where it is not known.
          */
         TargetStatus: {
             /** Weights Hash */

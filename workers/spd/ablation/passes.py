@@ -238,7 +238,7 @@ class Passes:
         masks: Mapping[str, SiteMask],
         cache: DynamicCache | None = None,
     ) -> Float[Tensor, "batch 1 vocab"]:
-        """Logits at the last position; a `cache` is read and filled, so that a continuation goes on from it."""
+        """Logits at the last position; a `cache` is read and filled, so that a continuation resumes from it."""
         with masked(masks):
             return self._forward(tokens, torch.tensor([tokens.shape[1] - 1], device=tokens.device), cache)
 

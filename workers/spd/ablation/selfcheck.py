@@ -68,7 +68,7 @@ EDIT_AGREES = 1e-2  # of what the edit changes: what is wrong is wrong by a fact
 
 @dataclass(frozen=True)
 class _Compared(SiteMask):
-    """One component, suppressed by its mask and in a copy of the weight; the pass itself goes on unchanged."""
+    """One component, suppressed by its mask and in a copy of the weight; the pass itself continues unchanged."""
 
     name: str = ""
 

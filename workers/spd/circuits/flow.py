@@ -1,7 +1,7 @@
 """What feeds each node of a circuit: every pair of nodes that one piece of a frozen pass, or one attention, connects.
 
 Within a piece (residual stream, neurons) positions do not mix, so one row of cotangents serves one component at *every*
-position at a time: a site costs as many rows as it has nodes at its busiest position, not one a node. Attention is
+position at a time: a site costs as many rows as it has nodes at its busiest position, not one per node. Attention is
 taken apart by its own formula.
 """
 

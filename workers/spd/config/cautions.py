@@ -9,10 +9,10 @@ from workers.spd.config.sources import InductionSource, TextModelSource
 
 def cautions(config: DecomposeConfig) -> list[str]:
     """Plain sentences, none where there is nothing to know."""
-    found: list[str] = []
+    sentences: list[str] = []
     target, data = config.target, config.data
     if isinstance(target, InductionSource | TextModelSource):
-        found.append(
+        sentences.append(
             f"The target itself is trained first, in {target.steps:,} steps, unless an earlier run with the same "
             f"“target” has left it; the decomposition's {config.steps:,} steps follow. To shorten it too, lower "
             "“target.steps”."
@@ -20,17 +20,17 @@ def cautions(config: DecomposeConfig) -> list[str]:
     if isinstance(data, PromptsConfig):
         splits = {prompt.split for prompt in data.prompts}
         if "held_out" not in splits:
-            found.append(
+            sentences.append(
                 "No prompt is held out, so all evidence is measured on what was trained on. Give some prompts the "
                 "split “held_out”: the same facts in other words."
             )
         if "bystander" not in splits:
-            found.append(
+            sentences.append(
                 "No prompt is a bystander, so nothing tells what should stay as it is. Give prompts about something "
                 "else the split “bystander”."
             )
     if isinstance(data, FactsData) and not any(relation.held_out for relation in data.relations):
-        found.append(
+        sentences.append(
             "No relation has held-out templates, so facts are measured on the templates that were trained on."
         )
-    return found
+    return sentences

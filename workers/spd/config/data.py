@@ -140,7 +140,7 @@ class CorpusData(DataKind):
         description="instead of a path: text that comes with Unweave. smollm2-samples: 1,536 seeded samples of SmolLM2 "
         "itself, about 122,000 of its tokens",
     )
-    window: int = Field(default=64, ge=2, le=8192, description="tokens a window; shorter texts are padded")
+    window: int = Field(default=64, ge=2, le=8192, description="tokens per window; shorter texts are padded")
     batch_size: int = Field(default=16, ge=1, le=65_536, description="windows a step")
     held_out: float = Field(
         default=0.1,
@@ -152,7 +152,7 @@ class CorpusData(DataKind):
         default=64,
         ge=1,
         le=4096,
-        description="windows a split for start values, pruning, harvest and evidence",
+        description="windows per split for start values, pruning, harvest and evidence",
     )
     shown: int = Field(
         default=4, ge=1, le=64, description="windows kept for the page; they begin at a sentence"

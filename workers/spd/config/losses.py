@@ -1,4 +1,4 @@
-"""What a run is trained on: a union told apart by `kind`."""
+"""What a run is trained on: a union discriminated by `kind`."""
 
 from __future__ import annotations
 

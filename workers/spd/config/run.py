@@ -52,7 +52,7 @@ class DecomposeConfig(Frozen):
     sites: tuple[str, ...] = Field(min_length=1, description="module paths; * matches within a path")
     C: int | Literal["auto"] = Field(
         default=16,
-        description="components a site at the start; auto: one per token input (start data) or full rank, and from "
+        description="components per site at the start; auto: one per token input (start data) or full rank, and from "
         "there as `adapt` says. A data start takes at most one per token input.",
     )
     start: StartConfig = Field(default=StartConfig(), description="values of V and U before the first step")

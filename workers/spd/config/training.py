@@ -39,7 +39,7 @@ class StartConfig(Frozen):
         default=None,
         ge=0,
         description="with start `data`: one component a distinct token (the mean of its inputs) and this many for how a"
-        " token's inputs differ between contexts, shared by all tokens; null: one a token of every prompt",
+        " token's inputs differ between contexts, shared by all tokens; null: one per token of every prompt",
     )
 
     @model_validator(mode="after")
@@ -166,7 +166,7 @@ class AdaptConfig(Frozen):
         gt=0,
         description="KL with the site's remainder alone off, nats at the counted positions",
     )
-    grow: int = Field(default=8, ge=1, le=1024, description="components a site and adaptation, at most")
+    grow: int = Field(default=8, ge=1, le=1024, description="components per site and adaptation, at most")
 
 
 class EliminateConfig(Frozen):

@@ -155,21 +155,21 @@ def text_files(key: str, path: str, glob: str) -> list[Path]:
     `key` where there are none, or where a link leads out of the folder."""
     root = Path(path).expanduser()
     try:
-        found = [root] if root.is_file() else sorted(p for p in root.rglob(glob) if p.is_file())
-        found = [file for file in found if file.stat().st_size]
+        files = [root] if root.is_file() else sorted(p for p in root.rglob(glob) if p.is_file())
+        files = [file for file in files if file.stat().st_size]
     except (ValueError, NotImplementedError, OSError) as error:
         raise ConfigError(
             f"{key}: the files matching “{glob}” at “{path}” cannot be listed: {error}."
         ) from None
     inside = root.resolve()
-    for file in found:
+    for file in files:
         if not file.resolve().is_relative_to(inside):
             raise ConfigError(
                 f"{key}: “{file.relative_to(root)}” is a link that leads out of “{path}”. Copy the file into it."
             )
-    if not found:
+    if not files:
         raise ConfigError(f"{key}: there is no text at “{path}” (files matching “{glob}”).")
-    return found
+    return files
 
 
 def _files(config: CorpusData) -> list[Path]:

@@ -57,8 +57,8 @@ def opened(source: DatasetText, scratch: Path) -> Opened:
         if builder.name not in READERS and getattr(builder, "builder_name", "") not in READERS:
             raise ConfigError(OWN_FILES.format(name))
         listed = (builder.config.data_files or {}).items()
-        files = {str(split): [str(file) for file in found] for split, found in listed}
-        _keep_to_own_files([file for found in files.values() for file in found], place, commit, name)
+        files = {str(split): [str(file) for file in listing] for split, listing in listed}
+        _keep_to_own_files([file for listing in files.values() for file in listing], place, commit, name)
         if source.split not in files:
             raise ConfigError(
                 f"data.dataset.split: “{name}” has no split “{source.split}”. It has: {', '.join(files) or 'none'}."
@@ -109,9 +109,9 @@ def _own_repository(source: DatasetText) -> tuple[str, str]:
 
     assert source.name is not None
     try:
-        found = HfApi(token=False).dataset_info(source.name, revision=source.revision, timeout=30)
-        files = {one.rfilename for one in found.siblings or []}
-        commit = found.sha
+        listing = HfApi(token=False).dataset_info(source.name, revision=source.revision, timeout=30)
+        files = {one.rfilename for one in listing.siblings or []}
+        commit = listing.sha
         if commit is None or SIDE_CARD in files:
             raise ConfigError(OWN_FILES.format(source.name))
         if "README.md" in files:
@@ -128,8 +128,8 @@ def _check_card(card: Path, name: str) -> None:
     """Raises ConfigError where the card names files that are not the dataset's own."""
     from huggingface_hub import DatasetCard
 
-    told = DatasetCard(card.read_text(encoding="utf-8"), ignore_metadata_errors=True).data.to_dict()
-    configs = told.get("configs") or []
+    card_data = DatasetCard(card.read_text(encoding="utf-8"), ignore_metadata_errors=True).data.to_dict()
+    configs = card_data.get("configs") or []
     for one in configs if isinstance(configs, list) else [configs]:
         places = {key: one[key] for key in ("data_files", "data_dir") if isinstance(one, dict) and key in one}
         if not all(_is_own(text) for text in _strings(places)):

@@ -172,15 +172,15 @@ def _take(
     def read(texts: int, characters: int) -> None:
         report(f"Reading the dataset “{name}”: {texts:,} texts, {characters / 1e6:.1f} M characters")
 
-    found = opened(source, work / "library")
-    with closing(_texts_of(found.rows, source, name)) as texts:
+    dataset = opened(source, work / "library")
+    with closing(_texts_of(dataset.rows, source, name)) as texts:
         written = _write(texts, work, check_stop, source.texts, source.characters, read)
     if not written.begin:
         raise ConfigError(
             f"data.dataset: the column “{source.column}” of “{name}”, split {source.split}, holds no text."
         )
     shutil.rmtree(work / "library", ignore_errors=True)
-    _store(written, work, source=source, commit=found.commit, whole=written.whole, library=found.library)
+    _store(written, work, source=source, commit=dataset.commit, whole=written.whole, library=dataset.library)
 
 
 @dataclass

@@ -45,9 +45,9 @@ class LightEvidence:
         for split, batch in self._batches.items():
             if batch is None:
                 continue
-            found = Evaluator(decomposition, batch, self.config.threshold, check_stop).light()
+            light = Evaluator(decomposition, batch, self.config.threshold, check_stop).light()
             end = "" if split == "train" else f"_{split}"
-            figures |= {name + end: value for name, value in found.items()}
+            figures |= {name + end: value for name, value in light.items()}
         if "l0" in figures:  # the step's own, of its own prompts, keeps its name
             figures["l0_train"] = figures.pop("l0")
         return figures

@@ -243,8 +243,8 @@ def circuit(
     """One sequence for the page: the attention of both layers, and which components act where.
 
     `attention` holds a layer's rows, query by query, each as long as the keys it may see (probabilities, 3 digits),
-    `masked_attention` the same with the importances as masks and the remainder off; `acting` one entry a component and
-    position whose CI passes the threshold; `use`, where it is given, what each site does over many sequences.
+    `masked_attention` the same with the importances as masks and the remainder off; `acting` one entry per component
+    and position whose CI passes the threshold; `use`, where it is given, what each site does over many sequences.
     """
     model = decomposition.target.model
     assert isinstance(model, InductionModel)

@@ -67,7 +67,7 @@ class RunningText:
     ) -> dict[int, float]:
         """The worst KL that sign steps of 0.1 have met after each number of steps, from one fresh random start.
 
-        One source a component and one a remainder, shared over batch and positions, or over the batch alone.
+        One source per component and one per remainder, shared over batch and positions, or over the batch alone.
         """
         options = AdversaryOptions(shared="batch" if each_position else "batch_and_positions")
         adversary = Adversary.drawn(self.g, torch.Generator().manual_seed(seed), options)
@@ -121,9 +121,9 @@ class RunningText:
                 log_p = torch.log_softmax(
                     self.decomposition.target.logits(batch.tokens, batch.keep).float(), -1
                 )
-        found = -log_p[:, :-1].gather(-1, batch.tokens[:, 1:, None])[..., 0]
+        losses = -log_p[:, :-1].gather(-1, batch.tokens[:, 1:, None])[..., 0]
         known = batch.valid[:, 1:]
-        return float(found[known].mean())
+        return float(losses[known].mean())
 
     # --- controls ---------------------------------------------------------------------------------------------------
 

@@ -33,9 +33,9 @@ def usable_checks(config: DecomposeConfig, tokenizer: PromptTokenizer) -> None:
             )
 
 
-def unknown_groups(config: DecomposeConfig, found: PromptStatistics) -> list[str]:
+def unknown_groups(config: DecomposeConfig, statistics: PromptStatistics) -> list[str]:
     """A remark for every group that a check names and the harvest did not find."""
-    known = [group.name for group in found.groups]
+    known = [group.name for group in statistics.groups]
     named = dict.fromkeys(name for check in config.checks for name in check.groups)
     return [
         f"A check names the group “{name}”, which the harvest did not find, so it counts as missed. There are: "
@@ -48,7 +48,7 @@ def unknown_groups(config: DecomposeConfig, found: PromptStatistics) -> list[str
 def made_checks(
     config: DecomposeConfig,
     manifest: Manifest,
-    found: PromptStatistics,
+    statistics: PromptStatistics,
     tokenizer: PromptTokenizer,
     target: Target,
     work: Path,
@@ -59,8 +59,8 @@ def made_checks(
     harvest did not find counts as missed (see `unknown_groups`). `untrained`: the components as they were before
     training, to be suppressed beside them."""
     engine = AblationEngine.from_artifact(Artifact(work, manifest, ""), target)
-    groups = {group.name: group.components for group in found.groups}
-    splits: dict[str, Split] = {prompt.text: prompt.split for prompt in found.prompts}
+    groups = {group.name: group.components for group in statistics.groups}
+    splits: dict[str, Split] = {prompt.text: prompt.split for prompt in statistics.prompts}
     checks: list[Check] = []
     for check in config.checks:
         check_stop()

@@ -71,14 +71,14 @@ def remainder_kl(
     positions}."""
     V, U = decomposition.components.V, decomposition.components.U
     here = batch.masked(decomposition.first_unmasked)[..., None]
-    found: dict[str, float] = {}
+    result: dict[str, float] = {}
     for site in sites:
         check_stop()
         off = torch.zeros(here.shape, dtype=V[site].dtype, device=here.device)
         ones = torch.ones(V[site].shape[1], dtype=V[site].dtype, device=here.device)
         masks = {site: site_mask(V[site], U[site], ones, off, here)}
-        found[site] = float(mean_counted(decomposition.kl(batch, masks)[0], batch.counted))
-    return found
+        result[site] = float(mean_counted(decomposition.kl(batch, masks)[0], batch.counted))
+    return result
 
 
 @torch.no_grad()
@@ -117,7 +117,7 @@ def remainder_directions(
 
 
 def adaptation_notes(adaptations: list[Adaptation], below: float, positions: int = 1) -> list[str]:
-    """What they did, in sentences: one a site that grew, at most LINES and then a count; one a step that dropped."""
+    """One sentence per site that grew, at most LINES and then a count; one per step that dropped."""
     where = "nowhere reached" if positions == 1 else f"at fewer than {positions} positions reached"
     lines: list[str] = []
     for done in adaptations:

@@ -96,12 +96,12 @@ class CIFunctions(nn.Module):
         if isinstance(self.config, TransformerCI):
             sizes = [inner[site].shape[-1] for site in self.sites]
             joined = self.gammas[0](torch.cat(read, dim=-1), valid)
-            found = list(joined.split(sizes, dim=-1))
+            gammas = list(joined.split(sizes, dim=-1))
         else:
-            found = [gamma(x, valid) for gamma, x in zip(self.gammas, read, strict=True)]
+            gammas = [gamma(x, valid) for gamma, x in zip(self.gammas, read, strict=True)]
         return {
             site: gamma.masked_fill(gate == 0, CLOSED)
-            for site, gamma, gate in zip(self.sites, found, self.gates, strict=True)
+            for site, gamma, gate in zip(self.sites, gammas, self.gates, strict=True)
         }
 
     @torch.no_grad()

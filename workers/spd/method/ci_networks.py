@@ -296,7 +296,7 @@ KINDS: dict[str, type[Gamma]] = {
 
 def gamma_of(a: int, C: int, config: CIConfig, generator: torch.Generator) -> Gamma:
     """One function as it starts: `a` numbers read, C components, every γ near `start`."""
-    made: Gamma = KINDS[config.kind](a, C, config, generator)  # type: ignore[arg-type]
+    gamma: Gamma = KINDS[config.kind](a, C, config, generator)  # type: ignore[arg-type]
     with torch.no_grad():
-        made.last.bias.fill_(config.start)
-    return made
+        gamma.last.bias.fill_(config.start)
+    return gamma

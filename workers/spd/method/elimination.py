@@ -3,7 +3,7 @@
 
 Gradient descent leaves some importances stuck near 1 that nothing needs. Between training steps each used component is
 left out alone, the cheapest ones are dropped together as long as the KL under CI-as-masks stays within a budget, and
-training goes on with what remains. It selects; it never trains on CI-as-masks.
+training continues with what remains. It selects; it never trains on CI-as-masks.
 """
 
 from __future__ import annotations

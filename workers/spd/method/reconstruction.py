@@ -163,7 +163,7 @@ def _named(passes: Sequence[Pass], values: Float[Tensor, " passes"]) -> dict[str
     named: dict[str, list[float]] = {}
     for value, item in zip(values.tolist(), passes, strict=True):
         named.setdefault(item.name, []).append(value)
-    return {name: sum(found) / len(found) for name, found in named.items()}
+    return {name: sum(figures) / len(figures) for name, figures in named.items()}
 
 
 def _joined(

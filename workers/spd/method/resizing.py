@@ -31,7 +31,7 @@ class Moments:
             self._of[new] = {name: change(entry[name]) for name in MOMENTS}
 
     def of(self, parameter: nn.Parameter) -> dict[str, Float[Tensor, ...]]:
-        """The state Adam goes on with; moments of 0 for a parameter that had none."""
+        """The state Adam continues from; moments of 0 for a parameter that had none."""
         assert self.step is not None, "Adam has taken no step yet"
         entry = self._of.get(parameter)
         moments = {name: torch.zeros_like(parameter) if entry is None else entry[name] for name in MOMENTS}

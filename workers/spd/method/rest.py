@@ -41,15 +41,15 @@ def rest_loss(
     mine = world.rows(everyone)
     device = batch.tokens.device
     own = batch.rows(mine.to(device)) if world.size > 1 else batch
-    found = decomposition.importances(own.inputs)
+    importances = decomposition.importances(own.inputs)
     uniform: list[SourceKind] = ["uniform"]
     level: list[SourceKind] = ["level"]
     kinds = uniform * config.uniform + level * config.level
-    sizes = [found.g[site].shape[-1] for site in decomposition.sites]
+    sizes = [importances.g[site].shape[-1] for site in decomposition.sites]
     r = draw(kinds, (everyone, batch.tokens.shape[1], sum(sizes)), generator)[:, mine].to(device)
     source = dict(zip(decomposition.sites, r.split(sizes, dim=-1), strict=True))
     mask: dict[str, Tensor] = {}
-    for site, g in found.g.items():
+    for site, g in importances.g.items():
         drawn = g + (1 - g) * source[site]
         mask[site] = torch.cat([drawn, g.new_zeros(config.removed, *g.shape)]).flatten(0, 1)
     delta = {site: torch.ones_like(value[..., :1]) for site, value in mask.items()}
@@ -69,13 +69,13 @@ def rest_loss(
     minimality = config.minimality
     valid = own.masked(decomposition.first_unmasked)
     positions = batch.masked(decomposition.first_unmasked).sum().clamp_min(1)
-    importance = {site: upper(value, minimality.slope_above) for site, value in found.gamma.items()}
+    importance = {site: upper(value, minimality.slope_above) for site, value in importances.gamma.items()}
     p = losses.exponent(step, steps, minimality.p_start, minimality.p_end)
     value = losses.importance_minimality(importance, valid, p, minimality.past_one)
     value = value * (valid.sum() / positions)
     warm = losses.warmed(step, steps, minimality.warmup, minimality.end, minimality.hold)
     total = total + minimality.coefficient * warm * value
     figures["rest_minimality"] = float(world.summed(value.detach()))
-    used = torch.stack([(g[valid] > threshold).sum() for g in found.g.values()]).sum()
+    used = torch.stack([(g[valid] > threshold).sum() for g in importances.g.values()]).sum()
     figures["rest_l0"] = float(world.summed(used)) / float(positions)
     return total, figures

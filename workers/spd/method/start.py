@@ -24,7 +24,7 @@ def initial_components(
     generator: torch.Generator,
     moments: Mapping[str, Float[Tensor, "d_in d_in"]] | None = None,
 ) -> Components:
-    """V and U at step 0. `C: auto` takes one component a token input of the data (start `data`), else full rank.
+    """V and U at step 0. `C: auto` takes one component per token input of the data (start `data`), else full rank.
     `moments`: of the text that a start with a background is to be quiet on."""
     V: dict[str, Tensor] = {}
     U: dict[str, Tensor] = {}
@@ -129,7 +129,7 @@ def data_start(
     moments: Float[Tensor, "d_in d_in"] | None = None,
     ridge: float = 1.0,
 ) -> tuple[Float[Tensor, "d_in tokens"], Float[Tensor, "tokens d_out"]]:
-    """The dual basis of the token inputs: one component a token, V its normalised dual, U = W x rescaled.
+    """The dual basis of the token inputs: one component per token, V its normalised dual, U = W x rescaled.
 
     It reproduces the target on X (and its span) exactly. Among all duals the pseudo-inverse is the shortest; with
     `moments`, the mean M of b bᵀ over other text, the one is taken that is quietest there: shortest under the metric

@@ -71,9 +71,9 @@ def known_facts(
             for subject, answer in relation.facts.items()
         }
         usable = {subject: one for subject, one in asked.items() if one.answer is not None}
-        found = dict(zip(usable, zip(*answers_of(target, list(usable.values())), strict=True), strict=True))
+        answers = dict(zip(usable, zip(*answers_of(target, list(usable.values())), strict=True), strict=True))
         for subject, answer in relation.facts.items():
-            rank, probability = found.get(subject, (None, None))
+            rank, probability = answers.get(subject, (None, None))
             kept = rank is not None and rank <= config.rank
             candidates.append(Candidate(subject, relation.name, answer, rank, probability, kept))
             if kept:

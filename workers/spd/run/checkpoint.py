@@ -98,8 +98,8 @@ def load_checkpoint(work: Path, trainer: Trainer, *, texts: str | None = None) -
         return None
     if meta.get("texts") != texts:
         raise ConfigError(
-            "data.dataset: its texts are no longer those this run began with, so it cannot go on with the same "
-            "numbers. Begin it anew (`unweave decompose --fresh`, or a new job); a commit as data.dataset.revision "
+            "data.dataset: its texts are no longer those this run began with, so it cannot resume with the same "
+            "numbers. Start it again (`unweave decompose --fresh`, or a new job); a commit as data.dataset.revision "
             "never changes."
         )
     index: dict[str, list[int]] = meta["index"]

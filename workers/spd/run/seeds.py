@@ -1,7 +1,7 @@
 """One config on several seeds, side by side: `python -m workers.spd.run.seeds induction --seeds 0 1 2 --out out/seeds`.
 
 Each seed is a whole run of its own, stored under `OUT/<name>-<seed>`; one that is there already is read, one that was
-interrupted goes on. All decompose the same target; with `--targets`, one that is trained here is trained from each
+interrupted resumes. All decompose the same target; with `--targets`, one that is trained here is trained from each
 seed too. Prints Markdown.
 """
 

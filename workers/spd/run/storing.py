@@ -54,15 +54,15 @@ def store_trained(
         shutil.copytree(folder, work / "target", dirs_exist_ok=True)
 
 
-def store_statistics(found: PromptStatistics, work: Path) -> None:
+def store_statistics(statistics: PromptStatistics, work: Path) -> None:
     """What each component does on the run's prompts."""
-    write_json(work / "harvest" / "components.json", found.columns.model_dump())
-    write_json(work / "harvest" / "prompts.json", [prompt.model_dump() for prompt in found.prompts])
-    write_json(work / "harvest" / "groups.json", [group.model_dump() for group in found.groups])
+    write_json(work / "harvest" / "components.json", statistics.columns.model_dump())
+    write_json(work / "harvest" / "prompts.json", [prompt.model_dump() for prompt in statistics.prompts])
+    write_json(work / "harvest" / "groups.json", [group.model_dump() for group in statistics.groups])
 
 
 def remarks(
-    config: DecomposeConfig, trainer: Trainer, data: TrainingData, found: PromptStatistics
+    config: DecomposeConfig, trainer: Trainer, data: TrainingData, statistics: PromptStatistics
 ) -> list[str]:
     """What a reader of the result should know: tied weights, the CI functions' size and cost, what was trained on."""
     batch, decomposition = data.everything(), trainer.decomposition
@@ -86,10 +86,10 @@ def remarks(
         remarks.append(
             "Trained on the mean squared difference of log-probabilities; the evidence is KL(target ‖ masked) in nats."
         )
-    if found.unasked:
+    if statistics.unasked:
         remarks.append(
-            f"{found.unasked:,} alive components, those with the lowest mean importance, were not suppressed alone; "
-            "their effect stands as 0 and no group names them."
+            f"{statistics.unasked:,} alive components, those with the lowest mean importance, were not suppressed "
+            "alone; their effect stands as 0 and no group names them."
         )
     if config.adapt is not None:
         remarks += adaptation_notes(trainer.adaptations, config.adapt.prune_below, config.adapt.positions)

@@ -35,7 +35,7 @@ class HarvestConfig(Frozen):
         default="line", description="line: every line is a text of its own; text: files are running text"
     )
     own_prompts: bool = Field(default=True, description="read the decomposition's own prompts too")
-    window: int = Field(default=64, ge=2, le=8192, description="most tokens a window")
+    window: int = Field(default=64, ge=2, le=8192, description="most tokens per window")
     tokens: int = Field(
         default=200_000, ge=1, le=1_000_000_000, description="stop after about this many tokens of the corpus"
     )

@@ -29,7 +29,7 @@ def window_effects(
     for key in keys:
         by_site.setdefault(key.site, []).append(key)
     at_once = max(1, TOKENS // seq)
-    made: dict[ComponentKey, np.ndarray] = {}
+    result: dict[ComponentKey, np.ndarray] = {}
     for members in by_site.values():  # of one site together: such a pass starts at their block
         for first in range(0, len(members), at_once):
             check_stop()
@@ -39,5 +39,5 @@ def window_effects(
             for key, rows in zip(part, logits, strict=True):
                 kl = np.zeros(seq, np.float32)
                 kl[start:] = kl_rows(base, Rows.of(rows)).clamp_min(0).cpu().numpy()
-                made[key] = kl
-    return [made[key] for key in keys]
+                result[key] = kl
+    return [result[key] for key in keys]

@@ -1,4 +1,4 @@
-"""A whole harvest over a corpus: count, show, suppress, store. It goes on from where it was stopped."""
+"""A whole harvest over a corpus: count, show, suppress, store. It resumes where it was stopped."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ STATE, EFFECTS, NOTES = "state.safetensors", "effects.safetensors", "progress.js
 
 def harvest_id(artifact: Artifact, config: HarvestConfig, name: str, corpus_hash: str) -> str:
     """The name of a harvest: its corpus, and a hash of all that decides what it finds."""
-    told = config.model_dump_json(exclude={"name", "path", "text", "batch_tokens"})
-    digest = hashlib.sha256(f"{artifact.hash} {corpus_hash} {told}".encode()).hexdigest()
+    settings = config.model_dump_json(exclude={"name", "path", "text", "batch_tokens"})
+    digest = hashlib.sha256(f"{artifact.hash} {corpus_hash} {settings}".encode()).hexdigest()
     return f"{name}-{digest[:10]}"
 
 
@@ -76,7 +76,7 @@ class _Run:
 
     def check_stop(self) -> None:
         if self.stop():
-            raise Stopped("Stopped; the same command goes on from here.")
+            raise Stopped("Stopped; the same command resumes from here.")
 
     def report_progress(self, fraction: float, message: str, step: int = 0, steps: int = 0) -> None:
         stage = "harvest" if fraction < SHOWING else "evidence" if fraction < SUPPRESSING else "store"
@@ -110,7 +110,7 @@ def harvest_corpus(
 ) -> Path:
     """Gather statistics of every component over a corpus, and store them in a folder of their own in `place`.
 
-    Works in `<folder>.partial`, from which a harvest that was stopped goes on; its result is that of one that was
+    Works in `<folder>.partial`, from which a harvest that was stopped resumes; its result is that of one that was
     not. Returns the folder. Raises TargetError, TextsError, ConfigError, ArtifactError, OSError (a full disk), and
     Stopped, which leaves what was done. `stop` is asked before every pass.
     """

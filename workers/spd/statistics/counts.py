@@ -115,7 +115,7 @@ class Pairs:
 
 
 class Kept:
-    """A few firings a component: its strongest (one a window), or an even sample."""
+    """A few firings per component: its strongest (one per window), or an even sample."""
 
     def __init__(self, most: int, seed: int, *, strongest: bool) -> None:
         self.most, self.seed, self.strongest = most, seed, strongest
@@ -225,12 +225,12 @@ class Counts:
         component, at, ci, activation = (np.concatenate(part) for part in zip(*parts, strict=True))
         self.fires += np.bincount(component, minlength=self.components)
         self.activation_sum += np.bincount(component, activation, minlength=self.components)
-        found = Firings(
+        firings = Firings(
             component.astype(np.int32), window[at].astype(np.int32), position[at].astype(np.int32),
             ci.astype(np.float32), activation.astype(np.float32),
         )  # fmt: skip
-        self.top.add(found)
-        self.sample.add(found)
+        self.top.add(firings)
+        self.sample.add(firings)
         self.inputs.add(component, ids[at])
         self.outputs.add(component, outputs[at])
         self.together.add(np.stack([window, position], 1), component, at)
@@ -285,20 +285,20 @@ class Counts:
     def state(self) -> dict[str, np.ndarray]:
         """Everything, as named arrays."""
         self.flush()
-        found = {name: getattr(self, name) for name in _TABLES}
-        found["totals"] = np.array([self.positions, self.windows, self.tokens], np.int64)
+        result = {name: getattr(self, name) for name in _TABLES}
+        result["totals"] = np.array([self.positions, self.windows, self.tokens], np.int64)
         for name, pairs in (("inputs", self.inputs), ("outputs", self.outputs)):
-            found[f"{name}.keys"], found[f"{name}.counts"] = pairs.keys, pairs.counts
-            found[f"{name}.dropped"] = np.array([pairs.dropped], np.int64)
+            result[f"{name}.keys"], result[f"{name}.counts"] = pairs.keys, pairs.counts
+            result[f"{name}.dropped"] = np.array([pairs.dropped], np.int64)
         for name, kept in (("top", self.top), ("sample", self.sample)):
-            found |= {f"{name}.{column}": getattr(kept.rows, column) for column in FIRING_COLUMNS}
+            result |= {f"{name}.{column}": getattr(kept.rows, column) for column in FIRING_COLUMNS}
         together = self.together
-        found |= {"together.component": together.component}
-        found |= {
+        result |= {"together.component": together.component}
+        result |= {
             "together.chance": together.chance.view(np.int64),
             "together.chances": together.chances.view(np.int64),
         }
-        return {name: np.ascontiguousarray(value) for name, value in found.items()}
+        return {name: np.ascontiguousarray(value) for name, value in result.items()}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """What `state` gave. Raises KeyError where something is missing."""

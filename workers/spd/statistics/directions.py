@@ -36,14 +36,14 @@ def faces(target: Target, site: str) -> tuple[Face, Face]:
     """What a site reads and what it writes, by the name of its module; “other” where the name says nothing."""
     if isinstance(target.model.get_submodule(site), nn.Embedding):
         return "tokens", "residual"
-    for endings, found in (
+    for endings, sides in (
         (_HEADS_IN, ("heads", "residual")),
         (_HEADS_OUT, ("residual", "heads")),
         (_NEURONS_OUT, ("residual", "neurons")),
         (_NEURONS_IN, ("neurons", "residual")),
     ):
         if site.endswith(endings):
-            return found  # type: ignore[return-value]
+            return sides  # type: ignore[return-value]
     return "other", "other"
 
 
@@ -134,15 +134,15 @@ def _both_ends(
     directions: Float[Tensor, "C d"],
     scores: Callable[[Float[Tensor, "rows d"]], Float[Tensor, "rows vocab"]],
 ) -> list[Scored]:
-    found: list[Scored] = []
+    result: list[Scored] = []
     for block in directions.split(BLOCK):
         all = scores(block)
         most = min(TOP, all.shape[1])
         high, low = all.topk(most, dim=1), all.topk(most, dim=1, largest=False)
         ids = torch.cat([high.indices, low.indices.flip(1)], 1).cpu().numpy()
         values = torch.cat([high.values, low.values.flip(1)], 1).cpu().numpy()
-        found += [Scored(kind, row, part) for row, part in zip(ids, values, strict=True)]
-    return found
+        result += [Scored(kind, row, part) for row, part in zip(ids, values, strict=True)]
+    return result
 
 
 # --- neighbours -----------------------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ def nearest(
         "reads": [[site for site in sites if faced[site][0] == "residual"]],
         "writes": [[site for site in sites if faced[site][1] == "residual"]],
     }
-    found: dict[Likeness, Nearest] = {}
+    result: dict[Likeness, Nearest] = {}
     for name in LIKENESSES:
         best = np.full((total, NEAREST), -1, np.int32)
         cosines = np.zeros((total, NEAREST), np.float32)
@@ -191,8 +191,8 @@ def nearest(
             left = _unit([V[site].T for site in group]) if name != "writes" else None
             right = _unit([U[site] for site in group]) if name != "reads" else None
             _fill(best, cosines, places, left, right, torch.from_numpy(usable), check_stop)
-        found[name] = Nearest(best, cosines)
-    return found
+        result[name] = Nearest(best, cosines)
+    return result
 
 
 def _unit(parts: Sequence[Float[Tensor, "_ d"]]) -> Float[Tensor, "components d"]:

@@ -69,8 +69,8 @@ class Examples:
 
 
 def chosen_examples(counts: Counts, config: HarvestConfig) -> Examples:
-    """The strongest firings (one a window) and, of the even sample, some of each band; none twice, and where there is a
-    choice not two of one window."""
+    """The strongest firings (one per window) and, of the even sample, some of each band; none twice, and where possible
+    not two of one window."""
     top, sample = counts.top.rows, counts.sample.rows
     count = counts.components
     starts = np.searchsorted(top.component, np.arange(count + 1))

@@ -73,7 +73,7 @@ def prompt_statistics(
     check_stop: Callable[[], None] = lambda: None,
     report: Callable[[int, int], None] = lambda done, of: None,
 ) -> PromptStatistics:
-    """Gather statistics over the training prompts, and keep up to `shown` prompts a split with their importances.
+    """Gather statistics over the training prompts, and keep up to `shown` prompts per split with their importances.
 
     Alive components are suppressed alone, at most the `most_effects` with the highest mean importance; `report` gets
     the number done and the number in all. `rest`: windows of the text a targeted run must be quiet on. `check_stop` is
@@ -244,7 +244,7 @@ def _counted(number: int, one: str, many: str) -> str:
 
 
 def groups_of(columns: HarvestColumns, *, all_alive: bool = False) -> list[HarvestGroup]:
-    """One group a token: of the alive components whose strongest token it is, those that matter (or `all_alive`).
+    """One group per token: of the alive components whose strongest token it is, those that matter (or `all_alive`).
 
     A component matters whose effect is at least GROUP_SHARE of the largest among them.
     """

@@ -29,7 +29,7 @@ def single_effects(
     `each` prompts where the component's own importance is highest.
 
     One component at a time, the remainder on, at all masked positions; `chosen` holds places (not indices) a site, and
-    components not chosen get 0. Components of a site run as batches of at most ROWS rows, a row a prompt. `report`
+    components not chosen get 0. Components of a site run as batches of at most ROWS rows, one row per prompt. `report`
     gets the number done and the number in all.
     """
     prompts, seq = batch.tokens.shape
@@ -57,8 +57,8 @@ def single_effects(
                 logits = decomposition.target.logits(batch.tokens[rows], batch.keep)
             at = torch.arange(len(rows), device=rows.device)
             clean = batch.log_probs[rows, column[rows]].double()
-            found = kl_divergence(clean, logits[at, column[rows]].double())
-            effects[part] = found.unflatten(0, (len(part), count)).amax(1).clamp_min(0).float().cpu()
+            nats = kl_divergence(clean, logits[at, column[rows]].double())
+            effects[part] = nats.unflatten(0, (len(part), count)).amax(1).clamp_min(0).float().cpu()
             done += len(part)
         result[site] = effects
     return result

@@ -1,7 +1,7 @@
-"""A harvest on disk: one Arrow file with a row a component, in small compressed batches, and a JSON that says of what.
+"""A harvest on disk: one Arrow file with one row per component, in small compressed batches, and a JSON file about it.
 
     harvest.json       `HarvestInfo`: the artefact, the corpus, the seed, what was counted, the file's SHA-256
-    components.arrow   Arrow IPC (zstd): a row a component in the artefact's order, BATCH rows a batch
+    components.arrow   Arrow IPC (zstd): one row per component in the artefact's order, BATCH rows per batch
 
 The footer of an Arrow file holds where each batch lies, so a component's page reads one batch of BATCH rows however
 many components there are (docs/adr/0003-harvests-in-arrow.md). The folder is written aside and renamed. It lies beside
@@ -135,8 +135,8 @@ def read_info(folder: Path) -> HarvestInfo:
             raise ArtifactError(f"The harvest “{folder.name}” has another format than {FORMAT}.")
         return HarvestInfo.model_validate(data)
     except (OSError, ValueError, ValidationError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ArtifactError(f"The harvest “{folder.name}” cannot be read: {said}.") from None
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ArtifactError(f"The harvest “{folder.name}” cannot be read: {reason}.") from None
 
 
 class HarvestStore:

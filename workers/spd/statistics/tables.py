@@ -114,7 +114,7 @@ def columns(
     config: HarvestConfig,
     check_stop: Callable[[], None],
 ) -> Columns:
-    """Everything a harvest stores, a row a component."""
+    """Everything a harvest stores, one row per component."""
     counts.flush()
     total, fires = counts.components, counts.fires
     positions = max(1, counts.positions)
@@ -166,16 +166,16 @@ def _token_table(counts: Counts, pairs: Pairs, totals: np.ndarray, check_stop: C
     for component, fired in enumerate(counts.fires.tolist()):
         if component % 1024 == 0:
             check_stop()
-        tokens, found = pairs.of(component) if fired else (np.empty(0, np.int64), np.empty(0, np.int64))
-        precision, recall, pmi = token_scores(found, totals[tokens], max(1, fired), counts.positions)
-        often = np.argsort(-found, kind="stable")[:TOKENS]
-        liked = np.argsort(-np.where(found > 1, pmi, -np.inf), kind="stable")[:TOKENS]
-        liked = liked[found[liked] > 1]
+        tokens, counted = pairs.of(component) if fired else (np.empty(0, np.int64), np.empty(0, np.int64))
+        precision, recall, pmi = token_scores(counted, totals[tokens], max(1, fired), counts.positions)
+        often = np.argsort(-counted, kind="stable")[:TOKENS]
+        liked = np.argsort(-np.where(counted > 1, pmi, -np.inf), kind="stable")[:TOKENS]
+        liked = liked[counted[liked] > 1]
         chosen = np.array(sorted({*often.tolist(), *liked.tolist()}), np.int64)
-        chosen = chosen[np.lexsort((-pmi[chosen], -found[chosen]))]
+        chosen = chosen[np.lexsort((-pmi[chosen], -counted[chosen]))]
         lengths.append(len(chosen))
         parts.append(
-            (tokens[chosen], found[chosen], totals[tokens[chosen]], precision[chosen], recall[chosen], pmi[chosen])
+            (tokens[chosen], counted[chosen], totals[tokens[chosen]], precision[chosen], recall[chosen], pmi[chosen])
         )  # fmt: skip
     names = ("token", "count", "total", "precision", "recall", "pmi")
     kinds = (np.int32, np.int64, np.int64, np.float32, np.float32, np.float32)
@@ -225,9 +225,11 @@ def cofiring(together: Together, total: int, check_stop: Callable[[], None] = la
     )
 
 
-def _near(found: Nearest) -> Ragged:
-    used = found.ordinals >= 0
-    return Ragged.of(used.sum(1).tolist(), {"ordinal": found.ordinals[used], "cosine": found.cosines[used]})
+def _near(nearest: Nearest) -> Ragged:
+    used = nearest.ordinals >= 0
+    return Ragged.of(
+        used.sum(1).tolist(), {"ordinal": nearest.ordinals[used], "cosine": nearest.cosines[used]}
+    )
 
 
 def _directions(
@@ -245,10 +247,10 @@ def _directions(
         turn = torch.from_numpy(sign[first : first + size].astype(np.float32)).to(V.device)[:, None]
         face = faces(decomposition.target, site)
         if size:
-            found = strongest(decomposition.target, site, face[0], V.T.float() * turn, writes=False)
-            reads += found or [None] * size
-            found = strongest(decomposition.target, site, face[1], U.float() * turn, writes=True)
-            writes += found or [None] * size
+            scored = strongest(decomposition.target, site, face[0], V.T.float() * turn, writes=False)
+            reads += scored or [None] * size
+            scored = strongest(decomposition.target, site, face[1], U.float() * turn, writes=True)
+            writes += scored or [None] * size
         faced += [face] * size
         slices += [name or "" for name in write_slices(site, U)]
         first += size

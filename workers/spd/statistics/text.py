@@ -1,7 +1,7 @@
 """Windows of tokens to harvest over: the decomposition's own prompts, then texts in a seeded order, read in pieces.
 
 Nothing but one piece is ever in memory. The same config and texts give the same windows in the same order, so a
-second pass, or one that goes on after a stop, sees what the first saw.
+second pass, or one that resumes after a stop, sees what the first saw.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ MODEL, CONFIG, TOKENIZER, CARD = "model.safetensors", "config.json", "tokenizer.
 
 @dataclass(frozen=True)
 class FetchProgress:
-    """`fraction` is 0–1, or None where it cannot be told."""
+    """`fraction` is 0–1, or None where it is not known."""
 
     state: Literal["fetching", "converting", "loading", "ready"]
     fraction: float | None
@@ -217,7 +217,7 @@ def check_reachable(repo: str, revision: str) -> None:
         HfApi().model_info(repo, revision=revision, timeout=10)
     except (
         Exception
-    ) as error:  # of whichever HTTP library; what the hub itself refuses is told when it is loaded
+    ) as error:  # of whichever HTTP library; what the hub itself refuses is reported when it is loaded
         names = {kind.__name__ for cause in _causes(error) for kind in type(cause).__mro__}
         if names & {"TransportError", "ConnectionError", "Timeout"}:
             raise TargetError(

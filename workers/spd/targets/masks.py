@@ -204,12 +204,12 @@ def measured_scale(module: nn.Module) -> float:
         product = x @ W.T
     ones = torch.ones((), dtype=W.dtype, device=W.device).expand(module.weight.shape)  # type: ignore[union-attr,arg-type]
     try:
-        one, found = with_weight(module, ones)(x), with_weight(module, module.weight)(x)  # type: ignore[arg-type]
+        one, output = with_weight(module, ones)(x), with_weight(module, module.weight)(x)  # type: ignore[arg-type]
         plain = torch.ones_like(product) if not x.is_floating_point() else (x @ torch.ones_like(W).T)
         if bias is not None:
-            one, found = one - bias, found - bias
+            one, output = one - bias, output - bias
         scale = float((one.double().sum(-1) / plain.double().sum(-1)).median())
-        off = (found - scale * product).abs().max() - AGREES * found.abs().max()
+        off = (output - scale * product).abs().max() - AGREES * output.abs().max()
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):
         off = torch.ones(())
         scale = 1.0

@@ -104,7 +104,7 @@ def _agrees(module: Any, forward: Any) -> bool:
     x = torch.linspace(-1, 1, 3 * d_in).sin().reshape(1, 3, d_in)
     plain = type(module).forward(module, x)
     try:
-        found = forward(module, x)
+        output = forward(module, x)
     except (RuntimeError, NotImplementedError):
         return False
-    return bool((found - plain).abs().max() <= AGREES * plain.abs().max().clamp_min(1e-30))
+    return bool((output - plain).abs().max() <= AGREES * plain.abs().max().clamp_min(1e-30))

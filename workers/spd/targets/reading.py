@@ -65,8 +65,8 @@ def sentence(error: BaseException) -> str:
 def config_hash(config: dict[str, Any]) -> str:
     """SHA-256 of a config without what changes no number: two models of the same weights but another window, another
     scaling of their positions or another cap are not the same model."""
-    told = {key: value for key, value in config.items() if key not in NO_MATTER}
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+    described = {key: value for key, value in config.items() if key not in NO_MATTER}
+    return hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def read_model(place: str, *, revision: str | None = None, gguf_file: str | None = None) -> ReadModel:
@@ -124,8 +124,8 @@ def read_model(place: str, *, revision: str | None = None, gguf_file: str | None
     if gguf_file is not None:
         return ReadModel(model, tokenizer, _gguf_hash(Path(place) / gguf_file))
     raw = _file(place, "config.json", revision)
-    told = model.config.to_dict() if raw is None else json.loads(raw.read_text(encoding="utf-8"))
-    return ReadModel(model, tokenizer, config_hash(told))
+    described = model.config.to_dict() if raw is None else json.loads(raw.read_text(encoding="utf-8"))
+    return ReadModel(model, tokenizer, config_hash(described))
 
 
 def read_description(place: str, *, revision: str | None = None, gguf_file: str | None = None) -> Described:

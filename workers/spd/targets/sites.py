@@ -69,8 +69,8 @@ def check_sites(target: Target, sites: Sequence[str]) -> None:
         )  # (1, seq): position ids
         if not fits:
             raise TargetError(
-                f"“{site}” cannot be a site: it reads a tensor of shape {list(x.shape)} where one row a prompt and one "
-                "a position are needed."
+                f"“{site}” cannot be a site: it reads a tensor of shape {list(x.shape)} where one row per prompt and "
+                "position is needed."
             )
 
 

@@ -73,7 +73,7 @@ class Target:
 
     def sites(self, patterns: tuple[str, ...]) -> list[str]:
         """Module paths that match, in model order. Raises TargetError for a pattern that matches nothing usable."""
-        found: list[str] = []
+        result: list[str] = []
         modules = dict(self.model.named_modules())
         for pattern in patterns:
             names = [name for name in modules if fnmatch.fnmatchcase(name, pattern)]
@@ -84,9 +84,9 @@ class Target:
                     measured_scale(modules[name])
                 except TypeError as error:
                     raise TargetError(f"“{name}” cannot be a site: {error}") from None
-            found += names
+            result += names
         order = {name: place for place, name in enumerate(modules)}
-        return sorted(set(found), key=order.__getitem__)
+        return sorted(set(result), key=order.__getitem__)
 
     def attach(self, sites: list[str]) -> None:
         """Let these sites obey masks."""
@@ -151,8 +151,8 @@ def target_folder(source: Source, home: Path) -> Path:
     place = Path(source.path).expanduser()
     if place.exists():
         return folder.with_name(f"{folder.name}-{stamp(place)}")
-    made = [card.parent for card in folder.parent.glob(f"{folder.name}*/{CARD}")]
-    return max(made, key=lambda one: one.stat().st_mtime, default=folder)
+    converted = [card.parent for card in folder.parent.glob(f"{folder.name}*/{CARD}")]
+    return max(converted, key=lambda one: one.stat().st_mtime, default=folder)
 
 
 def target_of(card: TargetCard, home: Path) -> Path | None:

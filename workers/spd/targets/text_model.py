@@ -130,13 +130,13 @@ def _measured(model: nn.Module, windows: dict[str, Int[Tensor, "_ tokens"]], ste
     training = model.training
     model.eval()
     with torch.no_grad():
-        found = {
+        means = {
             split: sum(float(cross_entropy(model, part)) * len(part) for part in all_of.split(64))
             / len(all_of)
             for split, all_of in windows.items()
         }
     model.train(training)
-    return Losses(step, found["train"], found["held_out"])
+    return Losses(step, means["train"], means["held_out"])
 
 
 def _whole(windows: list[list[int]], length: int) -> Int[Tensor, "windows tokens"]:

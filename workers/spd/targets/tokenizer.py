@@ -63,9 +63,9 @@ class PromptTokenizer:
     @property
     def _as_text(self) -> Tokenizer:
         if self._plain is None:  # a tokenizer of its own: the switch is a state, and threads share this one
-            made = Tokenizer.from_str(self._tokenizer.to_str())
-            made.encode_special_tokens = True
-            self._plain = made
+            as_text = Tokenizer.from_str(self._tokenizer.to_str())
+            as_text.encode_special_tokens = True
+            self._plain = as_text
         return self._plain
 
     def control_tokens(self, ids: Iterable[int]) -> list[str]:
