@@ -137,7 +137,7 @@ def _warnings(entry: Entry, request: TokenizeRequest, text: str, ids: list[int])
         )
         warnings.append(TokenizeWarning(code="control_tokens", message=message))
     if request.token_ids is not None and entry.tokenizer.encode(text, bos=False) != own:
-        message = "The model would split this text into other tokens: editing it as text changes more than what is edited."
+        message = "The model would split this text into other tokens: editing it changes more than the edit."
         warnings.append(TokenizeWarning(code="other_tokens", message=message))
     unknown = _unknown(entry, text, own)
     if unknown:

@@ -32,7 +32,7 @@ def bare_in(node: ast.AST | None) -> bool:
     return is_tensor(node) or any(bare_in(child) for child in ast.iter_child_nodes(node))
 
 
-def annotations(tree: ast.AST) -> Iterator[tuple[str, ast.expr | None]]:
+def signatures(tree: ast.AST) -> Iterator[tuple[str, ast.expr | None]]:
     """Every annotation of an argument, a return or a field of a class, with a name for it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -53,7 +53,7 @@ def annotations(tree: ast.AST) -> Iterator[tuple[str, ast.expr | None]]:
 
 
 def bare(source: str) -> list[str]:
-    return [name for name, annotation in annotations(ast.parse(source)) if bare_in(annotation)]
+    return [name for name, annotation in signatures(ast.parse(source)) if bare_in(annotation)]
 
 
 def test_every_tensor_in_a_signature_states_its_shape() -> None:

@@ -41,7 +41,7 @@ class Suppressions:
 
     @torch.no_grad()
     def drops(self, sets: Sequence[Sequence[ComponentKey]]) -> list[float]:
-        """For each set the share by which the answers' probabilities fall, 1 − p′/p, on the prompt where it is least."""
+        """For each set: the fall of the answers' probabilities, 1 − p′/p, on the prompt where it is least."""
         prompts = len(self.batch.tokens)
         at_once = max(1, ROWS // prompts)
         rows = torch.arange(prompts, device=self.answers.device)
