@@ -23,6 +23,7 @@ from backend.api import (
     health,
     jobs,
     models,
+    tables,
     workbench,
 )
 from backend.schemas.common import ErrorBody
@@ -94,6 +95,7 @@ def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
         collections,
         jobs,
         models,
+        tables,
     )
     for noun in nouns:
         app.include_router(noun.router)

@@ -88,8 +88,7 @@ def export_components(
     if kind == "json":
         text = files.json_text(facts, rows)
     else:
-        guarded = ({**row, "label": files.typed(row["label"])} for row in rows)
-        text = files.csv_text(facts, COMPONENT_HEADS, guarded)
+        text = files.csv_text(facts, COMPONENT_HEADS, (files.guarded(row, ["label"]) for row in rows))
     named = files.disposition(entry.slug, "components", kind)
     return StreamingResponse(text, media_type=files.MEDIA[kind], headers=named)
 

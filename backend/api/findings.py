@@ -48,10 +48,12 @@ def export_findings(
 ) -> StreamingResponse:
     """The same list whole, as a file."""
     found = findings.every(decomposition=decomposition, featured=featured, q=q)
-    rows = (finding_files.list_row(finding, guard=kind == "csv") for finding in found)
+    rows = map(finding_files.list_row, found)
     facts = {"what": "findings", "decomposition": decomposition, "search": q}
     text = (
-        files.csv_text(facts, finding_files.LIST_HEADS, rows)
+        files.csv_text(
+            facts, finding_files.LIST_HEADS, (files.guarded(row, ["title", "claim"]) for row in rows)
+        )
         if kind == "csv"
         else files.json_text(facts, rows)
     )

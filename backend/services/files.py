@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def facts(of: Provenance) -> dict[str, str | float | None]:
-    """What a provenance says in a file; the page's own exports use the same names."""
+    """What a provenance says in a file; the page names them alike in the tables it has written."""
     return {
         "decomposition": of.decomposition,
         "artifact": of.artifact_hash,
@@ -33,6 +34,11 @@ def facts(of: Provenance) -> dict[str, str | float | None]:
 def typed(text: str) -> str:
     """A text that people wrote, as a CSV cell that no spreadsheet reads as a formula."""
     return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def guarded(row: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """The row with the texts under these names as `typed`."""
+    return {**row, **{name: typed(row[name]) for name in names if isinstance(row[name], str)}}
 
 
 def _cell(value: Any) -> Any:
@@ -71,5 +77,7 @@ def json_text(facts: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> It
 
 
 def disposition(of: str, name: str, ending: str) -> dict[str, str]:
-    """The header that names a download. `of` and `name` are slugs."""
-    return {"Content-Disposition": f'attachment; filename="{of}_{name}.{ending}"'}
+    """The header that names a download, in characters that every system accepts."""
+    parts = (re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip("-.")[:80] for part in (of, name))
+    whole = "_".join(part for part in parts if part) or "table"
+    return {"Content-Disposition": f'attachment; filename="{whole}.{ending}"'}

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any
 
 from backend.schemas.findings import Finding, FindingSummary
-from backend.services.files import typed
 from backend.services.sentences import probability
 
 SIDES = ("baseline", "ablated")
@@ -46,10 +45,9 @@ def rows(finding: Finding) -> Iterator[dict[str, Any]]:
                 }
 
 
-def list_row(finding: FindingSummary, *, guard: bool) -> dict[str, Any]:
-    """One finding of a list; with `guard`, what people typed cannot act as a formula."""
-    row = {name: finding.model_dump(mode="json")[name] for name in LIST_HEADS}
-    return {**row, "title": typed(finding.title), "claim": typed(finding.claim)} if guard else row
+def list_row(finding: FindingSummary) -> dict[str, Any]:
+    """One finding of a list."""
+    return finding.model_dump(mode="json", include=set(LIST_HEADS))
 
 
 def markdown(finding: Finding) -> str:

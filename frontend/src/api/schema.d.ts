@@ -1035,6 +1035,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/tables.{kind}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Write Table
+         * @description A table that was sent, as a file: CSV with its facts in a first comment line, or JSON.
+         */
+        post: operations["write_table"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -2349,7 +2369,7 @@ export interface components {
                 sites: string[];
                 /**
                  * C
-                 * @description components a site at the start; auto: one per token input (start data) or full rank, and from there as `adapt` says. A data start takes at most one per token input.
+                 * @description components per site at the start; auto: one per token input (start data) or full rank, and from there as `adapt` says. A data start takes at most one per token input.
                  * @default 16
                  */
                 C: number | "auto";
@@ -5749,6 +5769,57 @@ export interface components {
             logit: number;
         };
         /**
+         * TableColumn
+         * @description One column. `typed`: people wrote its texts, so a CSV must not hand them to a spreadsheet as formulas.
+         */
+        TableColumn: {
+            /**
+             * Key
+             * @description as the API names it
+             */
+            key: string;
+            /**
+             * Unit
+             * @description nats, steps, …
+             */
+            unit?: string | null;
+            /**
+             * Typed
+             * @default false
+             */
+            typed: boolean;
+        };
+        /**
+         * TableRequest
+         * @description A table as it is shown. `facts`: what it is of, for the first line of the CSV and `provenance` of the JSON.
+         */
+        TableRequest: {
+            /**
+             * Of
+             * @description the first part of the file's name
+             */
+            of: string;
+            /**
+             * Name
+             * @description the second part of the file's name
+             */
+            name: string;
+            /** Columns */
+            columns: components["schemas"]["TableColumn"][];
+            /**
+             * Rows
+             * @description cells in the order of the columns
+             */
+            rows: (boolean | number | string | (number | string)[] | null)[][];
+            /**
+             * Facts
+             * @default {}
+             */
+            facts: {
+                [key: string]: string | number | null;
+            };
+        };
+        /**
          * TableRow
          * @description One row of a table that a paper printed, with ours beside it.
          */
@@ -8430,6 +8501,42 @@ export interface operations {
             };
             400: components["responses"]["Error400"];
             403: components["responses"]["Error403"];
+            413: components["responses"]["Error413"];
+            421: components["responses"]["Error421"];
+            422: components["responses"]["Error422"];
+            429: components["responses"]["Error429"];
+            500: components["responses"]["Error500"];
+            503: components["responses"]["Error503"];
+        };
+    };
+    write_table: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                kind: "csv" | "json";
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TableRequest"];
+            };
+        };
+        responses: {
+            /** @description the file */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                    "application/json": string;
+                };
+            };
+            400: components["responses"]["Error400"];
+            403: components["responses"]["Error403"];
+            404: components["responses"]["Error404"];
             413: components["responses"]["Error413"];
             421: components["responses"]["Error421"];
             422: components["responses"]["Error422"];

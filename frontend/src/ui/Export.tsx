@@ -2,7 +2,7 @@ import { DropdownMenu } from 'radix-ui'
 import { useEffect, useState } from 'react'
 import { sentenceOf } from '@/api/client'
 import { Button } from './controls'
-import { type Facts, fileName, save, type TableData, toCsv, toJson } from './download'
+import { type Facts, fileName, save, type TableData, tableFile } from './download'
 import { Icon } from './Icon'
 import { framed, rasterised } from './picture'
 import { Notice } from './surfaces'
@@ -15,7 +15,7 @@ interface Other {
 }
 
 /**
- * A menu to save a table as CSV or JSON and a figure as PNG or SVG. Both are built on demand. `figure` returns an SVG
+ * A menu to save a table as CSV or JSON, written by the server, and a figure as PNG or SVG, drawn here. `figure` returns an SVG
  * with a width and a height: see `charts/export.ts`.
  */
 export function ExportMenu(props: {
@@ -58,11 +58,9 @@ export function ExportMenu(props: {
   const blob = (text: string, type: string) => new Blob([text], { type })
   const items: [string, () => Promise<void>][] = []
   if (table) {
-    items.push(['CSV', () => store('csv', async () => blob(toCsv(await table(), facts), 'text/csv'))])
-    items.push([
-      'JSON',
-      () => store('json', async () => blob(toJson(await table(), facts), 'application/json')),
-    ])
+    const write = async (kind: 'csv' | 'json') => tableFile(kind, { of, name, facts }, await table())
+    items.push(['CSV', () => store('csv', () => write('csv'))])
+    items.push(['JSON', () => store('json', () => write('json'))])
   }
   if (figure) {
     const draw = async () => framed(await figure(), { title, facts })

@@ -1,41 +1,41 @@
-import { describe, expect, it } from 'vitest'
-import { fileName, toCsv, toJson } from './download'
+import { afterEach, expect, it, vi } from 'vitest'
+import { client } from '@/api/client'
+import { fileName, tableFile } from './download'
 import { covers } from './picture'
 
-const TABLE = {
-  columns: [{ key: 'token' }, { key: 'kl', unit: 'nats' }, { key: 'title', typed: true }],
-  rows: [
-    { token: ' golf', kl: 0.1234567890123456, title: '=SUM(A1)' },
-    { token: 'a,"b"\n#', kl: null, title: 'plain' },
-    { token: '', kl: Number.NaN, title: '-1' },
-  ],
-}
+afterEach(() => vi.restoreAllMocks())
 
-describe('a table as CSV', () => {
-  it('names units in its head, preserves every digit, and quotes what would break a line', () => {
-    expect(toCsv(TABLE)).toBe(
-      'token,kl [nats],title\n" golf",0.1234567890123456,\'=SUM(A1)\n"a,""b""\n#",,plain\n"",,\'-1\n',
-    )
-  })
-
-  it('names the provenance in a first comment line', () => {
-    expect(toCsv(TABLE, { model: 'x\ny', threshold: 0.1, device: null }).split('\n')[0]).toBe(
-      '# model=x y; threshold=0.1',
-    )
-  })
-})
-
-it('a table as JSON has the same content, missing values as null', () => {
-  const read = JSON.parse(
-    toJson({ columns: [{ key: 'a', unit: 's' }, { key: 'b' }], rows: [{ a: [1, 2] }] }, { m: 1 }),
+it('a table is sent to the server with its cells in the order of the columns, and the file comes back', async () => {
+  const answer = { data: new Blob(['# a file']), response: new Response() }
+  const post = vi.spyOn(client, 'POST').mockResolvedValue(answer as never)
+  const file = await tableFile(
+    'csv',
+    { of: 'tiny', name: 'shift', facts: { threshold: 0.1, device: undefined } },
+    {
+      columns: [
+        { key: 'kl', unit: 'nats' },
+        { key: 'title', typed: true },
+      ],
+      rows: [{ title: '=1', kl: [1, 2] }, { kl: 0.1234567890123456 }],
+    },
   )
-  expect(read).toEqual({
-    provenance: { m: 1 },
-    columns: [
-      { key: 'a', unit: 's' },
-      { key: 'b', unit: null },
-    ],
-    rows: [{ a: [1, 2], b: null }],
+  expect(file).toBe(answer.data)
+  expect(post).toHaveBeenCalledWith('/api/tables.{kind}', {
+    params: { path: { kind: 'csv' } },
+    body: {
+      of: 'tiny',
+      name: 'shift',
+      facts: { threshold: 0.1, device: null },
+      columns: [
+        { key: 'kl', unit: 'nats', typed: false },
+        { key: 'title', unit: null, typed: true },
+      ],
+      rows: [
+        [[1, 2], '=1'],
+        [0.1234567890123456, null],
+      ],
+    },
+    parseAs: 'blob',
   })
 })
 

@@ -1,4 +1,5 @@
-/** Tables as files: CSV with full precision and units in its heads, and JSON with the same content. */
+/** Tables and figures as files. */
+import { client, unwrap } from '@/api/client'
 import type { Provenance } from '@/api/types'
 
 export type Cell = string | number | boolean | null | undefined | readonly (string | number)[]
@@ -8,7 +9,7 @@ export interface Column {
   key: string
   /** Nats, steps, …: follows the name in the head of the CSV. */
   unit?: string
-  /** Whether people typed it: then it is escaped, so that a spreadsheet does not run it as a formula. */
+  /** Whether people typed it: then the CSV is guarded against spreadsheets that would run it as a formula. */
   typed?: boolean
 }
 
@@ -35,30 +36,24 @@ export function provenanceFacts(from: Provenance): Facts {
   }
 }
 
-/** `"a, b"`: quoted where a comma, a quote, a line end, a space at its ends or the sign of a comment asks for it. */
-function csvCell(value: Cell, typed = false): string {
-  if (value === null || value === undefined) return ''
-  if (typeof value === 'number') return Number.isFinite(value) ? String(value) : ''
-  if (typeof value === 'boolean') return String(value)
-  const plain = typeof value === 'string' ? value : JSON.stringify(value)
-  const text = typed && /^[=+\-@\t\r]/.test(plain) ? `'${plain}` : plain
-  return /[",\r\n#]|^\s|\s$|^$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
+/** The table as a file: the server writes it, as it writes all others. A number that is none is an empty cell. */
+export function tableFile(
+  kind: 'csv' | 'json',
+  about: { of: string; name: string; facts: Facts },
+  { columns, rows }: TableData,
+): Promise<Blob> {
+  const facts = Object.fromEntries(Object.entries(about.facts).map(([name, value]) => [name, value ?? null]))
+  const body = {
+    ...about,
+    facts,
+    columns: columns.map(({ key, unit = null, typed = false }) => ({ key, unit, typed })),
+    rows: rows.map((row) => columns.map(({ key }) => copied(row[key]))),
+  }
+  return unwrap(client.POST('/api/tables.{kind}', { params: { path: { kind } }, body, parseAs: 'blob' }))
 }
 
-/** The table as CSV; its first line is a comment with the provenance. */
-export function toCsv({ columns, rows }: TableData, facts: Facts = {}): string {
-  const known = Object.entries(facts).filter(([, value]) => value !== null && value !== undefined)
-  const comment = known.map(([name, value]) => `${name}=${String(value).replace(/[\r\n]+/g, ' ')}`).join('; ')
-  const head = columns.map(({ key, unit }) => csvCell(unit ? `${key} [${unit}]` : key)).join(',')
-  const lines = rows.map((row) => columns.map(({ key, typed }) => csvCell(row[key], typed)).join(','))
-  return `${[...(comment ? [`# ${comment}`] : []), head, ...lines].join('\n')}\n`
-}
-
-/** The same as JSON: `{provenance, columns, rows}`; a list stays a list. */
-export function toJson({ columns, rows }: TableData, facts: Facts = {}): string {
-  const own = rows.map((row) => Object.fromEntries(columns.map(({ key }) => [key, row[key] ?? null])))
-  const heads = columns.map(({ key, unit }) => ({ key, unit: unit ?? null }))
-  return `${JSON.stringify({ provenance: facts, columns: heads, rows: own }, null, 1)}\n`
+function copied(cell: Cell) {
+  return Array.isArray(cell) ? [...cell] : ((cell as Exclude<Cell, readonly unknown[]>) ?? null)
 }
 
 /** `induction_evidence.csv`: what it is of and what it is, in characters that every system accepts. */
