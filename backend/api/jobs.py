@@ -59,7 +59,7 @@ def cancel_job(id: JobId, jobs: JobsDep) -> Job:
 @router.post(
     "/{id}/resume",
     status_code=201,
-    responses=conflict("It left nothing to go on from, or its name is taken by now"),
+    responses=conflict("It left nothing to resume, or its name is taken by now"),
 )
 def resume_job(id: JobId, jobs: JobsDep) -> Job:
     """Go on with the checkpoint of a job that failed (`resumable`): a new job of the same name."""

@@ -20,7 +20,7 @@ from backend.settings import LOOPBACK, Settings, app_version
 from workers import logs
 
 GRACE_SECONDS = 10
-"""How long requests that are being answered may take to end once the server was told to stop."""
+"""How long requests that are being answered may take to end once the server is asked to stop."""
 
 log = logging.getLogger("unweave")
 

@@ -8121,7 +8121,7 @@ export interface operations {
             400: components["responses"]["Error400"];
             403: components["responses"]["Error403"];
             404: components["responses"]["Error404"];
-            /** @description It left nothing to go on from, or its name is taken by now */
+            /** @description It left nothing to resume, or its name is taken by now */
             409: {
                 headers: {
                     [name: string]: unknown;
