@@ -78,7 +78,7 @@ class Adversary:
         self._move(gradients, world)
 
     @torch.no_grad()
-    def _move(self, gradients: Sequence[Float[Tensor, "... C_and_remainder"]], world: World) -> None:
+    def _move(self, gradients: Sequence[Float[Tensor, "... _"]], world: World) -> None:
         """One step along these gradients; sources handed out before stay as they were."""
         world.add_up(gradients)
         moved: Sources = {}

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jaxtyping import Bool
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -84,7 +85,7 @@ def run_variant(config: DecomposeConfig, out: Path, home: Path) -> dict[str, flo
     return found
 
 
-def _keep(path: Path, components: Components, alive: Mapping[str, Tensor]) -> None:
+def _keep(path: Path, components: Components, alive: Mapping[str, Bool[Tensor, " _C"]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {f"{site}.V": V.detach() for site, V in components.V.items()}
     tensors |= {f"{site}.U": U.detach() for site, U in components.U.items()}
@@ -92,7 +93,7 @@ def _keep(path: Path, components: Components, alive: Mapping[str, Tensor]) -> No
     save_file({name: value.contiguous() for name, value in tensors.items()}, path)
 
 
-def _kept(path: Path) -> tuple[Components, dict[str, Tensor]]:
+def _kept(path: Path) -> tuple[Components, dict[str, Bool[Tensor, " _C"]]]:
     tensors = load_file(path)
     sites = [name.removesuffix(".V") for name in tensors if name.endswith(".V")]
     V, U = ({site: tensors[f"{site}.{end}"] for site in sites} for end in "VU")
