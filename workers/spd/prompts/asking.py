@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from workers.spd.config import PromptData
 from workers.spd.scouted import AskedPrompt, Guess, Piece
@@ -75,9 +77,9 @@ def _piece(tokenizer: PromptTokenizer, id: int) -> str:
 
 
 def _answered(
-    prompt: PromptData, ids: list[int], log_probs: torch.Tensor, tokenizer: PromptTokenizer
+    prompt: PromptData, ids: list[int], log_probs: Float[Tensor, " vocab"], tokenizer: PromptTokenizer
 ) -> AskedPrompt:
-    """A prompt beside the log-probabilities [vocab] of the token after it."""
+    """A prompt beside the log-probabilities of the token after it."""
     top = log_probs.topk(min(LIKELIEST, len(log_probs)))
     likeliest = [
         Guess(piece=_piece(tokenizer, id), probability=float(value.exp()))
