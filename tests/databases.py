@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,20 +59,21 @@ class Cluster:
         )  # fmt: skip
 
     def start(self) -> None:
-        """Raises CalledProcessError where it does not come up."""
-        log, options = str(self.folder / "log"), f"-k {self.folder} -c listen_addresses='' -F"
-        self.run(
-            "pg_ctl", "start", "--wait", "--pgdata", str(self.folder / "data"), "--log", log, "-o", options
-        )
+        """Waits for what a killed server left behind to end. Raises CalledProcessError where it does not come up."""
+        options = f"-k {self.folder} -c listen_addresses='' -F"
+        end = time.monotonic() + 60
+        while True:
+            try:
+                self.run("pg_ctl", "start", "--wait", "--pgdata", str(self.folder / "data"), "--log",
+                         str(self.folder / "log"), "-o", options)  # fmt: skip
+                return
+            except subprocess.CalledProcessError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.5)
 
     def stop(self, mode: str = "immediate") -> None:
         self.run("pg_ctl", "stop", "--wait", "--pgdata", str(self.folder / "data"), "--mode", mode)
-
-    def is_alive(self) -> bool:
-        """Whether one of its processes still holds its files."""
-        data = str(self.folder / "data")
-        commands = (path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
-        return any(data.encode() in command for command in commands)
 
     @property
     def pid(self) -> int:

@@ -30,6 +30,8 @@ from workers.spd.method.components import Components
 from workers.spd.method.training import Trainer
 
 FOLDER = "checkpoint"
+FORMAT = 2
+"""1, which says no number, was written by 0.1: it holds its config's hash and not the config."""
 
 
 class CheckpointError(Exception):
@@ -65,8 +67,8 @@ def save_checkpoint(
         tensors |= {f"adversary.{site}": value for site, value in trainer.adversary.sources.items()}
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     meta = {
-        "step": trainer.step, "seconds": seconds, "log_lines": log_lines, "config": config_hash(trainer.config),
-        "given": trainer.config.model_dump(mode="json"), "texts": texts,
+        "format": FORMAT, "step": trainer.step, "seconds": seconds, "log_lines": log_lines,
+        "config": config_hash(trainer.config), "given": trainer.config.model_dump(mode="json"), "texts": texts,
         "index": trainer.components.index, "trained": trainer.trained,
         "adaptations": [asdict(done) for done in trainer.adaptations],
     }  # fmt: skip
@@ -95,6 +97,8 @@ def load_checkpoint(work: Path, trainer: Trainer, *, texts: str | None = None) -
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"The checkpoint in {folder} cannot be read: {error}.") from None
     if not _same_config(meta, trainer.config):
+        if meta.get("format", 2 if "given" in meta else 1) != FORMAT:
+            raise ConfigError(_other_format(meta.get("format", 1)))
         return None
     if meta.get("texts") != texts:
         raise ConfigError(
@@ -142,6 +146,13 @@ def _same_config(meta: dict[str, Any], config: DecomposeConfig) -> bool:
         return parse_config(meta.get("given")) == config
     except ConfigError:
         return False
+
+
+def _other_format(format: Any) -> str:
+    begin = "Begin the run anew (`unweave decompose --fresh`, or start the job again)."
+    if format == 1:
+        return f"The checkpoint was written by Unweave 0.1 and does not say with which settings. {begin}"
+    return f"The checkpoint has format {format}; this version reads {FORMAT}. Upgrade Unweave to go on with it. {begin}"
 
 
 def _under(prefix: str, tensors: dict[str, Shaped[Tensor, ...]]) -> dict[str, Shaped[Tensor, ...]]:
