@@ -13,6 +13,7 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 
 from backend import errors
 from backend.api import (
+    access,
     circuits,
     collections,
     components,
@@ -26,6 +27,7 @@ from backend.api import (
     tables,
     workbench,
 )
+from backend.api.roles import READ
 from backend.schemas.common import ErrorBody
 from backend.services import container
 from backend.services.container import Services
@@ -44,6 +46,7 @@ from backend.web.headers import (
 )
 from backend.web.metrics import Metrics
 from backend.web.requests import Requests
+from backend.web.visitors import Forwarded, Recognise
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     422: {"model": ErrorBody, "description": "The request cannot be done as asked"},
@@ -96,10 +99,11 @@ def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
         jobs,
         models,
         tables,
+        access,
     )
     for noun in nouns:
         app.include_router(noun.router)
-    app.add_api_route("/metrics", metrics.answer, include_in_schema=False)
+    app.add_api_route("/metrics", metrics.answer, include_in_schema=False, dependencies=[READ])
     embeds.install(app, settings.root_path)
     pages.install(app, root_path=settings.root_path)
     contract.describe(app)
@@ -110,10 +114,12 @@ def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
     )  # fmt: skip
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, most=settings.max_body_bytes)
+    app.add_middleware(Recognise)
     app.add_middleware(OwnPages, allowed=settings.allowed_hosts)
     app.add_middleware(KnownHosts, allowed=allowed_hosts(settings.host, settings.allowed_hosts))
     app.add_middleware(SecurityHeaders)
     app.add_middleware(ServerTiming)
     app.add_middleware(SubPath, root=settings.root_path)
     app.add_middleware(Requests, metrics=metrics)
+    app.add_middleware(Forwarded, trusted=settings.proxy_addresses)
     return app

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from backend.commands.access import audit, tokens
+from backend.commands.console import Device, Home, err, fail, out, settings
 from backend.settings import Settings, app_version
 
 app = typer.Typer(
@@ -19,34 +21,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console()
-err = Console(stderr=True)
-
-Home = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder for database, decompositions, weights and jobs [default: $UNWEAVE_HOME or ~/.unweave]"
-    ),
-]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:0 [default: $UNWEAVE_DEVICE or cpu]")]
-
-
-def fail(message: str, code: int = 1) -> NoReturn:
-    """End with a plain sentence on standard error."""
-    err.print(f"[bold red]unweave:[/] {message}", highlight=False, soft_wrap=True)
-    raise typer.Exit(code)
-
-
-def settings(**given: object) -> Settings:
-    """Settings of the environment with what the command line gives on top. Ends with code 2 where they are wrong."""
-    from pydantic import ValidationError
-
-    try:
-        made = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    except ValidationError as error:
-        first = error.errors()[0]
-        fail(f"The setting {'.'.join(str(step) for step in first['loc'])} cannot be used: {first['msg']}.", 2)
-    return made.model_copy(update={"home": made.home.expanduser().resolve()})
+app.add_typer(tokens, name="tokens")
+app.command()(audit)
 
 
 def _version(show: bool) -> None:
@@ -74,12 +50,20 @@ def serve(
     home: Home = None,
     worker: Annotated[bool, typer.Option("--worker/--no-worker", help="Also run a worker for jobs.")] = True,
     device: Device = None,
+    open: Annotated[
+        bool | None,
+        typer.Option(
+            "--open/--closed",
+            help="Whether everyone who reaches the server may do everything [default: on loopback only]",
+        ),
+    ] = None,
 ) -> None:
     """Serve the dashboard and, unless asked not to, a worker beside it."""
     from backend.web.serving import StartError, run_server
 
     try:
-        run_server(settings(host=host, port=port, home=home, device=device), worker=worker, console=out)
+        made = settings(host=host, port=port, home=home, device=device, open=open)
+        run_server(made, worker=worker, console=out)
     except StartError as error:
         fail(str(error), 2)
 
@@ -323,7 +307,7 @@ def prune(
 
 
 @app.command()
-def tokens(
+def tokenize(
     id: Annotated[str, typer.Argument(help="Slug or content hash of a decomposition.")],
     text: Annotated[str, typer.Argument(help="The text to tokenise, exactly as it is.")],
     bos: Annotated[bool, typer.Option(help="Put the beginning-of-sequence token in front.")] = False,

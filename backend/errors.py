@@ -54,10 +54,19 @@ def invalid(code: str, message: str, **details: Any) -> ApiError:
 def respond(error: ApiError) -> JSONResponse:
     """The one shape, as a response."""
     headers = {"Cache-Control": "no-store"}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     body = {"code": error.code, "message": error.message, "details": error.details}
     return JSONResponse(body, status_code=error.status, headers=headers)
+
+
+def database_busy(error: OperationalError) -> ApiError:
+    """503, and the cause in the log."""
+    log.error("database: %s", error.orig)
+    said = "The database is busy or cannot be reached. Try again in a moment."
+    return ApiError(503, "database_busy", said, retry_after=2)
 
 
 _HTTP = {
@@ -134,13 +143,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(OperationalError)
     async def _database(_: Request, error: OperationalError) -> JSONResponse:
-        log.error("database: %s", error.orig)
-        return respond(
-            ApiError(
-                503, "database_busy", "The database is busy or cannot be reached. Try again in a moment.",
-                retry_after=2,
-            )
-        )  # fmt: skip
+        return respond(database_busy(error))
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -6,10 +6,11 @@ from fastapi import APIRouter
 
 from backend.api.decompositions import Id
 from backend.api.deps import CatalogueDep, CircuitsDep, ClientDep, WaitingDep
+from backend.api.roles import READ
 from backend.schemas.circuits import Circuit, CircuitRequest, StoredCircuit
 from backend.services.circuits import stored_circuit
 
-router = APIRouter(prefix="/api/decompositions", tags=["workbench"])
+router = APIRouter(prefix="/api/decompositions", tags=["workbench"], dependencies=[READ])
 
 
 @router.post("/{id}/circuits")

@@ -7,16 +7,21 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from backend.api.deps import CollectionsDep
+from backend.api.roles import READ, WRITE, ChangeDep
 from backend.schemas.collections import Collection, CollectionRequest, CollectionSummary
 from backend.schemas.common import CURSOR, Listing
 
-router = APIRouter(prefix="/api/collections", tags=["findings"])
+router = APIRouter(prefix="/api/collections", tags=["findings"], dependencies=[READ])
 
 
-@router.post("", status_code=201)
-def create_collection(request: CollectionRequest, collections: CollectionsDep) -> Collection:
+@router.post("", status_code=201, dependencies=[WRITE])
+def create_collection(
+    request: CollectionRequest, collections: CollectionsDep, change: ChangeDep
+) -> Collection:
     """Keep a list of findings under a link of its own, immutable as they are."""
-    return collections.create(request)
+    made = collections.create(request)
+    change.made(made.slug)
+    return made
 
 
 @router.get("")

@@ -19,6 +19,7 @@ from backend.api.deps import (
     LabelsDep,
     WaitingDep,
 )
+from backend.api.roles import READ, WRITE, ChangeDep
 from backend.schemas.common import KEY, Listing
 from backend.schemas.components import (
     ComponentTrace,
@@ -33,7 +34,7 @@ from backend.schemas.jobs import Job
 from backend.services import files
 from backend.web.contract import conflict, file
 
-router = APIRouter(prefix="/api/decompositions/{id}", tags=["components"])
+router = APIRouter(prefix="/api/decompositions/{id}", tags=["components"], dependencies=[READ])
 
 COMPONENT_HEADS = [f"{name} [nats]" if name == "effect" else name for name in ComponentRow.model_fields]
 
@@ -130,7 +131,11 @@ def list_labels(id: Id, key: Key, catalogue: CatalogueDep, labels: LabelsDep) ->
     return labels.history(catalogue.get(id), key)
 
 
-@router.put("/components/{key}/label", responses=conflict("There is a newer version of the label"))
+@router.put(
+    "/components/{key}/label",
+    dependencies=[WRITE],
+    responses=conflict("There is a newer version of the label"),
+)
 def edit_label(id: Id, key: Key, edit: LabelEdit, catalogue: CatalogueDep, labels: LabelsDep) -> LabelHistory:
     """Give a component another label, as a new version; `text` null goes back to the automatic one."""
     return labels.edit(catalogue.get(id), key, edit)
@@ -142,7 +147,16 @@ def list_harvests(id: Id, catalogue: CatalogueDep, harvests: HarvestsDep) -> Lis
     return harvests.listing(catalogue.get(id))
 
 
-@router.post("/harvests", status_code=201, responses=conflict("A harvest of it waits or runs already"))
-def create_harvest(id: Id, request: HarvestRequest, catalogue: CatalogueDep, jobs: JobsDep) -> Job:
+@router.post(
+    "/harvests",
+    status_code=201,
+    dependencies=[WRITE],
+    responses=conflict("A harvest of it waits or runs already"),
+)
+def create_harvest(
+    id: Id, request: HarvestRequest, catalogue: CatalogueDep, jobs: JobsDep, change: ChangeDep
+) -> Job:
     """Put a harvest over a corpus in the queue."""
-    return jobs.create_harvest(catalogue.get(id), request)
+    job = jobs.create_harvest(catalogue.get(id), request)
+    change.made(job.id)
+    return job

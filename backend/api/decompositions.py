@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from backend.api.deps import CatalogueDep, EnginesDep, GalleryDep, HousekeepingDep
+from backend.api.roles import ADMIN, READ, WRITE
 from backend.schemas.common import Listing, TargetStatus
 from backend.schemas.decompositions import (
     Decomposition,
@@ -18,7 +19,7 @@ from backend.schemas.decompositions import (
 from backend.services.groups import groups
 from backend.web.contract import conflict
 
-router = APIRouter(prefix="/api/decompositions", tags=["decompositions"])
+router = APIRouter(prefix="/api/decompositions", tags=["decompositions"], dependencies=[READ])
 
 Id = Annotated[str, Path(max_length=200, description="readable slug or content hash")]
 
@@ -41,7 +42,7 @@ def get_dependents(id: Id, catalogue: CatalogueDep, housekeeping: HousekeepingDe
     return housekeeping.dependents(catalogue.get(id))
 
 
-@router.patch("/{id}")
+@router.patch("/{id}", dependencies=[WRITE])
 def edit_decomposition(
     id: Id, edit: ShelfEdit, catalogue: CatalogueDep, gallery: GalleryDep, housekeeping: HousekeepingDep
 ) -> Decomposition:
@@ -50,7 +51,12 @@ def edit_decomposition(
     return gallery.view(id)
 
 
-@router.delete("/{id}", status_code=204, responses=conflict("It comes with Unweave, or a job works on it"))
+@router.delete(
+    "/{id}",
+    status_code=204,
+    dependencies=[ADMIN],
+    responses=conflict("It comes with Unweave, or a job works on it"),
+)
 def delete_decomposition(id: Id, catalogue: CatalogueDep, housekeeping: HousekeepingDep) -> None:
     """Delete a decomposition with its harvests. Findings about it keep their numbers."""
     housekeeping.delete(catalogue.get(id))

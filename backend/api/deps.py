@@ -14,6 +14,7 @@ from backend.services.ablation.attributions import Attributions
 from backend.services.ablation.engines import Engines
 from backend.services.ablation.experiments import Experiments
 from backend.services.ablation.sweeps import Sweeps
+from backend.services.access.visitors import Visitors
 from backend.services.catalogue import Catalogue
 from backend.services.circuits import Circuits
 from backend.services.collections import Collections
@@ -87,7 +88,9 @@ async def _circuits(all: ServicesDep) -> Circuits:
 
 
 async def _client(request: Request) -> str:
-    """Whose turn it is in the queue: a page says its own name, else it is the address."""
+    """Whose turn it is in the queue: who signed in, else the name that a page gives itself, else the address."""
+    if request.state.visitor.by != "open":
+        return request.state.visitor.client
     named = request.headers.get("x-unweave-client", "")[:64]
     return named or (f"{request.client.host}:{request.client.port}" if request.client else "")
 
@@ -121,6 +124,10 @@ async def _collections(all: ServicesDep) -> Collections:
     return all.collections
 
 
+async def _visitors(all: ServicesDep) -> Visitors:
+    return all.visitors
+
+
 async def _health(all: ServicesDep) -> HealthService:
     return all.health
 
@@ -148,6 +155,7 @@ AblationsDep = Annotated[Ablations, Depends(_ablations)]
 FindingsDep = Annotated[Findings, Depends(_findings)]
 CollectionsDep = Annotated[Collections, Depends(_collections)]
 HealthDep = Annotated[HealthService, Depends(_health)]
+VisitorsDep = Annotated[Visitors, Depends(_visitors)]
 JobsDep = Annotated[JobService, Depends(_jobs)]
 HousekeepingDep = Annotated[Housekeeping, Depends(_housekeeping)]
 ModelsDep = Annotated[Models, Depends(_models)]

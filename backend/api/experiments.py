@@ -7,6 +7,7 @@ from fastapi.responses import StreamingResponse
 
 from backend.api.decompositions import Id
 from backend.api.deps import AttributionsDep, CatalogueDep, ClientDep, ExperimentsDep, SweepsDep, WaitingDep
+from backend.api.roles import READ
 from backend.schemas.attributions import AttributionAnswer, AttributionRequest
 from backend.schemas.experiments import (
     Attention,
@@ -21,7 +22,7 @@ from backend.schemas.experiments import (
     SweepRequest,
 )
 
-router = APIRouter(prefix="/api/decompositions", tags=["workbench"])
+router = APIRouter(prefix="/api/decompositions", tags=["workbench"], dependencies=[READ])
 NDJSON = "application/x-ndjson"
 
 

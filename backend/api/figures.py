@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 
 from backend.api.deps import CatalogueDep, FindingsDep
+from backend.api.roles import LINK, READ
 from backend.errors import invalid
 from backend.services import files, views
 from backend.services.ablation.ablations import stored_importances
@@ -21,7 +22,12 @@ Kind = Literal["json", "html"]
 Prompt = Annotated[int, Query(ge=0, le=100_000, description="which prompt, from 0")]
 
 
-@router.get("/api/decompositions/{id}/figures/{name}.{kind}", response_class=Response, responses=FIGURE)
+@router.get(
+    "/api/decompositions/{id}/figures/{name}.{kind}",
+    response_class=Response,
+    dependencies=[READ],
+    responses=FIGURE,
+)
 def get_figure(
     id: Id,
     name: Literal["curves", "sites", "importances"],
@@ -47,7 +53,12 @@ def get_figure(
     return _answer(made, kind, entry.slug, name)
 
 
-@router.get("/api/findings/{slug}/figures/{name}.{kind}", response_class=Response, responses=FIGURE)
+@router.get(
+    "/api/findings/{slug}/figures/{name}.{kind}",
+    response_class=Response,
+    dependencies=[LINK],
+    responses=FIGURE,
+)
 def get_finding_figure(
     slug: Id,
     name: Literal["output-shift", "importances"],

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response, StreamingResponse
 
 from backend.api.deps import FindingsDep
+from backend.api.roles import LINK, READ, WRITE, ChangeDep
 from backend.schemas.common import CURSOR, Listing
 from backend.schemas.findings import Finding, FindingRequest, FindingSummary, Replay
 from backend.services import files, finding_files
@@ -19,13 +20,15 @@ router = APIRouter(prefix="/api/findings", tags=["findings"])
 Slug = Annotated[str, Path(max_length=200, json_schema_extra={"pattern": "^[^.]*$"})]
 
 
-@router.post("", status_code=201, responses=missing("There is no such decomposition"))
-async def create_finding(request: FindingRequest, findings: FindingsDep) -> Finding:
+@router.post("", status_code=201, dependencies=[WRITE], responses=missing("There is no such decomposition"))
+async def create_finding(request: FindingRequest, findings: FindingsDep, change: ChangeDep) -> Finding:
     """Compute what is asked and keep it, immutable, under a link of its own."""
-    return await findings.create(request)
+    made = await findings.create(request)
+    change.made(made.slug)
+    return made
 
 
-@router.get("")
+@router.get("", dependencies=[READ])
 def list_findings(
     findings: FindingsDep,
     decomposition: Annotated[str | None, Query(max_length=200)] = None,
@@ -38,7 +41,12 @@ def list_findings(
     return findings.listing(decomposition=decomposition, featured=featured, q=q, limit=limit, cursor=cursor)
 
 
-@router.get(".{kind}", response_class=StreamingResponse, responses=file("text/csv", "application/json"))
+@router.get(
+    ".{kind}",
+    response_class=StreamingResponse,
+    dependencies=[READ],
+    responses=file("text/csv", "application/json"),
+)
 def export_findings(
     kind: files.FileKind,
     findings: FindingsDep,
@@ -62,7 +70,10 @@ def export_findings(
 
 
 @router.get(
-    "/{slug}.{kind}", response_class=Response, responses=file("text/csv", "application/json", "text/markdown")
+    "/{slug}.{kind}",
+    response_class=Response,
+    dependencies=[LINK],
+    responses=file("text/csv", "application/json", "text/markdown"),
 )
 def export_finding(slug: Slug, kind: files.FindingKind, findings: FindingsDep) -> Response:
     """A finding as a file: its numbers as CSV, the whole record as JSON, or Markdown to read."""
@@ -78,7 +89,7 @@ def export_finding(slug: Slug, kind: files.FindingKind, findings: FindingsDep) -
     return Response(text, media_type=files.MEDIA[kind], headers=headers)
 
 
-@router.get("/{slug}")
+@router.get("/{slug}", dependencies=[LINK])
 def get_finding(slug: Slug, findings: FindingsDep, response: Response) -> Finding:
     """A finding as it was recorded. Needs no model weights."""
     found = findings.get(slug)
@@ -86,7 +97,7 @@ def get_finding(slug: Slug, findings: FindingsDep, response: Response) -> Findin
     return found
 
 
-@router.post("/{slug}/replay")
+@router.post("/{slug}/replay", dependencies=[READ])
 async def replay_finding(slug: Slug, findings: FindingsDep) -> Replay:
     """Compute a finding again and say how far the numbers are from the stored ones."""
     return await findings.replay(slug)

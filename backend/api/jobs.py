@@ -8,11 +8,12 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
 
 from backend.api.deps import JobsDep
+from backend.api.roles import ADMIN, READ, WRITE, ChangeDep
 from backend.schemas.common import CURSOR, Listing
 from backend.schemas.jobs import Job, JobLog, JobRequest, Preset
 from backend.web.contract import conflict
 
-router = APIRouter(prefix="/api/jobs", tags=["jobs"])
+router = APIRouter(prefix="/api/jobs", tags=["jobs"], dependencies=[READ])
 
 
 class EventStream(StreamingResponse):
@@ -28,10 +29,12 @@ def list_presets(jobs: JobsDep) -> Listing[Preset]:
     return jobs.presets()
 
 
-@router.post("", status_code=201, responses=conflict("The name is taken"))
-def create_job(request: JobRequest, jobs: JobsDep) -> Job:
+@router.post("", status_code=201, dependencies=[WRITE], responses=conflict("The name is taken"))
+def create_job(request: JobRequest, jobs: JobsDep, change: ChangeDep) -> Job:
     """Put a decomposition in the queue."""
-    return jobs.create(request)
+    job = jobs.create(request)
+    change.made(job.id)
+    return job
 
 
 @router.get("")
@@ -50,7 +53,7 @@ def get_job(id: JobId, jobs: JobsDep) -> Job:
     return jobs.get(id)
 
 
-@router.post("/{id}/cancel")
+@router.post("/{id}/cancel", dependencies=[WRITE])
 def cancel_job(id: JobId, jobs: JobsDep) -> Job:
     """Cancel a job that waits or runs; what it made so far is removed. A job that has ended stays as it is."""
     return jobs.cancel(id)
@@ -59,26 +62,36 @@ def cancel_job(id: JobId, jobs: JobsDep) -> Job:
 @router.post(
     "/{id}/resume",
     status_code=201,
+    dependencies=[WRITE],
     responses=conflict("It left nothing to resume, or its name is taken by now"),
 )
-def resume_job(id: JobId, jobs: JobsDep) -> Job:
+def resume_job(id: JobId, jobs: JobsDep, change: ChangeDep) -> Job:
     """Go on with the checkpoint of a job that failed (`resumable`): a new job of the same name."""
-    return jobs.resume(id)
+    job = jobs.resume(id)
+    change.made(job.id)
+    return job
 
 
-@router.post("/{id}/discard")
+@router.post("/{id}/discard", dependencies=[WRITE])
 def discard_job(id: JobId, jobs: JobsDep) -> Job:
     """Throw away the checkpoint that a failed job kept."""
     return jobs.discard(id)
 
 
-@router.post("/{id}/retry", status_code=201, responses=conflict("It has not ended, or its name is taken"))
-def retry_job(id: JobId, jobs: JobsDep) -> Job:
+@router.post(
+    "/{id}/retry",
+    status_code=201,
+    dependencies=[WRITE],
+    responses=conflict("It has not ended, or its name is taken"),
+)
+def retry_job(id: JobId, jobs: JobsDep, change: ChangeDep) -> Job:
     """Do a job that has ended once more, from its beginning: a new job with the same config."""
-    return jobs.retry(id)
+    job = jobs.retry(id)
+    change.made(job.id)
+    return job
 
 
-@router.delete("/{id}", status_code=204, responses=conflict("It has not ended"))
+@router.delete("/{id}", status_code=204, dependencies=[ADMIN], responses=conflict("It has not ended"))
 def delete_job(id: JobId, jobs: JobsDep) -> None:
     """Remove a job that has ended, with its log and its checkpoint. The decomposition it made stays."""
     jobs.delete(id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from backend.api.deps import ModelsDep
+from backend.api.roles import LOOK_AS_WRITER
 from backend.schemas.common import Listing
 from backend.schemas.models import (
     AskedPrompts,
@@ -19,7 +20,7 @@ from backend.schemas.models import (
 )
 from workers.spd.scouted import Estimate, ModelView
 
-router = APIRouter(prefix="/api", tags=["before a run"])
+router = APIRouter(prefix="/api", tags=["before a run"], dependencies=[LOOK_AS_WRITER])
 
 
 @router.get("/models")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
+from backend.api.roles import READ
 from backend.errors import invalid
 from backend.schemas.tables import TableRequest
 from backend.services import files
 
-router = APIRouter(prefix="/api/tables", tags=["files"])
+router = APIRouter(prefix="/api/tables", tags=["files"], dependencies=[READ])
 
 
 FILE = {"schema": {"type": "string", "format": "binary"}}

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from backend.api.decompositions import Id
 from backend.api.deps import AblationsDep, CatalogueDep, ClientDep, PromptsDep, WaitingDep
+from backend.api.roles import READ
 from backend.schemas.workbench import (
     Ablation,
     AblationRequest,
@@ -17,7 +18,7 @@ from backend.schemas.workbench import (
     Trust,
 )
 
-router = APIRouter(prefix="/api/decompositions", tags=["workbench"])
+router = APIRouter(prefix="/api/decompositions", tags=["workbench"], dependencies=[READ])
 
 
 @router.post("/{id}/tokenize")

@@ -31,6 +31,8 @@ from workers.spd.artifact import parse_json
 FORMAT = 1
 DATABASE, INFO = "unweave.db", "backup.json"
 TABLES = ("findings", "collections", "labels")
+SECRETS = ("sessions", "access_tokens")
+"""Left out: a backup that is lost lets nobody in, and an old one brings no revoked token back."""
 ENDING = ".before-restore"
 
 
@@ -58,6 +60,7 @@ def back_up(settings: Settings, path: Path) -> Backup:
         with tempfile.TemporaryDirectory(prefix="unweave-backup-", dir=path.parent) as scratch:
             copy = Path(scratch) / DATABASE
             _copy(source, copy)
+            _leave_out(copy, SECRETS)
             summary = _look(copy)
             info = {"format": FORMAT, **summary.__dict__}
             with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -131,6 +134,15 @@ def _copy(source: Path, target: Path) -> None:
     """One consistent state of a SQLite database into another file, by SQLite's online backup."""
     with closing(sqlite3.connect(source)) as there, closing(sqlite3.connect(target)) as here:
         there.backup(here)
+
+
+def _leave_out(path: Path, tables: tuple[str, ...]) -> None:
+    """Empty some tables of a database, of which an older one may have none, and leave nothing of them in its file."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        for table in tables:
+            if database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone():
+                database.execute(f"DELETE FROM {table}")
+        database.execute("VACUUM")
 
 
 def _look(path: Path) -> Backup:

@@ -1,9 +1,9 @@
-"""Tables. Decompositions and components are an index of the artefact folders and can be rebuilt from them; findings and
-labels exist nowhere else. A finding is never changed once written, a label only ever gets another version."""
+"""Tables. Decompositions and components are an index of the artefact folders and can be rebuilt from them; the rest
+exists nowhere else. A finding is never changed once written, a label only ever gets another version."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import JSON, DateTime, Double, ForeignKey, Index, String, Text
@@ -12,6 +12,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 class Base(DeclarativeBase):
     """Metadata of every table of the backend."""
+
+
+def aware(when: datetime) -> datetime:
+    """A time of the database with its zone, which SQLite does not keep: all are UTC."""
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 class DecompositionRow(Base):
@@ -98,3 +103,40 @@ class LabelRow(Base):
     text: Mapped[str | None] = mapped_column(Text)
     author: Mapped[str] = mapped_column(String(100))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class AccessTokenRow(Base):
+    """One access token that was not revoked. The token itself is nowhere: `hash` is its SHA-256."""
+
+    __tablename__ = "access_tokens"
+
+    id: Mapped[str] = mapped_column(String(20), primary_key=True)
+    hash: Mapped[str] = mapped_column(String(64), unique=True)
+    name: Mapped[str] = mapped_column(String(100))
+    role: Mapped[Any] = mapped_column(String(10))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    last_used_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class SessionRow(Base):
+    """A browser that signed in with a token. `hash` is the SHA-256 of what its cookie holds."""
+
+    __tablename__ = "sessions"
+
+    hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    token_id: Mapped[str] = mapped_column(ForeignKey("access_tokens.id", ondelete="CASCADE"), index=True)
+    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class AuditRow(Base):
+    """One change: who made it, what and to which id, when and from where."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
+    who: Mapped[str] = mapped_column(String(200))
+    action: Mapped[str] = mapped_column(String(60))
+    subject: Mapped[str] = mapped_column(String(400))
+    address: Mapped[str] = mapped_column(String(100))

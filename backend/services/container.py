@@ -13,6 +13,7 @@ from backend.services.ablation.compute import ComputePool
 from backend.services.ablation.engines import Engines
 from backend.services.ablation.experiments import Experiments
 from backend.services.ablation.sweeps import Sweeps
+from backend.services.access.visitors import Visitors
 from backend.services.catalogue import Catalogue
 from backend.services.circuits import Circuits
 from backend.services.collections import Collections
@@ -58,6 +59,7 @@ class Services:
     models: Models
     housekeeping: Housekeeping
     health: HealthService
+    visitors: Visitors
     pool: ComputePool
 
     def start(self) -> None:
@@ -68,6 +70,7 @@ class Services:
         self.settings.artifacts.mkdir(parents=True, exist_ok=True)
         self._recover()
         self.database.migrate()
+        self.visitors.start()
         self.catalogue.refresh()
         self.findings.seed(self.settings.featured)
         if self.settings.load_engines:
@@ -127,6 +130,7 @@ def build(settings: Settings, loader: Loader | None = None) -> Services:
         housekeeping=Housekeeping(settings.home, catalogue, database, jobs, shelf),
         models=Models(settings, job_limits(settings)),
         health=HealthService(database, catalogue, engines, jobs),
+        visitors=Visitors(settings, database),
         pool=pool,
     )
 

@@ -10,7 +10,8 @@ from fastapi import FastAPI
 ERROR = {"$ref": "#/components/schemas/ErrorBody"}
 SAID = {
     "400": "The request could not be read",
-    "403": "A page of another site asked for a change",
+    "401": "Nobody is signed in, and the operation needs somebody",
+    "403": "The visitor's role is too small, or a page of another site asked for a change",
     "404": "There is no such thing",
     "413": "The body is too large",
     "421": "The server does not answer to that host name",
@@ -34,7 +35,7 @@ def describe(app: FastAPI) -> None:
                     answers = operation["responses"]
                     answers |= {
                         status: {"$ref": f"#/components/responses/Error{status}"}
-                        for status in _errors(path, method)
+                        for status in _errors(path, method, operation)
                     }
                     if method == "get":
                         answers["304"] = {"description": "Not changed since the client's ETag"}
@@ -50,6 +51,11 @@ def missing(description: str) -> dict[int | str, dict[str, Any]]:
     return {404: {**_error("404"), "description": description}}
 
 
+def unknown(description: str) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route that anyone may ask and that may answer 401 all the same."""
+    return {401: {**_error("401"), "description": description}}
+
+
 def conflict(description: str) -> dict[int | str, dict[str, Any]]:
     """`responses` of a route that may answer 409."""
     return {409: {**_error("409"), "description": description}}
@@ -62,10 +68,12 @@ def file(*types: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": "The file", "content": content}}
 
 
-def _errors(path: str, method: str) -> Iterator[str]:
+def _errors(path: str, method: str, operation: dict[str, Any]) -> Iterator[str]:
     yield from ("413", "421", "422", "429", "500", "503")
     if "{" in path:
         yield "404"
+    if "security" in operation:
+        yield from ("401", "403")
     if method != "get":
         yield from ("400", "403")
 

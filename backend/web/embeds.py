@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 
 from backend.api.deps import FindingsDep
+from backend.api.roles import LINK
 from backend.schemas.findings import Finding
 from backend.services.sentences import probability
 from workers.spd.answers import OutputShift
@@ -37,7 +38,7 @@ th:first-child{text-align:left;font-family:ui-monospace,monospace}thead th{color
 def install(app: FastAPI, root_path: str = "") -> None:
     """Serve the embeds. Add this before the pages."""
 
-    @app.get("/f/{slug}/embed", include_in_schema=False)
+    @app.get("/f/{slug}/embed", include_in_schema=False, dependencies=[LINK])
     def embed(slug: str, findings: FindingsDep) -> HTMLResponse:
         return HTMLResponse(page(findings.get(slug), root_path), headers={"Cache-Control": "no-cache"})
 

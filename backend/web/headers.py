@@ -213,7 +213,7 @@ class BodyLimit:
         declared = headers.get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > self.most:
             if headers.get(b"expect", b"").lower() != b"100-continue":  # else it waits for this very answer
-                await _drop(receive)
+                await drop(receive)
             said = f"The request is too large; the most is {self.most / 1e6:.1f} MB."
             await respond(ApiError(413, "too_large", said))(scope, receive, send)  # type: ignore[arg-type]
             return
@@ -225,14 +225,14 @@ class BodyLimit:
             got += len(message.get("body", b""))
             if got > self.most:
                 if message.get("more_body"):
-                    await _drop(receive)
+                    await drop(receive)
                 raise HTTPException(413)
             return message
 
         await self.app(scope, counted, send)
 
 
-async def _drop(receive: Receive) -> None:
+async def drop(receive: Receive) -> None:
     """Read a body to its end without keeping it, for as long as a slow client may take."""
     with suppress(TimeoutError):
         async with asyncio.timeout(DROP_SECONDS):

@@ -12,13 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
 from starlette.types import Receive, Scope, Send
 
+from backend.api.roles import PUBLIC
 from backend.errors import not_found
 
 BACKEND = Path(__file__).resolve().parents[1]
 PLACES = (BACKEND / "static", BACKEND.parent / "frontend" / "dist")
 PATHS = (
     "/", "/d/$id", "/d/$id/workbench", "/d/$id/components", "/d/$id/c/$key", "/d/$id/circuit", "/f/$slug", "/findings",
-    "/collections/$slug", "/jobs",
+    "/collections/$slug", "/jobs", "/sign-in",
 )  # fmt: skip
 """The pages, as frontend/src/pages/router.tsx writes them. At any other path the page says that there is none, with
 status 404: a probe or a wrong link must not pass for a page."""
@@ -58,7 +59,7 @@ def install(app: FastAPI, folder: Path | None = None, *, root_path: str = "") ->
 
     app.router.routes.append(Mount("/api", app=no_such_route))
 
-    @app.api_route("/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)
+    @app.api_route("/{path:path}", methods=["GET", "HEAD"], include_in_schema=False, dependencies=[PUBLIC])
     def page(path: str) -> Response:
         root = folder or built()
         if root is None:

@@ -15,14 +15,21 @@ from rich.console import Console
 from backend.app import create_app
 from backend.db.session import DatabaseError
 from backend.services import container
+from backend.services.access.proxy import ProxyError
 from backend.services.container import Services
-from backend.settings import LOOPBACK, Settings, app_version
+from backend.settings import Settings, app_version
 from workers import logs
 
 GRACE_SECONDS = 10
 """How long requests that are being answered may take to end once the server is asked to stop."""
 
 log = logging.getLogger("unweave")
+
+CLOSED = (
+    "Others can reach {host}, so say first who may do what: make an access token with `unweave tokens create NAME "
+    "--role admin` (or set UNWEAVE_ADMIN_TOKEN), or set up a proxy that asks people who they are, or give --open to "
+    "let everyone do everything (docs/access.md)."
+)
 
 
 class StartError(Exception):
@@ -83,8 +90,11 @@ def run_server(settings: Settings, *, worker: bool, console: Console) -> None:
         try:
             services = container.build(settings)
             services.database.migrate()
-        except DatabaseError as error:
+            services.visitors.start()
+        except (DatabaseError, ProxyError) as error:
             raise StartError(str(error)) from None
+        if not services.visitors.anyone_gets_in():
+            raise StartError(CLOSED.format(host=settings.host))
         if worker:
             from workers.trainer.supervisor import Supervisor
 
@@ -99,13 +109,14 @@ def run_server(settings: Settings, *, worker: bool, console: Console) -> None:
             )
         shown = f"[{settings.host}]" if ":" in settings.host else settings.host
         lines = [f"Unweave {app_version()} is at [bold]http://{shown}:{settings.port}[/]  (Ctrl-C ends it)"]
-        if settings.host not in LOOPBACK:
-            lines.append("Anyone who can reach this address can use it: there are no accounts.")
+        if settings.is_open and not settings.on_loopback:
+            lines.append("Whoever can reach this address can do everything: it is open.")
         config = uvicorn.Config(
             create_app(settings, services),
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
             server_header=False,
+            proxy_headers=False,  # backend/web/visitors.py reads them, of trusted proxies only
         )
         _Server(config, services, console, lines).run(sockets=[listening])

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from backend.cli import app
+from tests.access import new_token, visitors
 from tests.conftest import Open, wait_for_engine
 from tests.factories import SITES, WOODS, hand_artifact
 
@@ -121,3 +122,16 @@ def test_postgresql_has_tools_of_its_own(tmp_path: Path, monkeypatch: pytest.Mon
     words = said("backup", tmp_path / "b.zip", "--home", tmp_path, code=1)
     assert "pg_dump" in words
     assert "secret" not in words
+
+
+def test_a_backup_holds_no_access_token_and_no_session(home: Path, tmp_path: Path, open_app: Open) -> None:
+    client = open_app(home, open=False)
+    sign_in = {"token": new_token(client, "admin", "Ada").secret}
+    assert client.post("/api/session", json=sign_in).status_code == 204
+    said("backup", tmp_path / "b.zip", "--home", home)
+    with zipfile.ZipFile(tmp_path / "b.zip") as archive:
+        stored = archive.read("unweave.db")
+    assert b"Ada" in (home / "unweave.db-wal").read_bytes() + (home / "unweave.db").read_bytes()
+    assert b"Ada" not in stored
+    said("restore", tmp_path / "b.zip", "--home", tmp_path / "other")
+    assert not visitors(open_app(tmp_path / "other", open=False)).tokens.usable()

@@ -135,11 +135,11 @@ def test_import_refuses_in_a_sentence_and_leaves_nothing_behind(
 
 def test_tokens_shows_ids_and_spaces(home: Path) -> None:
     hand_artifact(home / "artifacts")
-    answer = run.invoke(app, ["tokens", "tiny", f"{WOODS} ", "--home", str(home)])
+    answer = run.invoke(app, ["tokenize", "tiny", f"{WOODS} ", "--home", str(home)])
     assert answer.exit_code == 0
     assert "␣Woods" in answer.output
     assert "ends with a space" in answer.output
-    missing = run.invoke(app, ["tokens", "nope", "x", "--home", str(home)])
+    missing = run.invoke(app, ["tokenize", "nope", "x", "--home", str(home)])
     assert missing.exit_code == 1
     assert "There is no decomposition “nope”" in missing.output
 

@@ -22,6 +22,7 @@ from backend.app import create_app
 from backend.services import container
 from backend.settings import Settings
 from tests import factories
+from tests.access import CLOSED, bearer, new_token
 from tests.conftest import wait_for_engine
 
 DOCUMENT = create_app(Settings()).openapi()
@@ -42,20 +43,25 @@ each_that_can_be_broken = pytest.mark.parametrize(("path", "method"), BROKEN)
 
 @pytest.fixture(scope="module")
 def described(real_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The document of an API over a home of its own, which the requests may change."""
+    """The document of an API over a home of its own, which the requests may change, and what lets one in: that each
+    operation does ask for it is checked too."""
     home = tmp_path_factory.mktemp("schema")
-    made = factories.settings(home, shipped=real_home / "artifacts", allowed_hosts=["*"])
+    made = factories.settings(home, shipped=real_home / "artifacts", allowed_hosts=["*"], **CLOSED)
     app = create_app(made, container.build(made))
     with TestClient(app) as client:
         wait_for_engine(client, seconds=120)
-        yield schemathesis.openapi.from_asgi("/api/openapi.json", app)
+        yield (
+            schemathesis.openapi.from_asgi("/api/openapi.json", app),
+            bearer(new_token(client, "admin").secret),
+        )
 
 
 def ask(described: Any, path: str, method: str, mode: GenerationMode) -> list[Any]:
     """The answers to requests that are made up; each is checked against the document."""
     answers: list[Any] = []
+    schema, signed_in = described
 
-    @given(case=described[path][method].as_strategy(generation_mode=mode))
+    @given(case=schema[path][method].as_strategy(generation_mode=mode))
     @settings(
         max_examples=CASES, derandomize=True, deadline=None, database=None, phases=[Phase.generate],
         suppress_health_check=[*HealthCheck.__members__.values()],
@@ -64,7 +70,9 @@ def ask(described: Any, path: str, method: str, mode: GenerationMode) -> list[An
         case.path_parameters |= {name: THERE[name] for name in case.path_parameters if name in THERE}
         # Valid by its shape, a request may still name what does not exist.
         answers.append(
-            case.call_and_validate(excluded_checks=CHECKS.get_by_names(["positive_data_acceptance"]))
+            case.call_and_validate(
+                headers=signed_in, excluded_checks=CHECKS.get_by_names(["positive_data_acceptance"])
+            )
         )
 
     once()

@@ -32,7 +32,8 @@ export async function unwrap<T>(call: Promise<Answer<T>>): Promise<T> {
     if (cause instanceof DOMException && cause.name === 'AbortError') throw cause
     throw new ApiError('offline', 'The server does not respond. Check that it is running, then try again.', 0)
   }
-  if (answer.data !== undefined && answer.response.ok) return answer.data
+  if (answer.response.ok && (answer.data !== undefined || answer.response.status === 204))
+    return answer.data as T
   throw readError(answer.error, answer.response.status)
 }
 

@@ -7,6 +7,8 @@ export type Token = Schemas['Token']
 export type Provenance = Schemas['Provenance']
 export type TargetStatus = Schemas['TargetStatus']
 export type Health = Schemas['Health']
+export type Visitor = Schemas['Visitor']
+export type Role = NonNullable<Visitor['role']>
 
 export type DecompositionSummary = Schemas['DecompositionSummary']
 export type Decomposition = Schemas['Decomposition']

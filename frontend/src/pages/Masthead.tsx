@@ -5,6 +5,7 @@ import { queries } from '@/api/queries'
 import type { Theme } from '@/state/theme'
 import { Button } from '@/ui/controls'
 import { Icon } from '@/ui/Icon'
+import { VisitorMenu } from './VisitorMenu'
 
 export function Masthead(props: {
   id: string | undefined
@@ -63,6 +64,7 @@ export function Masthead(props: {
       </nav>
       <span className="grow" />
       <span className="masthead-tools">
+        <VisitorMenu />
         <Button
           kind="quiet"
           icon

@@ -3,11 +3,13 @@ import { Link, Outlet, useMatchRoute, useParams, useRouter } from '@tanstack/rea
 import { useRef, useState } from 'react'
 import { ApiError, sentenceOf } from '@/api/client'
 import { queries } from '@/api/queries'
+import { useSession } from '@/state/session'
 import { focusSearch, SHORTCUTS, useShortcuts } from '@/state/shortcuts'
 import { useTheme } from '@/state/theme'
 import { TOUR_OF } from '@/state/tour'
 import { Button } from '@/ui/controls'
 import { Icon } from '@/ui/Icon'
+import { RoleContext } from '@/ui/role'
 import { Dialog } from '@/ui/surfaces'
 import { Masthead } from './Masthead'
 
@@ -40,8 +42,9 @@ export function Root() {
     f: after(() => void router.navigate({ to: '/findings' })),
     j: after(() => void router.navigate({ to: '/jobs' })),
   })
+  const session = useSession()
   return (
-    <>
+    <RoleContext value={session ? session.role : 'admin'}>
       <a className="skip" href="#main">
         Skip to the content
       </a>
@@ -81,7 +84,7 @@ export function Root() {
           </section>
         ))}
       </Dialog>
-    </>
+    </RoleContext>
   )
 }
 

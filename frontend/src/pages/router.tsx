@@ -5,6 +5,7 @@ import { validateCircuit } from '@/state/circuit'
 import { validateComponent, validateComponents, validateFindings } from '@/state/lists'
 import { validateNew } from '@/state/newRun'
 import { parseSearch, stringifySearch } from '@/state/search'
+import { validateSignIn } from '@/state/session'
 import { validateWorkbench } from '@/state/workbench'
 import { Broken, NotFound, Root } from './Root'
 
@@ -65,6 +66,12 @@ const jobs = createRoute({
   path: '/jobs',
   component: lazyRouteComponent(() => import('./JobsPage'), 'JobsPage'),
 })
+const signIn = createRoute({
+  getParentRoute: () => root,
+  path: '/sign-in',
+  validateSearch: validateSignIn,
+  component: lazyRouteComponent(() => import('./SignInPage'), 'SignInPage'),
+})
 
 const newPage = createRoute({
   getParentRoute: () => root,
@@ -86,6 +93,7 @@ export const router = createRouter({
     collection,
     jobs,
     newPage,
+    signIn,
   ]),
   basepath: ROOT || '/',
   parseSearch,

@@ -1,16 +1,29 @@
 /** Controls: buttons, segments, switches, sliders, fields. Behaviour and roles come from Radix. */
 import { Slider as RSlider, Switch as RSwitch, ToggleGroup } from 'radix-ui'
 import { type ComponentProps, type ReactNode, useEffect, useId, useState } from 'react'
+import type { Role } from '@/api/types'
+import { useRefusal } from './role'
 
 type ButtonProps = ComponentProps<'button'> & {
   kind?: 'primary' | 'plain' | 'quiet'
   size?: 'small'
   icon?: boolean
+  /** The role it needs: whoever lacks it finds the button disabled, and why in its title. */
+  needs?: Role
 }
 
-export function Button({ kind = 'plain', size, icon, className, ...rest }: ButtonProps) {
+export function Button({ kind = 'plain', size, icon, needs, className, ...rest }: ButtonProps) {
+  const refusal = useRefusal(needs)
   const classes = ['btn', kind, size, icon && 'icon', className].filter(Boolean).join(' ')
-  return <button type="button" className={classes} {...rest} />
+  return (
+    <button
+      type="button"
+      className={classes}
+      {...rest}
+      disabled={rest.disabled || refusal !== undefined}
+      title={refusal ?? rest.title}
+    />
+  )
 }
 
 export function Seg<T extends string>(props: {

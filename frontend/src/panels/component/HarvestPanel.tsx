@@ -70,7 +70,9 @@ export function NewHarvest({ id, text: takesText }: { id: string; text: boolean 
   }
   return (
     <>
-      <Button onClick={() => setOpen(true)}>Harvest…</Button>
+      <Button needs="write" onClick={() => setOpen(true)}>
+        Harvest…
+      </Button>
       <Dialog
         open={open}
         onOpenChange={setOpen}

@@ -65,7 +65,7 @@ export function LabelEditor({ id, c }: { id: string; c: ComponentDetail }) {
     return (
       <div className="label-line">
         <h1>{c.label || c.key}</h1>
-        <Button kind="quiet" size="small" onClick={begin}>
+        <Button kind="quiet" size="small" needs="write" onClick={begin}>
           <Icon name="edit" /> Edit label
         </Button>
         <Popover
@@ -175,7 +175,7 @@ function History(props: {
             <time dateTime={item.created_at}>{new Date(item.created_at).toLocaleString('en-GB')}</time>
           </span>
           {i > 0 && (
-            <Button size="small" onClick={() => props.onRevert({ text: item.text })}>
+            <Button size="small" needs="write" onClick={() => props.onRevert({ text: item.text })}>
               Restore
             </Button>
           )}
@@ -185,7 +185,7 @@ function History(props: {
         <span>{automatic}</span>
         <span className="small faint">automatic label of the run</span>
         {items.length > 0 && items[0]?.text !== null && (
-          <Button size="small" onClick={() => props.onRevert({ text: null })}>
+          <Button size="small" needs="write" onClick={() => props.onRevert({ text: null })}>
             Restore
           </Button>
         )}

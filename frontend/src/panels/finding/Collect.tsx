@@ -28,7 +28,7 @@ export function Collect({ slugs, onClear }: { slugs: string[]; onClear: () => vo
     <section className="panel collect row" aria-label="Selected findings">
       <b>{plural(slugs.length, 'finding')} chosen</b>
       <span className="grow" />
-      <Button kind="primary" onClick={() => setOpen(true)}>
+      <Button kind="primary" needs="write" onClick={() => setOpen(true)}>
         Create a collection
       </Button>
       <Button kind="quiet" onClick={onClear}>

@@ -13,8 +13,14 @@ export function KeepHouse({ decomposition: d }: { decomposition: Decomposition }
   const [open, setOpen] = useState<'edit' | 'delete' | null>(null)
   return (
     <>
-      <Button onClick={() => setOpen('edit')}>Rename or archive</Button>
-      {!d.shipped && <Button onClick={() => setOpen('delete')}>Delete</Button>}
+      <Button needs="write" onClick={() => setOpen('edit')}>
+        Rename or archive
+      </Button>
+      {!d.shipped && (
+        <Button needs="admin" onClick={() => setOpen('delete')}>
+          Delete
+        </Button>
+      )}
       {open === 'edit' && <Edit decomposition={d} onClose={() => setOpen(null)} />}
       {open === 'delete' && <Delete decomposition={d} onClose={() => setOpen(null)} />}
     </>

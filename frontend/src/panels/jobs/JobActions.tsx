@@ -54,6 +54,7 @@ export function JobActions({ job }: { job: Job }) {
     <Button
       kind={main ? 'primary' : 'plain'}
       size="small"
+      needs={what === 'delete' ? 'admin' : 'write'}
       disabled={does.isPending}
       aria-label={label}
       onClick={() => (what === 'cancel' || what === 'delete' ? setAsked(what) : does.mutate(what))}

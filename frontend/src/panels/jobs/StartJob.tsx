@@ -126,7 +126,7 @@ export function StartJob() {
                 />
               )}
             </Field>
-            <Button type="submit" kind="primary" disabled={start.isPending}>
+            <Button type="submit" kind="primary" needs="write" disabled={start.isPending}>
               {start.isPending ? 'Starting…' : 'Start'}
             </Button>
             <details className="more wide-field" open={wrong.more || ofMore ? true : undefined}>

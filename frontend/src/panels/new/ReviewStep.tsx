@@ -109,6 +109,7 @@ export function ReviewStep({
           </Button>
           <Button
             kind="primary"
+            needs="write"
             disabled={ready !== null || start.isPending || !current || review.isError}
             onClick={() => start.mutate()}
           >

@@ -37,7 +37,7 @@ export function ShareDialog({ bench }: { bench: Workbench }) {
   const suppressed = bench.prompts[0]?.suppressed.length ?? 0
   return (
     <>
-      <Button kind="primary" disabled={!bench.ready} onClick={() => start(true)}>
+      <Button kind="primary" needs="write" disabled={!bench.ready} onClick={() => start(true)}>
         <Icon name="share" /> Share
       </Button>
       <Dialog

@@ -1,0 +1,42 @@
+"""What every command shares: its options, settings, where it prints, and how it ends when something is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from backend.settings import Settings
+
+out = Console()
+err = Console(stderr=True)
+
+Home = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for database, decompositions, weights and jobs [default: $UNWEAVE_HOME or ~/.unweave]"
+    ),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:0 [default: $UNWEAVE_DEVICE or cpu]")]
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """End with a plain sentence on standard error."""
+    err.print(f"[bold red]unweave:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def settings(**given: object) -> Settings:
+    """Settings of the environment with what the command line gives on top. Ends with code 2 where they are wrong."""
+    from pydantic import ValidationError
+
+    try:
+        made = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        where, what = ".".join(str(step) for step in first["loc"]), first["msg"].removeprefix("Value error, ")
+        fail(f"The setting {where} cannot be used: {what}." if where else f"{what}.", 2)
+    return made.model_copy(update={"home": made.home.expanduser().resolve()})
