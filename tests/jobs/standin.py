@@ -17,10 +17,7 @@ from pathlib import Path
 
 from workers.spd.artifact import Artifact, Manifest, ModelCard, TargetCard, seal, write_json
 from workers.spd.config import ConfigError, DecomposeConfig
-
-
-class Stopped(Exception):
-    """The run stopped because `stop()` said so."""
+from workers.spd.progress import Stopped
 
 
 class DivergedError(ArithmeticError):

@@ -17,7 +17,7 @@ from workers.jobs.database import connect, jobs_url, prepare
 from workers.jobs.heartbeat import Heartbeat
 from workers.jobs.queue import JobQueue
 from workers.trainer import share_the_machine
-from workers.trainer.slots import alive_here, claim
+from workers.trainer.slots import DeviceTakenError, alive_here, claim, claim_device
 from workers.trainer.supervisor import Supervisor, worker_command
 
 SERVER = """
@@ -53,6 +53,23 @@ def test_two_workers_of_one_home_have_names_of_their_own_and_a_freed_name_is_tak
     assert third.executor_id == first.executor_id
     second.release()
     third.release()
+
+
+def test_a_gpu_has_one_worker_however_it_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert claim_device(home, "cpu") is None
+    first, second = claim_device(home, "cuda"), claim_device(home, "cuda:1")
+    assert first is not None
+    assert second is not None
+    with pytest.raises(DeviceTakenError, match="Another worker of this machine has the GPU “cuda:0”"):
+        claim_device(home, "cuda:0")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,2")
+    with pytest.raises(DeviceTakenError):
+        claim_device(home, "cuda:0")  # the machine's second
+    third = claim_device(home, "cuda:1")
+    assert third is not None
+    second.close()  # as the system does when the process ends
+    assert claim_device(home, "cuda:0") is not None
 
 
 def test_a_worker_imports_nothing_from_the_folder_it_is_started_in(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from workers.jobs.names import SHIPPED, taken_names
 from workers.jobs.progress import STAGES, ProgressRow, ProgressStore
 from workers.spd.artifact import MANIFEST, Artifact, ArtifactError, read_artifact
 from workers.spd.config import DecomposeConfig, parse_config
+from workers.spd.progress import Stopped
 
 if TYPE_CHECKING:
     from workers.spd.progress import RunProgress
@@ -62,8 +63,6 @@ class WorkerLeaves(BaseException):
 
 class Method(Protocol):
     """What is used of the module `workers.spd.run.decompose`."""
-
-    Stopped: type[Exception]
 
     def decompose(
         self,
@@ -149,7 +148,7 @@ class JobRunner:
                     report=monitor.report,
                     stop=monitor.should_stop,
                 )
-            except method.Stopped:
+            except Stopped:
                 if monitor.why is None:
                     raise
                 self.note(job_id, f"stopped: {monitor.why.value}")

@@ -24,7 +24,7 @@ from workers.jobs.progress import ProgressStore
 from workers.jobs.runner import JobRunner, Method, has_checkpoint
 from workers.jobs.workflow import register
 from workers.trainer.rescue import SILENT_SECONDS, Rescue
-from workers.trainer.slots import claim
+from workers.trainer.slots import DeviceTakenError, claim, claim_device
 
 POLL_SECONDS = 0.5
 FAILED = ("ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
@@ -37,7 +37,7 @@ log = logging.getLogger("unweave.worker")
 
 
 class WorkerProcess:
-    """One worker on one device. `method` names the module whose `decompose` and `Stopped` are used; a worker whose
+    """One worker on one device. `method` names the module whose `decompose` is used; a worker whose
     heart does not beat for `silent_seconds` is taken for lost."""
 
     def __init__(
@@ -69,6 +69,9 @@ class WorkerProcess:
         code = 0
         try:
             self._work(supervised)
+        except DeviceTakenError as error:
+            log.error("%s", error)
+            code = 1
         except Exception:
             log.exception("the worker cannot continue")
             code = 1
@@ -84,6 +87,7 @@ class WorkerProcess:
             os.nice(NICENESS)
             threading.Thread(target=self._leave_with_parent, name="parent", daemon=True).start()
         slot = claim(self.home)
+        self._gpu = claim_device(self.home, self.device)
         engine = database.connect(self._url)
         database.prepare(self._url, engine)
         heartbeat = Heartbeat(engine, slot.executor_id, self.device)

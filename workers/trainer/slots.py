@@ -7,6 +7,7 @@ the next worker takes it and finds, under the same name, the job that was left.
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 import socket
 import time
@@ -47,6 +48,34 @@ def claim(home: Path) -> Slot:
             continue
         return Slot(file, f"worker-{host}-{number}")
     raise RuntimeError(f"{MOST} workers run on this home folder already.")
+
+
+class DeviceTakenError(Exception):
+    """Another worker of this machine has the GPU; the message is a plain sentence."""
+
+
+def claim_device(home: Path, device: str) -> IO[str] | None:
+    """Hold a GPU for this process as long as the file it returns is open; None for a CPU, which workers share.
+
+    Raises DeviceTakenError where another worker of this machine and home folder has it.
+    """
+    if not device.startswith("cuda"):
+        return None
+    number = device.partition(":")[2] or "0"
+    visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    if number.isdigit() and int(number) < len(visible):
+        number = visible[int(number)]
+    folder = home / "jobs" / ".slots"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / f"{_host()}-gpu-{re.sub(r'[^A-Za-z0-9]+', '-', number)}.lock").open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise DeviceTakenError(
+            f"Another worker of this machine has the GPU “{device}”. Stop it, or name another with --device cuda:N."
+        ) from None
+    return file
 
 
 def alive_here(database_url: str) -> list[str]:
