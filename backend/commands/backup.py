@@ -20,7 +20,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import make_url
 
@@ -159,7 +159,7 @@ def _unpacked(path: Path, scratch: Path) -> Path:
     try:
         with zipfile.ZipFile(path) as archive:
             info: Any = parse_json(archive.read(INFO))
-            if not isinstance(info, dict) or info.get("format") != FORMAT:
+            if not isinstance(info, dict) or cast("dict[str, Any]", info).get("format") != FORMAT:
                 raise refuse
             if archive.getinfo(DATABASE).file_size > shutil.disk_usage(scratch).free:
                 raise BackupError(f"{path.name} needs more space than the disk of the home folder has free.")

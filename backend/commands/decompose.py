@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -31,7 +31,7 @@ STAGES = {
 
 
 @contextmanager
-def interruptible(console: Console) -> Iterator[threading.Event]:
+def interruptible(console: Console) -> Generator[threading.Event]:
     """Within this block Ctrl-C sets the event, so that work can stop at a checkpoint; a second one ends it at once."""
     stopping = threading.Event()
 

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -113,9 +113,9 @@ def _beside(folder: Path, artifact: Artifact, home: Path) -> Imported:
             labels = parse_json((folder / LABELS).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ExchangeError(f"{LABELS} cannot be read: {error}.") from None
-    if not isinstance(labels, list) or not all(isinstance(item, dict) for item in labels):
+    if not isinstance(labels, list) or not all(isinstance(item, dict) for item in cast("list[Any]", labels)):
         raise ExchangeError(f"{LABELS} is not a list of labels.")
-    return Imported(artifact, labels)
+    return Imported(artifact, cast("list[dict[str, Any]]", labels))
 
 
 def pack(
@@ -152,7 +152,7 @@ def write_figures(entry: Entry, folder: Path) -> list[Path]:
     from backend.services.ablation.ablations import stored_importances
 
     sites = views.site_summaries(entry)
-    pages = {
+    pages: dict[str, Any] = {
         "curves": figures.loss_curves(views.curves(entry), f"Training of {entry.slug}"),
         "alive-by-site": figures.components_by_site(sites, "alive"),
         "l0-by-site": figures.components_by_site(sites, "l0"),

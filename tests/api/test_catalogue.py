@@ -258,4 +258,6 @@ def test_a_run_over_facts_says_what_suppressing_one_does() -> None:
     assert all(row.group is None for row in table.rows if not row.kept)
     headline = next(h for h in Evidence(manifest).headlines(1, 2) if h.label == "A fact suppressed")
     assert headline.status == "good"
+    assert manifest.facts is not None
+    assert manifest.facts.held_out_drop is not None
     assert headline.value == pytest.approx(100 * manifest.facts.held_out_drop, abs=0.06)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -16,7 +17,7 @@ from tests.e2e.conftest import NewTab, Server, live
 SMALL = {"target.steps": 20, "target.batch_size": 16, "C": 4, "log_every": 5, "checkpoint_every": 20}
 
 
-def start(page: Page, name: str, steps: int, overrides: dict[str, object]) -> Locator:
+def start(page: Page, name: str, steps: int, overrides: Mapping[str, object]) -> Locator:
     page.get_by_role("radio", name=re.compile("induction")).first.check()
     page.get_by_label("Name").fill(name)
     page.get_by_label("Steps").fill(str(steps))

@@ -56,10 +56,11 @@ def finding(offline: Server) -> None:
             "title": "Nothing removed, nothing changed",
             "ablations": [{"text": prompt["text"], "bos": prompt["bos"], "components": []}],
         }
+        answer = client.post("/api/findings", json=body)
         for _ in range(120):
-            answer = client.post("/api/findings", json=body)
             if answer.status_code != 503:
                 break
+            answer = client.post("/api/findings", json=body)
         answer.raise_for_status()
 
 

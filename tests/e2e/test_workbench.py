@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from urllib.parse import quote
 
@@ -72,7 +73,7 @@ def test_suppress_shows_at_once_what_was_asked_while_the_basket_was_looked_at(
 
     def note(request: Request) -> None:
         if request.url.endswith("/ablations"):
-            asked.append([one["key"] for one in request.post_data_json["components"]])
+            asked.append([one["key"] for one in json.loads(request.post_data or "")["components"]])
 
     bench.on("request", note)
     bench.goto(f"{BENCH}?a={quote(keys[0])}")

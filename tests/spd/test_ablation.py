@@ -10,7 +10,7 @@ from tests.spd import tiny
 from workers.spd.ablation.engine import AblationEngine
 from workers.spd.ablation.selfcheck import EditError
 from workers.spd.artifact import Artifact, ArtifactError
-from workers.spd.queries import Condition, Edit
+from workers.spd.queries import Condition, Edit, Mode
 from workers.spd.run.decompose import decompose
 
 TEXTS = {"llama": "model.layers.*.mlp.*_proj", "gpt2": "transformer.h.*.mlp.*"}
@@ -53,7 +53,7 @@ def edited(engine: AblationEngine, edits: list[Edit], keep_only: bool) -> torch.
         return model(torch.tensor([PROMPT])).logits[0]
 
 
-def logits(engine: AblationEngine, edits: list[Edit], mode: str) -> torch.Tensor:
+def logits(engine: AblationEngine, edits: list[Edit], mode: Mode) -> torch.Tensor:
     clean = engine.clean(PROMPT)
     first, changed = engine.logits(clean, [Condition(tuple(edits), mode)])
     return torch.cat([clean.logits[:first], changed[0]])
@@ -152,6 +152,6 @@ def test_an_engine_refuses_a_site_whose_masks_are_not_an_edit_of_its_weight():
     model.model.embed_tokens.__class__ = Scaled
     decomposition = tiny.decomposition_of(tiny.target_of(model), ("model.embed_tokens",))
     AblationEngine(decomposition)
-    model.model.embed_tokens._unweave_scale = 1.0
+    vars(model.model.embed_tokens)["_unweave_scale"] = 1.0
     with pytest.raises(EditError, match=r"“model\.embed_tokens” is not what the model computes"):
         AblationEngine(decomposition)

@@ -186,7 +186,7 @@ def test_faces_and_heads_are_read_off_the_module() -> None:
 
 def test_a_direction_along_an_unembedding_row_writes_that_token_first() -> None:
     target = tiny.tiny_target("llama")
-    gain = target.model.get_submodule("model.norm").weight
+    gain = target.model.get_parameter("model.norm.weight")
     row = target.unembedding()[7].float() / gain
     found = strongest(target, "model.layers.0.mlp.down_proj", "residual", row[None], writes=True)[0]
     assert found.ids[0] == 7
@@ -242,6 +242,7 @@ def test_a_harvest_that_was_stopped_anywhere_ends_as_one_that_was_not(
     home, artifact = made
     monkeypatch.setattr(running, "PART", 3)
     monkeypatch.setattr(running, "CHECKPOINT_SECONDS", 0.0)
+    parts = folder
     for patience in (1, 4, 9, 20, 40, None):
         left = iter([False] * patience if patience is not None else [])
 
@@ -253,6 +254,7 @@ def test_a_harvest_that_was_stopped_anywhere_ends_as_one_that_was_not(
         except Stopped:
             assert patience is not None
             assert not (tmp_path / folder.name).exists()
+    assert parts != folder
     one, other = HarvestStore(folder), HarvestStore(parts)
     assert one.info.files == other.info.files
     assert one.info.id == other.info.id == folder.name

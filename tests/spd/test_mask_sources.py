@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from workers.spd.method.mask_sources import draw, routed, site_mask
+from workers.spd.method.mask_sources import Route, SourceKind, draw, routed, site_mask
 
 SITES = ["a0", "a1", "b0", "b1", "c0"]
 LAYERS = {"a0": 0, "a1": 0, "b0": 1, "b1": 1, "c0": 2}
@@ -22,7 +22,8 @@ def test_uniform_sources_fill_zero_to_one():
 
 
 def test_level_sources_are_coins_of_one_level_a_pass_and_levels_are_uniform():
-    r = draw(["level"] * 400, (500,), generator())
+    kinds: list[SourceKind] = ["level"] * 400
+    r = draw(kinds, (500,), generator())
     assert set(r.unique().tolist()) == {0.0, 1.0}
     levels = r.mean(1)
     assert levels.mean().item() == pytest.approx(0.5, abs=0.05)
@@ -32,7 +33,7 @@ def test_level_sources_are_coins_of_one_level_a_pass_and_levels_are_uniform():
 
 
 def test_the_same_seed_draws_the_same_sources():
-    kinds = ["uniform", "level"]
+    kinds: list[SourceKind] = ["uniform", "level"]
     assert torch.equal(draw(kinds, (5, 5), generator(3)), draw(kinds, (5, 5), generator(3)))
 
 
@@ -47,7 +48,7 @@ def test_a_site_mask_carries_mask_less_remainder_where_it_is_replaced_and_nothin
     assert made.delta.flatten().tolist() == pytest.approx([0.4, 1.0])
 
 
-def subsets(route: str, rows: int = 400, seq: int = 4) -> dict[str, torch.Tensor]:
+def subsets(route: Route, rows: int = 400, seq: int = 4) -> dict[str, torch.Tensor]:
     valid = torch.ones(rows, seq, dtype=torch.bool)
     return routed(SITES, LAYERS, route, valid, generator())
 

@@ -58,6 +58,7 @@ def test_a_preset_runs_end_to_end_on_random_weights_of_its_shape(name, tmp_path)
     }
     assert layers >= {"0", "1"}
     if data["data"]["kind"] == "facts":
+        assert artifact.manifest.facts is not None
         assert [row.kept for row in artifact.manifest.facts.rows] == [True, True]
     if name == "sports-smollm2-all":
         assert len(artifact.manifest.sites) == 1 + 2 * 7

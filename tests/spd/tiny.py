@@ -124,7 +124,7 @@ def tokens(rows: int = 3, seq: int = 6, seed: int = 1) -> Tensor:
 
 def edited_weight(module: nn.Module, change: Tensor) -> None:
     """Add `change` [d_out, d_in] to the module's own weight for good, untying it first."""
-    weight = module.weight.detach().clone()
+    weight = module.get_parameter("weight").detach().clone()
     weight += change if isinstance(module, nn.Linear) else change.T
     module.weight = nn.Parameter(weight)
 

@@ -86,11 +86,14 @@ class TargetCard(Stored):
     weights_hash: str
     model: ModelCard
     bos_token_id: int | None = None
-    training: TrainingCard | None = Field(None, description="of a language model that was trained here")
-    config_hash: str | None = Field(
-        None, description="SHA-256 of what the model's config says it computes; None: made before it was kept"
+    training: TrainingCard | None = Field(
+        default=None, description="of a language model that was trained here"
     )
-    attention: str | None = Field(None, description="attention implementation the model runs with")
+    config_hash: str | None = Field(
+        default=None,
+        description="SHA-256 of what the model's config says it computes; None: made before it was kept",
+    )
+    attention: str | None = Field(default=None, description="attention implementation the model runs with")
 
     @property
     def identity(self) -> str:
@@ -152,7 +155,7 @@ class Check(Stored):
     baseline: float
     ablated: float
     untrained: float | None = Field(
-        None,
+        default=None,
         description="the same with the same components as they were before training (runs with rest text)",
     )
     wanted: str
@@ -276,8 +279,8 @@ class Manifest(Stored):
     checks: list[Check] = []
     paper: PaperComparison | None = None
     facts: FactTable | None = None
-    texts: TextsCard | None = Field(None, description="of a corpus by dataset: what was read")
-    notes: list[str] = Field([], description="remarks and warnings of the run, plain sentences")
+    texts: TextsCard | None = Field(default=None, description="of a corpus by dataset: what was read")
+    notes: list[str] = Field(default=[], description="remarks and warnings of the run, plain sentences")
     files: dict[str, str] = Field(description="path → SHA-256 of every other file")
 
 
@@ -300,7 +303,7 @@ class HarvestColumns(Stored):
     reads: list[list[str]]
     writes: list[list[str]]
     slice: list[str | None] = Field(
-        [], description="query, key or value, where a component of a fused matrix writes most"
+        default=[], description="query, key or value, where a component of a fused matrix writes most"
     )
 
 
