@@ -128,6 +128,74 @@ def decompose(
 
 
 @app.command()
+def sites(
+    model: Annotated[
+        str, typer.Argument(help="A preset's name, a folder or GGUF file, or owner/name on the hub.")
+    ],
+    pattern: Annotated[
+        list[str] | None,
+        typer.Argument(help="Show only modules that match, such as 'model.layers.[3-5].mlp.*'."),
+    ] = None,
+    home: Home = None,
+    device: Device = None,
+) -> None:
+    """List a model's modules: shapes, parameters, and why some cannot be decomposed. Reads no weights."""
+    from backend.commands.new import NewError, look, print_sites, source_of
+
+    made = settings(home=home, device=device)
+    try:
+        if not print_sites(look(source_of(model), made.home, made.device), pattern or [], out):
+            fail("None of these can be a site.")
+    except NewError as error:
+        fail(str(error), 2)
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the run: small letters, digits, -")],
+    model: Annotated[
+        str, typer.Option(help="A preset's name, a folder or GGUF file, or owner/name on the hub.")
+    ],
+    prompts: Annotated[Path, typer.Option(help="Prompts as text (prompt => answer), CSV or JSON lines.")],
+    site: Annotated[
+        list[str] | None,
+        typer.Option("--sites", help="Pattern of modules, again for more; `unweave sites` lists them."),
+    ] = None,
+    size: Annotated[str, typer.Option(help="quick, good or thorough")] = "good",
+    output: Annotated[
+        Path | None, typer.Option("--out", help="The config to write [default: NAME.yaml]")
+    ] = None,
+    home: Home = None,
+    device: Device = None,
+) -> None:
+    """Write the config of a run over your own prompts, and ask the model each of them. `decompose` runs it."""
+    from backend.commands.new import NewError, ask_all, look, make_config, source_of
+    from workers.spd.config.recipes import STEPS
+
+    made = settings(home=home, device=device)
+    if size not in STEPS:
+        fail(f"--size is one of {', '.join(STEPS)}.", 2)
+    try:
+        source = source_of(model)
+        view = look(source, made.home, made.device)
+        text, notes = make_config(name, source, site or ["*.mlp.*"], prompts, size, view)
+        for prompt, asked in ask_all(source, prompts, made.home, made.device):
+            said = asked.fault or (
+                "" if asked.rank is None else f"rank {asked.rank}, {asked.probability:.1%}"
+            )
+            out.print(f"{prompt}: {said}", highlight=False, soft_wrap=True, markup=False)
+            if asked.warning:
+                err.print(f"  {asked.warning}", highlight=False, soft_wrap=True, markup=False)
+        path = output or Path(f"{name}.yaml")
+        path.write_text(text, encoding="utf-8")
+    except (NewError, OSError) as error:
+        fail(str(error), 2)
+    for note in notes:
+        err.print(note, highlight=False, soft_wrap=True, markup=False)
+    out.print(f"Wrote {path}. Run it: unweave decompose {path}", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def harvest(
     id: Annotated[str, typer.Argument(help="Slug or content hash of a decomposition.")],
     corpus: Annotated[
