@@ -19,7 +19,7 @@ from backend.api.deps import (
     LabelsDep,
     WaitingDep,
 )
-from backend.api.roles import READ, WRITE, ChangeDep
+from backend.api.roles import READ, WRITE, ChangeDep, VisitorDep
 from backend.schemas.common import KEY, Listing
 from backend.schemas.components import (
     ComponentTrace,
@@ -154,9 +154,14 @@ def list_harvests(id: Id, catalogue: CatalogueDep, harvests: HarvestsDep) -> Lis
     responses=conflict("A harvest of it waits or runs already"),
 )
 def create_harvest(
-    id: Id, request: HarvestRequest, catalogue: CatalogueDep, jobs: JobsDep, change: ChangeDep
+    id: Id,
+    request: HarvestRequest,
+    catalogue: CatalogueDep,
+    jobs: JobsDep,
+    who: VisitorDep,
+    change: ChangeDep,
 ) -> Job:
     """Put a harvest over a corpus in the queue."""
-    job = jobs.create_harvest(catalogue.get(id), request)
+    job = jobs.create_harvest(catalogue.get(id), request, anywhere=who.may("admin"))
     change.made(job.id)
     return job

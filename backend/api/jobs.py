@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
 
 from backend.api.deps import JobsDep
-from backend.api.roles import ADMIN, READ, WRITE, ChangeDep
+from backend.api.roles import ADMIN, READ, WRITE, ChangeDep, VisitorDep
 from backend.schemas.common import CURSOR, Listing
 from backend.schemas.jobs import Job, JobLog, JobRequest, Preset
 from backend.web.contract import conflict
@@ -30,9 +30,9 @@ def list_presets(jobs: JobsDep) -> Listing[Preset]:
 
 
 @router.post("", status_code=201, dependencies=[WRITE], responses=conflict("The name is taken"))
-def create_job(request: JobRequest, jobs: JobsDep, change: ChangeDep) -> Job:
+def create_job(request: JobRequest, jobs: JobsDep, who: VisitorDep, change: ChangeDep) -> Job:
     """Put a decomposition in the queue."""
-    job = jobs.create(request)
+    job = jobs.create(request, anywhere=who.may("admin"))
     change.made(job.id)
     return job
 

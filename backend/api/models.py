@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from backend.api.deps import ModelsDep
-from backend.api.roles import LOOK_AS_WRITER
+from backend.api.roles import LOOK_AS_WRITER, VisitorDep
 from backend.schemas.common import Listing
 from backend.schemas.models import (
     AskedPrompts,
@@ -30,16 +30,16 @@ def list_models(models: ModelsDep) -> ModelChoices:
 
 
 @router.post("/models/inspect")
-def inspect_model(request: InspectRequest, models: ModelsDep) -> ModelView:
+def inspect_model(request: InspectRequest, models: ModelsDep, who: VisitorDep) -> ModelView:
     """Architecture, size, licence, tokenizer, the memory it needs, and its modules with why some cannot be decomposed.
     Reads its config and headers, no weights."""
-    return models.inspect(request)
+    return models.inspect(request, anywhere=who.may("admin"))
 
 
 @router.post("/models/prompts")
-def ask_model(request: AskRequest, models: ModelsDep) -> AskedPrompts:
+def ask_model(request: AskRequest, models: ModelsDep, who: VisitorDep) -> AskedPrompts:
     """How the model splits each prompt, what it predicts after it, and the rank and probability of its answer."""
-    return models.ask(request)
+    return models.ask(request, anywhere=who.may("admin"))
 
 
 @router.post("/prompts/read")
@@ -56,12 +56,12 @@ def list_recipes(models: ModelsDep) -> Listing[Recipe]:
 
 
 @router.post("/configs/review")
-def review_config(request: ConfigRequest, models: ModelsDep) -> Review:
+def review_config(request: ConfigRequest, models: ModelsDep, who: VisitorDep) -> Review:
     """A config beside the model it names: the sites it matches, its components, and what to think of first."""
-    return models.review(request)
+    return models.review(request, anywhere=who.may("admin"))
 
 
 @router.post("/configs/estimate")
-def estimate_config(request: ConfigRequest, models: ModelsDep) -> Estimate:
+def estimate_config(request: ConfigRequest, models: ModelsDep, who: VisitorDep) -> Estimate:
     """Time and memory of a run, from a few of its own steps on this server's device. Takes up to some minutes."""
-    return models.estimate(request)
+    return models.estimate(request, anywhere=who.may("admin"))

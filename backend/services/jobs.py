@@ -20,6 +20,7 @@ from backend.schemas.common import Listing
 from backend.schemas.components import HarvestRequest
 from backend.schemas.health import WorkerHealth
 from backend.schemas.jobs import Job, JobLog, JobRequest, Preset
+from backend.services.access.sources import check_sources
 from backend.services.entries import Entry
 from backend.services.job_views import job_view
 from backend.services.paging import offset_of
@@ -120,10 +121,12 @@ class JobService:
             )
         return Listing[Preset](items=items, total=len(items))
 
-    def create(self, request: JobRequest) -> Job:
-        """Put a job in the queue."""
+    def create(self, request: JobRequest, *, anywhere: bool = True) -> Job:
+        """Put a job in the queue; `anywhere`: one that may read folders and the hub."""
         with refusals():
             config = self._config(request)
+            if not anywhere:
+                check_sources(config)
             name = request.name or (config.name if "name" in request.overrides else None)
             record = self.queue.enqueue(
                 config, preset=request.preset, name=name, estimated_seconds=request.estimated_seconds
@@ -131,12 +134,15 @@ class JobService:
         log.info("job queued", extra={"job_id": record.id})
         return self._views([record])[0]
 
-    def create_harvest(self, entry: Entry, request: HarvestRequest) -> Job:
-        """Put a harvest of a decomposition in the queue."""
+    def create_harvest(self, entry: Entry, request: HarvestRequest, *, anywhere: bool = True) -> Job:
+        """Put a harvest of a decomposition in the queue; `anywhere`: one that may read folders and the hub."""
         root = "shipped" if entry.shipped else "home"
         with refusals():
+            config = parse_harvest(request.config)
+            if not anywhere:
+                check_sources(config)
             record = self.queue.enqueue_harvest(
-                parse_harvest(request.config),
+                config,
                 name=entry.slug,
                 artifact_hash=entry.hash,
                 place=f"{root}/{entry.artifact.path.name}",

@@ -23,6 +23,7 @@ from backend.schemas.models import (
     Recipe,
     Review,
 )
+from backend.services.access.sources import check_sources
 from backend.services.review import review
 from backend.services.scout import Scout
 from backend.settings import Settings
@@ -48,7 +49,7 @@ ASKED: TypeAdapter[list[AskedPrompt]] = TypeAdapter(list[AskedPrompt])
 
 
 class Models:
-    """Looks before anything is started. Raises ApiError with a plain sentence."""
+    """Looks before anything is started; `anywhere`: into folders and the hub too. Raises ApiError with a sentence."""
 
     def __init__(self, settings: Settings, limits: Limits) -> None:
         self.settings, self.limits = settings, limits
@@ -81,12 +82,16 @@ class Models:
             setting="UNWEAVE_JOB_FOLDERS",
         )
 
-    def inspect(self, request: InspectRequest) -> ModelView:
+    def inspect(self, request: InspectRequest, *, anywhere: bool = True) -> ModelView:
         """What a model is, and its modules."""
+        if not anywhere:
+            check_sources(request.source)
         return self._view(request.source, fetch=request.fetch)
 
-    def ask(self, request: AskRequest) -> AskedPrompts:
+    def ask(self, request: AskRequest, *, anywhere: bool = True) -> AskedPrompts:
         """What the model makes of prompts; the first time its weights are read."""
+        if not anywhere:
+            check_sources(request.source)
         self._check(request.source)
         answer = self.scout.ask(
             {
@@ -114,14 +119,14 @@ class Models:
             for size in STEPS
         ]
 
-    def review(self, request: ConfigRequest) -> Review:
+    def review(self, request: ConfigRequest, *, anywhere: bool = True) -> Review:
         """A config beside the modules that it names."""
-        config = self._config(request)
+        config = self._config(request, anywhere)
         return review(config, self._view(config.target))
 
-    def estimate(self, request: ConfigRequest) -> Estimate:
+    def estimate(self, request: ConfigRequest, *, anywhere: bool = True) -> Estimate:
         """Time and memory of a run, from a few of its steps in a process of its own."""
-        config = self._config(request)
+        config = self._config(request, anywhere)
         scout = Scout(self.settings.home, self.settings.device)
         with self._lock:  # one at a time: two would time each other
             self.scout.let_go()  # the model that it holds would count as taken
@@ -133,7 +138,7 @@ class Models:
                 scout.close()
         return Estimate.model_validate(answer)
 
-    def _config(self, request: ConfigRequest) -> DecomposeConfig:
+    def _config(self, request: ConfigRequest, anywhere: bool) -> DecomposeConfig:
         try:
             data: Any = request.config if request.yaml is None else yaml.safe_load(request.yaml)
             config = parse_config(data)
@@ -143,6 +148,8 @@ class Models:
             raise invalid("invalid_yaml", f"It is not YAML: {said}.") from None
         except ConfigError as error:
             raise invalid("invalid_config", str(error)) from None
+        if not anywhere:
+            check_sources(config)
         return config
 
     def _check(self, source: Source) -> None:

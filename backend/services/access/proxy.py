@@ -80,7 +80,7 @@ class TrustedProxy:
                 leeway=LEEWAY_SECONDS,
                 options={"require": ["exp", "aud", "iss"]},
             )
-        except jwt.PyJWTError as error:
+        except (jwt.PyJWTError, TypeError, ValueError) as error:  # a key of another kind than the token says
             raise NotBelieved(f"The proxy's token is not valid: {str(error).rstrip('.')}.") from None
         name = str(claims.get(made.proxy_jwt_user_claim) or "").strip()
         if not name:
