@@ -94,7 +94,7 @@ class Look:
 
 
 class Alter:
-    """Lets in who has a role, and writes down what they changed once it is done, before they are told."""
+    """Lets in who has a role, and writes down what they changed once it is done, before they are answered."""
 
     def __init__(self, role: Role) -> None:
         self.role: Role = role

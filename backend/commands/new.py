@@ -87,7 +87,7 @@ def make_config(
             raise NewError(f"“{pattern}” matches no module of {model.name} that can be a site.")
     try:
         read = read_prompt_file(prompts.read_text(encoding="utf-8"), format_of(prompts.name))
-        told: dict[str, Any] = {
+        written: dict[str, Any] = {
             "name": name,
             "target": source.model_dump(mode="json", exclude_none=True),
             "sites": sites,
@@ -97,12 +97,12 @@ def make_config(
             },
             **recipe("prompts", size),
         }
-        config = parse_config(told)
+        config = parse_config(written)
     except (OSError, UnicodeDecodeError) as error:
         raise NewError(f"{prompts} cannot be read: {error}.") from None
     except ConfigError as error:
         raise NewError(str(error)) from None
-    return yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=100), cautions(config)
+    return yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=100), cautions(config)
 
 
 def ask_all(source: Source, prompts: Path, home: Path, device: str) -> list[tuple[str, AskedPrompt]]:

@@ -51,7 +51,7 @@ class AskedPrompts(Wire):
 
 
 class PromptFile(Wire):
-    """The text of a file of prompts; its format is told by `format`, or else by `name`."""
+    """The text of a file of prompts; its format is that of `format`, or else of `name`."""
 
     text: str = Field(max_length=1_000_000)
     name: str = Field(default="", max_length=300)

@@ -163,9 +163,9 @@ class Models:
         self._check(source)
         key = source.model_dump_json() + _stamp(source)
         if key not in self._views:
-            told = source.model_dump(mode="json")
+            described = source.model_dump(mode="json")
             seconds = FETCH_SECONDS if fetch else INSPECT_SECONDS
-            answer = self.scout.ask({"about": "model", "source": told, "fetch": fetch}, seconds)
+            answer = self.scout.ask({"about": "model", "source": described, "fetch": fetch}, seconds)
             self._views[key] = ModelView.model_validate(answer)
         return self._views[key]
 

@@ -29,10 +29,10 @@ def review(config: DecomposeConfig, model: ModelView) -> Review:
         for module in modules
     ]  # fmt: skip
     counts = [site.components for site in sites]
-    told = config.model_dump(mode="json", exclude_unset=True)
+    written = config.model_dump(mode="json", exclude_unset=True)
     return Review(
-        config=told,
-        yaml=yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=100),
+        config=written,
+        yaml=yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=100),
         command=f"unweave decompose {shlex.quote(config.name)}.yaml",
         sites=sites,
         parameters=sum(site.parameters for site in sites),

@@ -77,5 +77,5 @@ class Recognise:
 
 def _size(headers: Headers) -> int:
     """Bytes that the client says its body has. Of untold length: as many as one may have is BodyLimit's matter."""
-    told = headers.get("content-length", "0")
-    return int(told) if told.isdigit() and len(told) < 16 else 0
+    declared = headers.get("content-length", "0")
+    return int(declared) if declared.isdigit() and len(declared) < 16 else 0

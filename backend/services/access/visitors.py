@@ -90,7 +90,7 @@ class Visitors:
         return await run_in_threadpool(self.tokens.open_session, holder)
 
     def view(self, who: Identity) -> Visitor:
-        """What a page is told of its visitor."""
+        """What a page knows of its visitor."""
         return Visitor(name=who.name, role=who.role, by=who.by, public_findings=self.settings.public_findings)
 
     async def _recognise(

@@ -5110,7 +5110,7 @@ export interface components {
         };
         /**
          * PromptFile
-         * @description The text of a file of prompts; its format is told by `format`, or else by `name`.
+         * @description The text of a file of prompts; its format is that of `format`, or else of `name`.
          */
         PromptFile: {
             /** Text */

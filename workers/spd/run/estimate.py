@@ -87,7 +87,7 @@ def estimate(config: DecomposeConfig, home: Path, device: str = "cpu") -> Estima
 def _short_target(
     config: DecomposeConfig, home: Path, aside: Path, clock: Clock
 ) -> tuple[DecomposeConfig, Path]:
-    """The same run over a target of a few steps, kept aside; what the whole training takes goes on the clock."""
+    """The same run over a target of a few steps, kept apart; what the whole training would take is measured."""
     (home / "corpora").mkdir(parents=True, exist_ok=True)
     (aside / "corpora").symlink_to(home / "corpora", target_is_directory=True)
     target, spent = config.target, []

@@ -134,7 +134,7 @@ def row(name: str, about: str, found: Mapping[int, Mapping[str, float]], out: Pa
 
 
 def table(variants: Variants) -> str:
-    """Markdown: a row a variant, every figure the mean over its seeds with the smallest and largest in brackets."""
+    """Markdown: one row per variant, every figure the mean over its seeds with the smallest and largest in brackets."""
     lines = [
         "| variant | seeds | " + " | ".join(FIGURES) + " | max cosine of seeds V, U, V⊗U | at the start |",
         "|---" * (len(FIGURES) + 4) + "|",

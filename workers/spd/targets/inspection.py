@@ -82,11 +82,11 @@ def _of_folder(folder: Path, device: str) -> ModelView:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     card = read_card(folder)
-    told = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     with torch.device("meta"):
-        if told["model_type"] == "induction":
-            told.pop("model_type")
-            model: nn.Module = InductionModel(InductionSource(**told))
+        if config["model_type"] == "induction":
+            config.pop("model_type")
+            model: nn.Module = InductionModel(InductionSource(**config))
         else:
             model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
     return _view(
