@@ -81,7 +81,7 @@ def install(app: FastAPI, folder: Path | None = None, *, root_path: str = "") ->
 
 @lru_cache(maxsize=4)
 def _page(root: Path, root_path: str, _changed: int) -> str:
-    """The page with the path below which it lies: its files, which it names from its own place, and what it asks for."""
+    """The page with the path it lies below: its files, which it names from its own place, and what it asks for."""
     html = (root / "index.html").read_text(encoding="utf-8")
     named = html.replace('="./', f'="{root_path}/')
     return named.replace('name="unweave-root" content=""', f'name="unweave-root" content="{root_path}"')

@@ -152,7 +152,9 @@ def _other_format(format: Any) -> str:
     begin = "Begin the run anew (`unweave decompose --fresh`, or start the job again)."
     if format == 1:
         return f"The checkpoint was written by Unweave 0.1 and does not say with which settings. {begin}"
-    return f"The checkpoint has format {format}; this version reads {FORMAT}. Upgrade Unweave to resume from it. {begin}"
+    return (
+        f"The checkpoint has format {format}; this version reads {FORMAT}. Upgrade Unweave to resume. {begin}"
+    )
 
 
 def _under(prefix: str, tensors: dict[str, Shaped[Tensor, ...]]) -> dict[str, Shaped[Tensor, ...]]:
