@@ -84,7 +84,7 @@ def test_from_a_folder_and_six_prompts_to_a_suppressed_component(lab: Server, ne
     # The same config again, to be edited; then house is kept.
     page.goto("/jobs")
     page.get_by_role("link", name="Duplicate and edit tiny-llama-mine").click()
-    expect(page.get_by_label("Name", exact=True)).to_have_value("tiny-llama-mine-2", timeout=180_000)
+    expect(page.get_by_label("Name", exact=True)).to_have_value("tiny-llama-mine-mine", timeout=180_000)
     expect(page.get_by_label("Prompt 1", exact=True)).to_have_value(next(iter(FACTS)))
 
     page.goto("/d/tiny-llama-mine")

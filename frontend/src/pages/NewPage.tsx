@@ -30,25 +30,27 @@ const EMPTY: Record<DataKind, Config> = {
   corpus: { kind: 'corpus', shipped: 'smollm2-samples' },
 }
 
-/** A run of one’s own, from a model and an idea to a job in the queue; `?job=` begins with the config of a job. */
+/** A run of one’s own, from a model and an idea to a job in the queue; `?job=` and `?preset=` begin with a config that is there. */
 export function NewPage() {
   useTitle('New decomposition')
-  const { job: id } = useSearch({ from: '/new' })
+  const { job: id, preset: named } = useSearch({ from: '/new' })
   const [config, setConfig] = useState<Config>({ data: EMPTY.prompts })
   const [size, setSize] = useState<Size | null>('good')
   const recipes = useQuery(newRun.recipes())
   const job = useQuery({ ...queries.job(id ?? '', false), enabled: id !== undefined })
+  const presets = useQuery({ ...queries.presets(), enabled: named !== undefined })
   const source = (config.target ?? null) as Source | null
   const model = useQuery(newRun.inspected(source))
   const items = recipes.data?.items ?? []
   const recipe = (kind: DataKind, of: Size) => items.find((one) => one.kind === kind && one.size === of)
 
   useEffect(() => {
-    const given = job.data?.config
-    if (job.data?.kind !== 'decompose' || !given) return
-    setConfig({ ...given, name: `${job.data.name}-2`.slice(0, 100) })
+    const preset = presets.data?.items.find((one) => one.name === named)
+    const given = job.data?.kind === 'decompose' ? job.data.config : preset?.config
+    if (!given) return
+    setConfig({ ...given, name: `${String(given.name).slice(0, 90)}-mine` })
     setSize(null)
-  }, [job.data])
+  }, [job.data, presets.data, named])
   useEffect(() => {
     const [first] = recipes.data?.items.filter((one) => one.kind === 'prompts' && one.size === 'good') ?? []
     setConfig((old) => (old.losses === undefined ? withMethod(old, first) : old))

@@ -9,9 +9,18 @@ export type Size = 'quick' | 'good' | 'thorough'
 /** What of a config is not the method: it stays when another method is chosen. */
 const KEPT = ['name', 'title', 'description', 'seed', 'target', 'sites', 'data', 'stored_dtype']
 
-/** `?job=`: the job whose config the page begins with. */
-export function validateNew(search: Record<string, unknown>): { job?: string } {
-  return typeof search.job === 'string' && search.job !== '' ? { job: search.job.slice(0, 200) } : {}
+/** `?job=` or `?preset=`: whose config the page begins with. */
+export interface NewSearch {
+  job?: string
+  preset?: string
+}
+
+export function validateNew(search: Record<string, unknown>): NewSearch {
+  const read = (key: 'job' | 'preset') => {
+    const value = search[key]
+    return typeof value === 'string' && value !== '' ? { [key]: value.slice(0, 200) } : {}
+  }
+  return { ...read('job'), ...read('preset') }
 }
 
 export function slug(name: string): string {

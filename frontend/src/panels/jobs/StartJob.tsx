@@ -1,4 +1,5 @@
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
+import { Link } from '@tanstack/react-router'
 import { useState } from 'react'
 import { ApiError, client, unwrap } from '@/api/client'
 import { queries } from '@/api/queries'
@@ -129,6 +130,9 @@ export function StartJob() {
             <Button type="submit" kind="primary" needs="write" disabled={start.isPending}>
               {start.isPending ? 'Starting…' : 'Start'}
             </Button>
+            <Link to="/new" search={{ preset: preset.name }} className="btn">
+              Set it up in full
+            </Link>
             <details className="more wide-field" open={wrong.more || ofMore ? true : undefined}>
               <summary>Edit the config</summary>
               <Field
