@@ -82,6 +82,7 @@ class DecompositionListing(Listing[DecompositionSummary]):
     """The gallery, with a sentence for every folder that looked like a decomposition and was skipped."""
 
     warnings: list[str] = []
+    story: str | None = Field(default=None, description="slug of the finding that opens the gallery")
 
 
 class SiteSummary(Wire):

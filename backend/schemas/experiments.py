@@ -45,7 +45,7 @@ class Basket(Body):
 
 
 class ComparisonRequest(Body):
-    """Two baskets on one prompt or many. A component in both baskets is suppressed by the larger strength in A+B.
+    """Two baskets on one prompt or many. Of a component in both baskets, the strength further from 0 counts in A+B.
     Positions that a shorter prompt does not have do nothing there; no prompt having them is an error."""
 
     model_config = never(
@@ -195,6 +195,12 @@ class RegimeRequest(Prompt):
     watch: list[TokenRef] = Field(default=[], max_length=MAX_WATCH)
     positions: list[Place] | None = Field(default=None, max_length=8_192)
     recompute: Recompute = False
+
+    @model_validator(mode="after")
+    def _masks_stay_between_0_and_1(self) -> RegimeRequest:
+        if any(not 0 <= one.strength <= 1 for one in self.components or []):
+            raise ValueError("Masks are drawn between 0 and 1, so strengths here are from 0 to 1.")
+        return self
 
 
 class Regimes(Wire):

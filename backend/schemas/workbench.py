@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from backend.schemas.common import KEY, Body, Provenance, Token, Wire, never, not_just_one
 from workers.spd.answers import AnswerShift, PositionShift, SelfCheck
-from workers.spd.queries import Mode, Remainder
+from workers.spd.queries import LEAST_STRENGTH, MOST_STRENGTH, Mode, Remainder
 
 MAX_TEXT = 20_000
 MAX_COMPONENTS = 4_096
@@ -16,6 +16,7 @@ MAX_TOP_K = 50
 MAX_WATCH = 32
 
 Unit = Annotated[float, Field(ge=0, le=1)]
+Strength = Annotated[float, Field(ge=LEAST_STRENGTH, le=MOST_STRENGTH)]
 PlainText = Annotated[
     bool, Field(description="read control tokens such as <|endoftext|> as the text they are written with")
 ]
@@ -104,10 +105,11 @@ class Importances(Wire):
 
 
 class Suppression(Body):
-    """One component in a basket. Strength 1 removes it (mask 0), 0 leaves it; `positions` null means all."""
+    """One component in a basket. Strength 1 removes it (mask 0), 0 leaves it, below 0 amplifies it (−1: twice), above 1
+    reverses it (2: its negative); kept alone, the strength is its factor. `positions` null means all."""
 
     key: str = Field(max_length=300, json_schema_extra=KEY)
-    strength: Unit = 1.0
+    strength: Strength = 1.0
     positions: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, max_length=8_192)
     start: Annotated[int, Field(ge=0)] | None = Field(default=None, description="not before this position")
 

@@ -16,6 +16,8 @@ from backend.services.shelf import Shelf
 
 Shown = TypeVar("Shown", bound=DecompositionSummary)
 
+STORY = "woods-golf"  # a featured finding: two prompts, one answer gone, the other kept
+
 
 class Gallery:
     """The list and the overview of decompositions."""
@@ -24,17 +26,25 @@ class Gallery:
         self.catalogue, self.engines, self.database, self.shelf = catalogue, engines, database, shelf
 
     def listing(self) -> DecompositionListing:
-        """Every decomposition that can be opened, shipped ones first, and a sentence for each that cannot."""
+        """Every decomposition that can be opened, that of the story and then shipped ones first, and a sentence for each
+        that cannot."""
         featured = self._featured()
         entries = sorted(
             self.catalogue.entries(),
-            key=lambda entry: (not entry.shipped, -len(featured.get(entry.slug, []))),
+            key=lambda entry: (
+                STORY not in featured.get(entry.slug, []),
+                not entry.shipped,
+                -len(featured.get(entry.slug, [])),
+            ),
         )
         items = [
             self._shelved(views.summary(entry, self.engines.status(entry), featured.get(entry.slug, [])))
             for entry in entries
         ]
-        return DecompositionListing(items=items, total=len(items), warnings=self.catalogue.warnings())
+        story = STORY if any(STORY in item.featured_findings for item in items) else None
+        return DecompositionListing(
+            items=items, total=len(items), warnings=self.catalogue.warnings(), story=story
+        )
 
     def view(self, id: str) -> Decomposition:
         """One decomposition. Looking at it starts its weights loading. Raises ApiError 404."""

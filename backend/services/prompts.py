@@ -133,7 +133,8 @@ def _warnings(entry: Entry, request: TokenizeRequest, text: str, ids: list[int])
     if control and request.text is not None:
         named = ", ".join(f"“{name}”" for name in control[:5])
         message = (
-            f"{named} in the text is read as a control token of the model. “plain_text” reads it as text."
+            f"{named} in the text is read as a control token of the model. Plain text (“plain_text”) reads it as it is "
+            "written."
         )
         warnings.append(TokenizeWarning(code="control_tokens", message=message))
     if request.token_ids is not None and entry.tokenizer.encode(text, bos=False) != own:

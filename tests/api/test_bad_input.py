@@ -54,7 +54,7 @@ CASES = [
         "bad_component_key",
         ["not a component key"],
     ),
-    ("strength over 1", component(strength=1.5), 422, "invalid_strength", ["strength", "at most 1"]),
+    ("strength over 3", component(strength=3.5), 422, "invalid_strength", ["strength", "at most 3"]),
     ("strength under 0", component(strength=-0.1), 422, "invalid_strength", ["strength", "at least 0"]),
     (
         "a position past the end",

@@ -81,7 +81,7 @@ def test_a_new_folder_appears_without_a_restart_and_a_removed_one_goes(home: Pat
     assert [item["id"] for item in listed(client)["items"]] == ["later"]
     assert client.get("/api/decompositions/later/components").json()["total"] == 21
     shutil.rmtree(home / "artifacts/later")
-    assert listed(client) == {"items": [], "next_cursor": None, "total": 0, "warnings": []}
+    assert listed(client) == {"items": [], "next_cursor": None, "total": 0, "warnings": [], "story": None}
     assert client.get("/api/decompositions/later").status_code == 404
 
 

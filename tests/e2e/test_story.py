@@ -116,7 +116,7 @@ def test_a_cell_of_the_heatmap_leads_to_the_components_behind_it(page: Page) -> 
     component.get_by_role("button", name=re.compile("to basket A")).click()
     expect(page.get_by_role("list", name="Basket A").get_by_role("listitem")).to_have_count(1)
     page.get_by_role("slider", name=re.compile("Strength of L0 mlp")).press("Home")
-    expect(page).to_have_url(re.compile(r"(;|%3B)0(&|$)"))
+    expect(page).to_have_url(re.compile(r"(;|%3B)-2(&|$)"))
     page.get_by_role("button", name=re.compile("Positions of L0 mlp")).click()
     page.get_by_role("dialog", name=re.compile("Positions of")).get_by_role("button", name="2 ␣Woods").click()
     expect(page).to_have_url(re.compile(r"(@|%40)2(&|$)"))

@@ -53,7 +53,7 @@ def conditions(draw, kind: str, seq: int) -> Condition:
             tuple(sorted(draw(st.sets(st.integers(0, seq - 1), min_size=1)))) if where == "some" else None
         )
         start = draw(st.integers(0, seq - 1)) if where == "from" else None
-        strength = draw(st.one_of(st.just(1.0), st.just(0.0), st.floats(0, 1, width=32)))
+        strength = draw(st.one_of(st.just(1.0), st.just(0.0), st.floats(-2, 3, width=32)))
         edits.append(Edit(site, index, strength, positions, start))
     mode = draw(st.sampled_from(["suppress", "suppress", "suppress", "keep_only"]))
     remainder = draw(st.sampled_from([None, None, "on", "off"]))

@@ -15,11 +15,13 @@ Remainder = Literal["on", "off"]
 Regime = Literal["ci", "rounded", "stochastic", "adversarial"]
 
 PGD_STEPS = 20
+LEAST_STRENGTH, MOST_STRENGTH = -2.0, 3.0
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One component of a basket. `strength` 0–1; `positions` None means all, but never before `start`.
+    """One component of a basket. `strength` from LEAST_STRENGTH to MOST_STRENGTH: to suppress, 1 removes it, below 0
+    amplifies, above 1 reverses; `positions` None means all, but never before `start`.
 
     Where the decomposition leaves the first position to the target (an attention sink), `positions` None means all
     but the first; naming position 0 reaches it.

@@ -247,25 +247,28 @@ def _reported(request: ComparisonRequest, number: int, length: int) -> tuple[int
 
 
 def joined(a: Sequence[Edit], b: Sequence[Edit], length: int) -> tuple[Edit, ...]:
-    """Both baskets at once; where both hold a component at a position, the larger strength counts."""
+    """Both baskets at once; where both hold a component at a position, the strength further from 0 counts."""
     shared = {edit.key for edit in a} & {edit.key for edit in b}
     result = [edit for edit in [*a, *b] if edit.key not in shared]
     for key in sorted(shared):
+        edits = [edit for edit in [*a, *b] if edit.key == key]
         strength = [0.0] * length
-        everywhere = 0.0
-        for edit in [*a, *b]:
-            if edit.key == key:
-                if edit.positions is None and edit.start is None:
-                    everywhere = max(everywhere, edit.strength)
-                for at in edit.rows(length):
-                    strength[at] = max(strength[at], edit.strength)
-        if everywhere >= max(strength, default=0):
-            result.append(Edit(key.site, key.index, everywhere))
+        for edit in edits:
+            for at in edit.rows(length):
+                strength[at] = stronger(strength[at], edit.strength)
+        whole = [edit for edit in edits if edit.positions is None and edit.start is None]
+        if whole and len(set(strength)) == 1:
+            result.append(Edit(key.site, key.index, strength[0]))
             continue
         for value in sorted(set(strength) - {0.0}):
             at = tuple(place for place, here in enumerate(strength) if here == value)
             result.append(Edit(key.site, key.index, value, at))
     return tuple(result)
+
+
+def stronger(one: float, other: float) -> float:
+    """The strength further from 0; of two as far, the larger."""
+    return max(one, other, key=lambda strength: (abs(strength), strength))
 
 
 def interactions(results: dict[ConditionName, AblationResult]) -> list[Interaction]:

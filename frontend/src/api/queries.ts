@@ -151,14 +151,14 @@ export const queries = {
         unwrap(client.GET('/api/decompositions/{id}/harvests', { params: { path: { id } }, signal })),
     }),
 
-  tokens: (id: string, text: string, bos: boolean) =>
+  tokens: (id: string, text: string, bos: boolean, plain = false) =>
     queryOptions({
-      queryKey: ['tokens', id, text, bos],
+      queryKey: ['tokens', id, text, bos, plain],
       queryFn: ({ signal }) =>
         unwrap(
           client.POST('/api/decompositions/{id}/tokenize', {
             params: { path: { id } },
-            body: { text, bos, plain_text: false },
+            body: { text, bos, plain_text: plain },
             signal,
           }),
         ),

@@ -2182,7 +2182,7 @@ export interface components {
         };
         /**
          * ComparisonRequest
-         * @description Two baskets on one prompt or many. A component in both baskets is suppressed by the larger strength in A+B.
+         * @description Two baskets on one prompt or many. Of a component in both baskets, the strength further from 0 counts in A+B.
          *     Positions that a shorter prompt does not have do nothing there; no prompt having them is an error.
          */
         ComparisonRequest: {
@@ -3017,6 +3017,11 @@ export interface components {
              * @default []
              */
             warnings: string[];
+            /**
+             * Story
+             * @description slug of the finding that opens the gallery
+             */
+            story?: string | null;
         };
         /** DecompositionSummary */
         DecompositionSummary: {
@@ -5820,7 +5825,8 @@ export interface components {
         };
         /**
          * Suppression
-         * @description One component in a basket. Strength 1 removes it (mask 0), 0 leaves it; `positions` null means all.
+         * @description One component in a basket. Strength 1 removes it (mask 0), 0 leaves it, below 0 amplifies it (−1: twice), above 1
+         *     reverses it (2: its negative); kept alone, the strength is its factor. `positions` null means all.
          */
         Suppression: {
             /** Key */

@@ -7,21 +7,21 @@ import type { Token } from '@/api/types'
 import { visible } from '@/api/words'
 import { GridBody } from './GridBody'
 import { GridTable } from './GridTable'
-import { type Block, type CIGridProps, cellWords, type Place, ROW, rowName } from './grid'
+import { type Block, type CIGridProps, cellWords, type Place, rowHeight, rowName } from './grid'
 
-/** The width of row heads, gaps and a scroll bar. */
-const HEADS = 178
+/** The width of row heads and a scroll bar, and of the gap between blocks. */
+const [HEADS, BETWEEN] = [136, 18]
 
 /**
  * Widths of a block's columns: as wide as their tokens where that fits, else narrow and equal, filling the available width.
  */
 function columnWidths(blocks: Block[], room: number): number[][] {
   const columns = blocks.reduce((sum, block) => sum + block.tokens.length, 0)
+  const heads = HEADS + BETWEEN * (blocks.length - 1)
   const fit = (token: Token) => Math.round(Math.min(150, Math.max(40, visible(token.piece).length * 7.3 + 8)))
   const wide = blocks.map((block) => block.tokens.map(fit))
-  const needed = wide.flat().reduce((sum, width) => sum + width, HEADS)
-  if (needed <= Math.max(room, 700) || columns <= 16) return wide
-  const slim = Math.max(11, Math.min(26, Math.floor((room - HEADS) / Math.max(1, columns))))
+  if (wide.flat().reduce((sum, width) => sum + width, heads) <= room) return wide
+  const slim = Math.max(11, Math.min(36, Math.floor((room - heads) / Math.max(1, columns))))
   return blocks.map((block) => block.tokens.map(() => slim))
 }
 
@@ -30,13 +30,13 @@ export function CIGrid(props: CIGridProps) {
   const scroll = useRef<HTMLDivElement>(null)
   const room = useWidth(scroll)
   const widths = useMemo(() => columnWidths(blocks, room), [blocks, room])
-  const slim = (widths[0]?.[0] ?? 99) < 36
+  const slim = widths.length > 0 && widths.flat().every((width) => width <= 36)
   const headHeight =
     34 +
     7 *
       Math.max(
         4,
-        ...blocks.flatMap((block) => block.tokens.map((token) => Math.min(24, visible(token.piece).length))),
+        ...blocks.flatMap((block) => block.tokens.map((token) => Math.min(11, visible(token.piece).length))),
       )
   const [hover, setHover] = useState<Place | null>(null)
   const place = hover ?? selected
@@ -86,7 +86,11 @@ export function CIGrid(props: CIGridProps) {
             ))}
             <div className="cigrid-rows">
               {rows.map((row) => (
-                <div key={row.id} className={`cigrid-row ${row.kind}`} style={{ height: ROW }}>
+                <div
+                  key={row.id}
+                  className={`cigrid-row ${row.kind}`}
+                  style={{ height: rowHeight(rows.length) }}
+                >
                   {row.kind === 'layer' && (
                     <button
                       type="button"

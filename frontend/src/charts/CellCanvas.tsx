@@ -33,7 +33,7 @@ export function CellCanvas({ values, rows, lefts, height, show, scale, top }: Pr
     pen.font = FONT
     pen.textAlign = 'center'
     pen.textBaseline = 'middle'
-    const narrow = (lefts[1] ?? 0) < 30
+    const narrow = (lefts[1] ?? 0) < 25 || height < 16
     const gap = narrow ? 1 : 2
     const round = !narrow && rows * columns < 4000
     // Cells of one colour are filled together, because changing the colour is slow.

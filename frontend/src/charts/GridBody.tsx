@@ -1,7 +1,7 @@
 /** One block of the heatmap: cells on a canvas, with pointer and keyboard control. */
 import { type KeyboardEvent, type MouseEvent, useMemo } from 'react'
 import { CellCanvas } from './CellCanvas'
-import { type Block, type CIGridProps, type Place, ROW } from './grid'
+import { type Block, type CIGridProps, type Place, rowHeight } from './grid'
 
 interface BodyProps extends CIGridProps {
   block: Block
@@ -13,12 +13,13 @@ interface BodyProps extends CIGridProps {
 
 export function GridBody({ block, index, widths, rows, selected, hover, ...props }: BodyProps) {
   const columns = block.tokens.length
+  const height = rowHeight(rows.length)
   const lefts = useMemo(() => leftEdges(widths), [widths])
   const total = lefts[columns] ?? 0
   const span = (column: number) => ({ left: lefts[column], width: widths[column] })
   const locate = (event: MouseEvent<HTMLElement>): Place => {
     const box = event.currentTarget.getBoundingClientRect()
-    const row = rows[Math.floor((event.clientY - box.top) / ROW)]
+    const row = rows[Math.floor((event.clientY - box.top) / height)]
     const x = event.clientX - box.left
     const column = lefts.findIndex((_, c) => x < (lefts[c + 1] ?? Number.POSITIVE_INFINITY))
     return { block: index, row: row?.id ?? null, column: Math.min(Math.max(column, 0), columns - 1) }
@@ -61,7 +62,7 @@ export function GridBody({ block, index, widths, rows, selected, hover, ...props
       aria-label={`Causal importance, ${block.name}. Arrow keys move the selection.`}
       // biome-ignore lint/a11y/noNoninteractiveTabindex: the heatmap takes arrow keys
       tabIndex={0}
-      style={{ width: total, height: rows.length * ROW }}
+      style={{ width: total, height: rows.length * height }}
       onClick={click}
       onKeyDown={key}
       onMouseMove={(event) => {
@@ -75,18 +76,21 @@ export function GridBody({ block, index, widths, rows, selected, hover, ...props
         values={block.values}
         rows={rows.length}
         lefts={lefts}
-        height={ROW}
+        height={height}
         show={props.show}
         scale={props.scale}
         top={props.top}
       />
-      {chosenRow >= 0 && <span className="ring row" style={{ top: chosenRow * ROW, height: ROW }} />}
+      {chosenRow >= 0 && <span className="ring row" style={{ top: chosenRow * height, height: height }} />}
       {mine && selected.column !== null && <span className="ring column" style={span(selected.column)} />}
       {mine && selected.column !== null && chosenRow >= 0 && (
-        <span className="ring cell" style={{ ...span(selected.column), top: chosenRow * ROW, height: ROW }} />
+        <span
+          className="ring cell"
+          style={{ ...span(selected.column), top: chosenRow * height, height: height }}
+        />
       )}
       {over && overRow >= 0 && over.column !== null && (
-        <span className="ring over" style={{ ...span(over.column), top: overRow * ROW, height: ROW }} />
+        <span className="ring over" style={{ ...span(over.column), top: overRow * height, height: height }} />
       )}
       {block.message && <p className="cigrid-message">{block.message}</p>}
     </div>

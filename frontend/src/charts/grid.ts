@@ -69,8 +69,8 @@ export function cellWords(value: number, show: Show): string {
   return value > 0 ? `max CI ${unit(value)}` : 'below the threshold'
 }
 
-/** Height of a row, in pixels. */
-export const ROW = 21
+/** Height of a row in pixels: many layers stay in sight at once, in rows without digits. */
+export const rowHeight = (rows: number): number => (rows <= 14 ? 21 : rows <= 22 ? 16 : rows <= 27 ? 12 : 10)
 
 export const rowName = (row: Row) =>
   row.kind === 'layer' ? row.id : row.layer === null ? row.id : siteTail(row.id)

@@ -111,7 +111,8 @@ function PromptLine(props: {
 }) {
   const [text, setText] = useState(props.text)
   const [bos, setBos] = useState(props.spec.bos)
-  const done = () => text !== '' && props.onPrompt({ text, bos })
+  const [plain, setPlain] = useState(props.spec.plain ?? false)
+  const done = () => text !== '' && props.onPrompt({ text, bos, ...(plain ? { plain } : {}) })
   return (
     <div>
       <PromptEditor
@@ -122,6 +123,8 @@ function PromptLine(props: {
         bos={bos}
         onText={setText}
         onBos={setBos}
+        plain={plain}
+        onPlain={setPlain}
         onDone={done}
         onCancel={() => setText(props.text)}
         actions={

@@ -5,6 +5,7 @@ import type { DecompositionSummary, FindingSummary } from '@/api/types'
 import { plural } from '@/api/words'
 import { DecompositionCard } from '@/panels/gallery/DecompositionCard'
 import { Explain } from '@/panels/gallery/Explain'
+import { Story } from '@/panels/gallery/Story'
 import { useTitle } from '@/state/hooks'
 import { Empty, ErrorNotice, Notice, Skeleton } from '@/ui/surfaces'
 
@@ -39,6 +40,7 @@ export function GalleryPage() {
           Decompose a model of your own
         </Link>
       </div>
+      {list.data?.story && <Story slug={list.data.story} />}
       <ErrorNotice error={list.error} onRetry={() => list.refetch()} />
       {list.data?.warnings.map((warning) => (
         <Notice key={warning} tone="warn">
@@ -64,7 +66,7 @@ export function GalleryPage() {
         </details>
       )}
       <ErrorNotice error={featured.error} onRetry={() => featured.refetch()} />
-      <Explain />
+      {list.data && !list.data.story && <Explain />}
     </div>
   )
 }

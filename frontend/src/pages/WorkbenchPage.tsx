@@ -55,9 +55,9 @@ function Bench({ decomposition }: { decomposition: Decomposition }) {
           <MattersPanel bench={bench} />
           <BasketPanel bench={bench} />
         </aside>
+        <ShiftPanel bench={bench} />
         <div className="bench-output">
           <ComparePanel bench={bench} />
-          <ShiftPanel bench={bench} />
           <Experiments bench={bench} />
         </div>
         <ProvenanceStrip

@@ -5,7 +5,7 @@ export interface BasketEntry {
   kind: 'component' | 'group'
   /** A component's key, or a group's name. */
   name: string
-  /** 1 removes, 0 leaves. */
+  /** 1 removes, 0 leaves, below 0 amplifies, above 1 reverses. */
   strength: number
   /** Positions it is suppressed at; null means all. */
   positions: number[] | null
@@ -17,13 +17,29 @@ const KEY = /^[A-Za-z0-9_.]+:\d{1,7}$/
 const GROUP = '~'
 
 export const MAX_ENTRIES = 512
+export const [LEAST_STRENGTH, MOST_STRENGTH] = [-2, 3]
 
-/** The strength in a text, or null if it is not one: a number from 0 to 1, or `50 %`. */
+const isStrength = (value: number) => value >= LEAST_STRENGTH && value <= MOST_STRENGTH
+
+/** The strength further from 0; of two as far, the larger. */
+export const stronger = (one: number, other: number): number =>
+  Math.abs(one) === Math.abs(other) ? Math.max(one, other) : Math.abs(one) > Math.abs(other) ? one : other
+
+/** What a strength does to a component that is suppressed, or kept alone. */
+export function strengthWord(strength: number, keeps: boolean): string {
+  const factor = Number((keeps ? strength : 1 - strength).toFixed(3))
+  if (factor === 0) return 'removed'
+  if (factor === 1) return 'as it is'
+  if (factor < 0) return `reversed × ${-factor}`
+  return factor > 1 ? `amplified × ${factor}` : `× ${factor}`
+}
+
+/** The strength in a text, or null if it is not one: a number from −2 to 3, or `50 %`. */
 export function readStrength(text: string): number | null {
-  const match = /^\s*(\d*[.,]?\d+|\d+[.,])\s*(%?)\s*$/.exec(text)
+  const match = /^\s*([-−]?(?:\d*[.,]?\d+|\d+[.,]))\s*(%?)\s*$/.exec(text)
   if (!match) return null
-  const value = Number(match[1]?.replace(',', '.')) / (match[2] ? 100 : 1)
-  return value >= 0 && value <= 1 ? Number(value.toFixed(3)) : null
+  const value = Number(match[1]?.replace(',', '.').replace('−', '-')) / (match[2] ? 100 : 1)
+  return isStrength(value) ? Number(value.toFixed(3)) : null
 }
 
 /** `~Woods`, `model.layers.0.mlp.down_proj:3`, followed, where they differ from the default, by `;0.5` for the strength and `@2,3`
@@ -42,7 +58,7 @@ export function decodeEntry(code: string): BasketEntry | null {
   if (!match) return null
   const [, head = '', strengthText, positionText] = match
   const strength = strengthText === undefined ? 1 : Number(strengthText || Number.NaN)
-  if (!(strength >= 0 && strength <= 1)) return null
+  if (!isStrength(strength)) return null
   let positions: number[] | null = null
   let start: number | null = null
   const from = /^(\d{1,5})-$/.exec(positionText ?? '')
@@ -88,7 +104,7 @@ export interface Expansion {
 
 /**
  * The suppressions of a basket on a prompt of `length` tokens. A component's own entry takes precedence over its
- * groups'; of two groups the larger strength applies. Entries whose positions are all past the prompt's end do nothing.
+ * groups'; of two groups the stronger applies. Entries whose positions are all past the prompt's end do nothing.
  */
 export function expandBasket(basket: BasketEntry[], groups: Map<string, Group>, length: number): Expansion {
   const unknown: string[] = []
@@ -99,7 +115,7 @@ export function expandBasket(basket: BasketEntry[], groups: Map<string, Group>, 
     if (positions?.length === 0 || (start !== null && start >= length)) return
     for (const key of keys) {
       const old = merged.get(key)
-      if (overrides || !old || entry.strength > old.strength) {
+      if (overrides || !old || stronger(entry.strength, old.strength) !== old.strength) {
         merged.set(key, {
           key,
           strength: entry.strength,
@@ -119,8 +135,8 @@ export function expandBasket(basket: BasketEntry[], groups: Map<string, Group>, 
 }
 
 /**
- * A and B together, as the server joins them: what is in either; where both hold a component at a position, the larger
- * strength applies there, so that a component may be listed once per strength.
+ * A and B together, as the server joins them: what is in either; where both hold a component at a position, the
+ * stronger applies there, so that a component may be listed once per strength.
  */
 export function joinSuppressions(a: Suppression[], b: Suppression[], length: number): Suppression[] {
   const inB = new Map(b.map((one) => [one.key, one]))
@@ -134,16 +150,19 @@ export function joinSuppressions(a: Suppression[], b: Suppression[], length: num
 const everywhere = (one: Suppression) => !one.positions && !one.start
 
 function atEachPlace(a: Suppression, b: Suppression, length: number): Suppression[] {
-  const whole = Math.max(...[a, b].map((one) => (everywhere(one) ? one.strength : 0)))
-  if (whole >= Math.max(a.strength, b.strength)) return [{ key: a.key, strength: whole, positions: null }]
   const places = new Map<number, number[]>()
   const at = (one: Suppression, position: number) =>
     (one.positions ? one.positions.includes(position) : position >= (one.start ?? 0)) ? one.strength : 0
   for (let position = 0; position < length; position += 1) {
-    const strength = Math.max(at(a, position), at(b, position))
-    if (strength > 0) places.set(strength, [...(places.get(strength) ?? []), position])
+    const strength = stronger(at(a, position), at(b, position))
+    places.set(strength, [...(places.get(strength) ?? []), position])
   }
-  return [...places].map(([strength, positions]) => ({ key: a.key, strength, positions }))
+  const [only] = places.keys()
+  if (places.size === 1 && only !== undefined && (everywhere(a) || everywhere(b)))
+    return [{ key: a.key, strength: only, positions: null }]
+  return [...places]
+    .filter(([strength]) => strength !== 0)
+    .map(([strength, positions]) => ({ key: a.key, strength, positions }))
 }
 
 /** The components of a basket, with groups expanded. */

@@ -3,19 +3,21 @@ import type { PromptBody } from '@/api/queries'
 import type { Token } from '@/api/types'
 
 export type PromptSpec =
-  | { text: string; ids?: undefined; bos: boolean }
-  | { text?: undefined; ids: number[]; bos: boolean }
+  | { text: string; ids?: undefined; bos: boolean; plain?: boolean }
+  | { text?: undefined; ids: number[]; bos: boolean; plain?: undefined }
 
 export const MAX_PROMPTS = 8
 const BOS = '^'
 const IDS = '~'
 const ESCAPE = '\\'
+const PLAIN = `${ESCAPE}=`
 
-/** `^` in front means BOS, `~1.2.3` is token ids, and a backslash escapes a text that starts with one of these signs. */
+/** `^` in front means BOS, `\\=` that control tokens such as <|endoftext|> are text, `~1.2.3` is token ids, and a backslash escapes a text that starts with one of these signs. */
 export function encodePrompt(prompt: PromptSpec): string {
   const flag = prompt.bos ? BOS : ''
   if (prompt.ids) return `${flag}${IDS}${prompt.ids.join('.')}`
   const first = prompt.text[0]
+  if (prompt.plain) return `${flag}${PLAIN}${prompt.text}`
   const special = first === BOS || first === IDS || first === ESCAPE
   return `${flag}${special ? ESCAPE : ''}${prompt.text}`
 }
@@ -24,6 +26,7 @@ export function encodePrompt(prompt: PromptSpec): string {
 export function decodePrompt(code: string): PromptSpec | null {
   const bos = code.startsWith(BOS)
   const rest = bos ? code.slice(1) : code
+  if (rest.startsWith(PLAIN)) return { text: rest.slice(2), bos, plain: true }
   if (rest.startsWith(ESCAPE)) return { text: rest.slice(1), bos }
   if (!rest.startsWith(IDS)) return { text: rest, bos }
   const ids = rest.slice(1).split('.')
@@ -32,7 +35,7 @@ export function decodePrompt(code: string): PromptSpec | null {
 }
 
 export function promptBody(prompt: PromptSpec): PromptBody {
-  const body: PromptBody = { bos: prompt.bos, plain_text: false }
+  const body: PromptBody = { bos: prompt.bos, plain_text: prompt.plain ?? false }
   return prompt.ids ? { ...body, token_ids: prompt.ids } : { ...body, text: prompt.text }
 }
 

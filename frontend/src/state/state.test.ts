@@ -7,6 +7,8 @@ import {
   expandBasket,
   joinSuppressions,
   packBasket,
+  readStrength,
+  strengthWord,
 } from './basket'
 import { gridRows, gridValues, indexImportances, matchSelection } from './importances'
 import { decodePrompt, encodePrompt, joined, type PromptSpec, resolvePosition } from './prompts'
@@ -23,6 +25,8 @@ describe('a prompt in the address', () => {
     { text: '\\n', bos: false },
     { ids: [1, 49151, 7], bos: true },
     { text: '', bos: false },
+    { text: '<|endoftext|>', bos: true, plain: true },
+    { text: '\\=x', bos: false },
   ]
   it.each(prompts)('is decoded as it was encoded: %j', (prompt) => {
     const url = stringifySearch({ p: [encodePrompt(prompt)] })
@@ -58,7 +62,7 @@ describe('a basket in the address', () => {
     expect(decodeEntry(encodeEntry(entry))).toEqual(entry),
   )
 
-  it.each(['model.layers.0.mlp.down_proj', 'x:3;7', 'x:3;NaN', 'x:3;', 'x:3@a', '~', '~%', ''])(
+  it.each(['model.layers.0.mlp.down_proj', 'x:3;4', 'x:3;NaN', 'x:3;', 'x:3@a', '~', '~%', ''])(
     '“%s” is not an entry',
     (code) => expect(decodeEntry(code)).toBeNull(),
   )
@@ -119,6 +123,29 @@ describe('what a basket suppresses', () => {
     ])
   })
 
+  it('below 0 and above 1: of a component in both baskets, the strength further from 0', () => {
+    const join = (one: number, other: number) =>
+      joinSuppressions([{ key: 's:2', strength: one }], [{ key: 's:2', strength: other }], 4)
+    expect(join(-2, 1)).toEqual([{ key: 's:2', strength: -2, positions: null }])
+    expect(join(1, -1)).toEqual([{ key: 's:2', strength: 1, positions: null }])
+    const some = [{ key: 's:2', strength: -1.5, positions: [1] }]
+    expect(joinSuppressions(some, [{ key: 's:2', strength: 1 }], 3)).toEqual([
+      { key: 's:2', strength: 1, positions: [0, 2] },
+      { key: 's:2', strength: -1.5, positions: [1] },
+    ])
+  })
+
+  it('from −2 to 3, in words what it does', () => {
+    expect([' −1.5', '250 %', '3', '3.1', '-2.5'].map(readStrength)).toEqual([-1.5, 2.5, 3, null, null])
+    expect([1, 0, -1, 2, 0.25].map((one) => strengthWord(one, false))).toEqual([
+      'removed',
+      'as it is',
+      'amplified × 2',
+      'reversed × 1',
+      '× 0.75',
+    ])
+  })
+
   it('a recorded ablation becomes groups again where they are wholly in it', () => {
     const components = ['s:1', 's:2', 's:9'].map((key) => ({ key, strength: 1, positions: null }))
     expect(packBasket(components, ['Woods', 'Tiger'], groups).map(encodeEntry)).toEqual(['~Woods', 's:9'])
@@ -145,7 +172,7 @@ describe('the workbench’s address', () => {
     ['?t=2', /“t=2” is not a number from 0 to 1/],
     ['?cond=x', /not one of none, a, b, ab/],
     ['?a=nonsense', /not a component or a group/],
-    ['?a=x:1;9', /strengths are from 0 to 1/],
+    ['?a=x:1;9', /strengths are from −2 to 3/],
     ['?p=~x', /not a prompt/],
     ['?n=1.5', /whole number/],
     ['?open=first', /should be all, none, or layers/],

@@ -116,7 +116,10 @@ export function useWorkbench(decomposition: Decomposition) {
   const labels = useQuery(queries.labels(id))
 
   const tokenized = useQueries({
-    queries: specs.map((spec) => ({ ...queries.tokens(id, spec.text ?? '', spec.bos), enabled: !spec.ids })),
+    queries: specs.map((spec) => ({
+      ...queries.tokens(id, spec.text ?? '', spec.bos, spec.plain),
+      enabled: !spec.ids,
+    })),
   })
   const askable = specs.map((spec, i) =>
     spec.ids ? spec.ids.length > 0 : (tokenized[i]?.data?.tokens.length ?? 0) > 0,

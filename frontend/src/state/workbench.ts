@@ -18,7 +18,7 @@ import { decodePrompt, MAX_PROMPTS, type PromptSpec } from './prompts'
 import { clip, SearchReader } from './search'
 
 export const CONDITIONS = ['none', 'a', 'b', 'ab'] as const
-export const SHIFT_SORTS = ['token', 'before', 'after', 'dp', 'dlogit', 'rank', 'interaction'] as const
+export const SHIFT_SORTS = ['token', 'before', 'after', 'dp', 'dlogp', 'rank', 'interaction'] as const
 export const MEASURES = ['probability', 'log_probability', 'logit', 'difference', 'kl'] as const
 export const COMPARE_SORTS = ['prompt', 'none', 'a', 'b', 'ab', 'interaction'] as const
 export const GRID_SHOWS = ['max', 'count', 'effect'] as const
@@ -144,7 +144,7 @@ function readBasket(read: SearchReader, name: 'a' | 'b'): string[] | undefined {
     const entry = decodeEntry(code)
     if (!entry) {
       read.problems.push(
-        `“${name}=${clip(code)}” is not a component or a group; a component looks like “model.layers.0.mlp.down_proj:3”, strengths are from 0 to 1. It was left out.`,
+        `“${name}=${clip(code)}” is not a component or a group; a component looks like “model.layers.0.mlp.down_proj:3”, strengths are from −2 to 3. It was left out.`,
       )
     }
     return entry !== null

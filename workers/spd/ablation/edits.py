@@ -8,7 +8,7 @@ import torch
 
 from workers.spd.ablation.passes import Passes, Touch
 from workers.spd.method.decomposition import Decomposition
-from workers.spd.queries import Condition, Edit
+from workers.spd.queries import LEAST_STRENGTH, MOST_STRENGTH, Condition, Edit
 from workers.spd.targets.masks import SiteMask
 
 
@@ -29,7 +29,7 @@ class Editor:
         return not condition.only_suppresses or any(self._acts(edit, seq) for edit in condition.edits)
 
     def _acts(self, edit: Edit, seq: int) -> bool:
-        return edit.strength > 0 and bool(edit.rows(seq, self.first))
+        return edit.strength != 0 and bool(edit.rows(seq, self.first))
 
     def touch(self, condition: Condition, seq: int) -> Touch:
         """Where a pass under this condition first differs from the clean one."""
@@ -50,7 +50,7 @@ class Editor:
         edits: dict[str, list[list[Edit]]] = {}
         for row, condition in enumerate(conditions):
             for edit in condition.edits:
-                assert 0 <= edit.strength <= 1, edit
+                assert LEAST_STRENGTH <= edit.strength <= MOST_STRENGTH, edit
                 assert (edit.site, edit.index) in self.column, edit
                 edits.setdefault(edit.site, [[] for _ in conditions])[row].append(edit)
         sites = list(edits)

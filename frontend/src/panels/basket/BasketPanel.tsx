@@ -45,15 +45,13 @@ export function BasketPanel({ bench }: { bench: Workbench }) {
         />
       }
       tools={
-        <Seg
-          label="Mode of the basket"
-          value={mode}
-          options={[
-            { value: 'suppress', label: 'suppress' },
-            { value: 'keep_only', label: 'keep only' },
-          ]}
-          onChange={(value) => bench.set({ mode: value, rem: undefined })}
-        />
+        on && basket.length > 0 ? (
+          <Button onClick={() => bench.set({ cond: 'none' })}>Restore</Button>
+        ) : (
+          <Button kind="primary" disabled={basket.length === 0 || !bench.ready} onClick={act}>
+            {mode === 'suppress' ? 'Suppress' : 'Keep only these'}
+          </Button>
+        )
       }
     >
       <div className="basket-body">
@@ -64,9 +62,9 @@ export function BasketPanel({ bench }: { bench: Workbench }) {
         ))}
         {basket.length === 0 && offers.length > 0 && (
           <div className="basket-empty">
-            <p className="soft small">Empty. Add a named group, or components from the list above.</p>
+            <p className="soft small">Empty. Add a group, or components from above.</p>
             <div className="chips">
-              {offers.slice(0, 12).map((group) => (
+              {offers.slice(0, 8).map((group) => (
                 <Button
                   key={group.name}
                   size="small"
@@ -85,8 +83,8 @@ export function BasketPanel({ bench }: { bench: Workbench }) {
                   <span className="hidden-visually"> components</span>
                 </Button>
               ))}
-              {offers.length > 12 && (
-                <span className="faint small">{offers.length - 12} more in the list above</span>
+              {offers.length > 8 && (
+                <span className="faint small">{offers.length - 8} more in the list above</span>
               )}
             </div>
           </div>
@@ -121,20 +119,18 @@ export function BasketPanel({ bench }: { bench: Workbench }) {
             ))}
           </ul>
         )}
-        <div className="basket-actions">
-          <Button
-            kind="primary"
-            className="grow"
-            disabled={basket.length === 0 || !bench.ready}
-            onClick={act}
-          >
-            {mode === 'suppress' ? 'Suppress' : 'Keep only these'}
-          </Button>
-          <Button disabled={condition === 'none'} onClick={() => bench.set({ cond: 'none' })}>
-            Restore
-          </Button>
+        <div className="basket-how">
+          <Seg
+            label="Mode of the basket"
+            value={mode}
+            options={[
+              { value: 'suppress', label: 'suppress' },
+              { value: 'keep_only', label: 'keep only' },
+            ]}
+            onChange={(value) => bench.set({ mode: value, rem: undefined })}
+          />
+          <Remainder bench={bench} />
         </div>
-        <Remainder bench={bench} />
         <p className="basket-note small" role="status">
           {!bench.ready
             ? 'Live ablation starts once the weights are ready.'
@@ -169,19 +165,17 @@ function Remainder({ bench }: { bench: Workbench }) {
         checked={on}
         onChange={(next) => bench.set({ rem: remainderParam(mode, next ? 'on' : 'off') })}
       />
-      <span className="faint">
-        {meaning}
-        <Hint about="suppression">
-          <p>
-            Suppressing subtracts strength · V U of a component from the original weights; everything else
-            stays. At strength 1 the component is removed.
-          </p>
-          <p>
-            Keep only runs the basket’s components and nothing else. The remainder is what no component
-            explains: by default on with suppress, off with keep only.
-          </p>
-        </Hint>
-      </span>
+      <Hint about="suppression">
+        <p>
+          Suppressing subtracts strength · V U of a component from the original weights; everything else
+          stays. At strength 1 the component is removed, at −1 doubled, at 2 its negative stands in its place.
+        </p>
+        <p>Now: {meaning}</p>
+        <p>
+          Keep only runs the basket’s components and nothing else. The remainder is what no component
+          explains: by default on with suppress, off with keep only.
+        </p>
+      </Hint>
     </div>
   )
 }

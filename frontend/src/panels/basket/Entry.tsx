@@ -1,7 +1,7 @@
 import { useEffect, useState } from 'react'
 import type { Group, Token } from '@/api/types'
 import { plural, shortKey, visible } from '@/api/words'
-import { type BasketEntry, readStrength } from '@/state/basket'
+import { type BasketEntry, LEAST_STRENGTH, MOST_STRENGTH, readStrength, strengthWord } from '@/state/basket'
 import { useDebounced } from '@/state/hooks'
 import { Button, Slider } from '@/ui/controls'
 import { Icon } from '@/ui/Icon'
@@ -41,10 +41,15 @@ export function Entry(props: {
     <li className="entry">
       <span className="entry-name">
         <b className="mono">{name}</b>
-        <small>{group ? plural(group.components.length, 'component') : (props.label ?? '')}</small>
+        <small>
+          {strength !== 1 && <span className="entry-factor">{strengthWord(strength, props.keeps)}</span>}{' '}
+          {group ? plural(group.components.length, 'component') : (props.label ?? '')}
+        </small>
       </span>
       <Slider
         label={`Strength of ${name}`}
+        min={LEAST_STRENGTH}
+        max={MOST_STRENGTH}
         value={strength}
         onChange={(value) => {
           setTyped(null)
@@ -74,7 +79,7 @@ export function Entry(props: {
       </Button>
       {wrong && (
         <p className="entry-problem" role="alert">
-          “{typed}” is not a strength: type a number from 0 to 1. It is still {Number(strength.toFixed(3))}.{' '}
+          “{typed}” is not a strength: type a number from −2 to 3. It is still {Number(strength.toFixed(3))}.{' '}
           <button type="button" className="link-btn" onClick={() => setTyped(null)}>
             Reset
           </button>

@@ -54,10 +54,17 @@ export function DecompositionCard({
                 <span className="small soft">{headline.unit}</span>
                 {headline.status === 'weak' && <span className="badge weak">weak</span>}
               </dd>
-              <dd className="small soft">{headline.explain}</dd>
             </div>
           ))}
         </dl>
+        <details className="card-meaning small soft">
+          <summary>What these figures mean</summary>
+          {d.headlines.map((headline) => (
+            <p key={headline.label}>
+              <b>{headline.label}:</b> {headline.explain}
+            </p>
+          ))}
+        </details>
         {findings.length > 0 && (
           <div className="card-findings">
             {findings.map((finding) => (

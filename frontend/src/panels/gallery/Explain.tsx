@@ -1,9 +1,10 @@
 import './gallery.css'
+
 /** The three terms a newcomer needs, each with a small picture. */
 export function Explain() {
   return (
     <section className="explain" aria-label="What is this?">
-      <h2>Three terms</h2>
+      <h2>Three words</h2>
       <div className="explain-cards">
         <div>
           <svg viewBox="0 0 150 44" aria-hidden="true" className="explain-art">

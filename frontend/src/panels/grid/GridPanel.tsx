@@ -1,7 +1,7 @@
 /** Tokens × sites for all prompts on the same rows. */
 import { memo, useMemo } from 'react'
 import { sentenceOf } from '@/api/client'
-import { layerOf, plural } from '@/api/words'
+import { layerOf } from '@/api/words'
 import { CIGrid } from '@/charts/CIGrid'
 import type { Block, Place } from '@/charts/grid'
 import { gridSvg, gridTable } from '@/charts/gridFigure'
@@ -132,19 +132,12 @@ function Grid({ bench }: { bench: Workbench }) {
             ]}
             onChange={(value) => set({ show: value }, { replace: true })}
           />
-          <Seg
-            label="Colour scale"
-            value={scale}
-            options={[
-              { value: 'linear', label: 'linear' },
-              { value: 'log', label: 'log' },
-            ]}
-            onChange={(value) => set({ scale: value }, { replace: true })}
-          />
           <Threshold
             value={threshold}
             fallback={bench.decomposition.provenance.threshold}
             onChange={(t) => set({ t }, { replace: true })}
+            scale={scale}
+            onScale={(one) => set({ scale: one }, { replace: true })}
           />
           {layers.length > 0 && (
             <Button size="small" kind="quiet" onClick={() => set({ open: anyOpen ? 'none' : 'all' })}>
@@ -192,12 +185,6 @@ function Grid({ bench }: { bench: Workbench }) {
               gridSvg({ rows, blocks: filled.map(({ block }) => block), show, scale, top, threshold })
             }
           />
-          <span className="grow" />
-          <span className="faint small">
-            {drawn
-              .map((prompt) => `${prompt.name}: ${plural(inUse(prompt, threshold), 'component')} in use`)
-              .join(' · ')}
-          </span>
         </div>
       )}
     </Panel>
@@ -221,13 +208,6 @@ function cellsOf(prompt: PromptView, rows: GridRow[], show: GridShow, threshold:
   return effectIndex
     ? gridEffects(index, effectIndex, rows, threshold)
     : new Float32Array(rows.length * index.length)
-}
-
-function inUse(prompt: PromptView, threshold: number): number {
-  let used = 0
-  for (const trace of prompt.index?.traces.values() ?? [])
-    if (trace.ci.some((value) => value >= threshold && value > 0)) used += 1
-  return used
 }
 
 /** A sentence for each prompt that the decomposition does not describe, or is not about. */

@@ -1,27 +1,31 @@
 import { useEffect, useState } from 'react'
-import { Button, Slider } from '@/ui/controls'
+import { Button, Seg, Slider } from '@/ui/controls'
 import { Icon } from '@/ui/Icon'
 import { Popover } from '@/ui/surfaces'
 import './grid.css'
 
-/** The CI below which cells are blank. */
+/** The CI below which cells are blank, and the colour scale. */
 export function Threshold({
   value,
   fallback,
   onChange,
+  scale,
+  onScale,
 }: {
   value: number
   fallback: number
   onChange: (t: number | undefined) => void
+  scale: 'linear' | 'log'
+  onScale: (scale: 'linear' | 'log') => void
 }) {
   const [mine, setMine] = useState(value)
   useEffect(() => setMine(value), [value])
   return (
     <Popover
-      label="Threshold"
+      label="Threshold and colours"
       trigger={
         <Button size="small">
-          threshold <span className="num">{value}</span> <Icon name="down" />
+          CI ≥ <span className="num">{value}</span> <Icon name="down" />
         </Button>
       }
     >
@@ -46,6 +50,18 @@ export function Threshold({
             </button>
           )}
         </p>
+        <div className="threshold-line">
+          <span className="field-label">Colours</span>
+          <Seg
+            label="Colour scale"
+            value={scale}
+            options={[
+              { value: 'linear', label: 'linear' },
+              { value: 'log', label: 'log' },
+            ]}
+            onChange={onScale}
+          />
+        </div>
       </div>
     </Popover>
   )

@@ -35,7 +35,7 @@ export function MatterRow(props: {
         {item.group ? (
           <>
             <b>{visible(item.group.token)}</b>
-            <small title={item.group.why}>group of {plural(item.group.components.length, 'component')}</small>
+            <small title={item.group.why}>{plural(item.group.components.length, 'component')}</small>
           </>
         ) : (
           <>

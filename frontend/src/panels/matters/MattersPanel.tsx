@@ -137,8 +137,8 @@ function Matters({ bench }: { bench: Workbench }) {
           label="Ranked by"
           value={ranking}
           options={[
-            { value: 'effect', label: 'by effect', disabled: !bench.ready && !effects },
-            { value: 'ci', label: 'by CI' },
+            { value: 'effect', label: 'effect', disabled: !bench.ready && !effects },
+            { value: 'ci', label: 'CI' },
           ]}
           onChange={(rank) => bench.set({ rank }, { replace: true })}
         />
@@ -149,12 +149,8 @@ function Matters({ bench }: { bench: Workbench }) {
       <ErrorNotice error={ranking === 'effect' && prompt?.effects.error} onRetry={prompt?.effects.retry} />
       <div className="matters-head" aria-hidden="true">
         <span>component</span>
-        <span>
-          Δ log p<small>nats</small>
-        </span>
-        <span>
-          CI<small>x·V</small>
-        </span>
+        <span>Δ log p</span>
+        <span>CI</span>
         <span>by token</span>
         <span>basket</span>
       </div>

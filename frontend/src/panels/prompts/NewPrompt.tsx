@@ -17,10 +17,12 @@ export function NewPrompt(props: {
 }) {
   const [text, setText] = useState('')
   const [bos, setBos] = useState(props.bos)
+  const [plain, setPlain] = useState(false)
   const add = () => {
     if (text === '') return
-    props.onAdd({ text, bos })
+    props.onAdd({ text, bos, ...(plain ? { plain } : {}) })
     setText('')
+    setPlain(false)
   }
   const offers = props.decomposition.prompts.filter((prompt) => !props.taken.includes(prompt.text))
   return (
@@ -34,6 +36,8 @@ export function NewPrompt(props: {
         bos={bos}
         onText={setText}
         onBos={setBos}
+        plain={plain}
+        onPlain={setPlain}
         onDone={add}
         onCancel={() => setText('')}
         actions={

@@ -13,8 +13,10 @@ export function PromptEditor(props: {
   name: string
   text: string
   bos: boolean
+  plain: boolean
   onText: (text: string) => void
   onBos: (bos: boolean) => void
+  onPlain: (plain: boolean) => void
   onDone: () => void
   onCancel?: () => void
   focus?: boolean
@@ -22,11 +24,11 @@ export function PromptEditor(props: {
   placeholder?: string
   actions: ReactNode
 }) {
-  const { text, bos } = props
+  const { text, bos, plain } = props
   const box = useRef<HTMLTextAreaElement>(null)
   const settled = useDebounced(text, 120)
   const started = text !== ''
-  const tokens = useQuery({ ...queries.tokens(props.id, settled, bos), enabled: settled !== '' })
+  const tokens = useQuery({ ...queries.tokens(props.id, settled, bos, plain), enabled: settled !== '' })
   const answer = started ? tokens.data : undefined
   const behind = started && (settled !== text || tokens.isPlaceholderData)
 
@@ -83,6 +85,14 @@ export function PromptEditor(props: {
           </span>
           <span className="editor-meta">
             <Switch label="BOS" name={`${props.name}: begin with BOS`} checked={bos} onChange={props.onBos} />
+            {(plain || answer?.warnings.some((warning) => warning.code === 'control_tokens')) && (
+              <Switch
+                label="plain text"
+                name={`${props.name}: read control tokens as plain text`}
+                checked={plain}
+                onChange={props.onPlain}
+              />
+            )}
             {answer && (
               <span className={`num ${over ? 'over' : ''}`}>
                 {answer.tokens.length} of {answer.limit} tokens

@@ -24,18 +24,22 @@ export function PromptRow(props: {
   const editing = draft !== null
   const settled = useDebounced(draft, 350)
   const { onChange } = props
-  const { bos } = prompt.spec
+  const { bos, plain } = prompt.spec
+  const spec = (text: string, change: { bos?: boolean; plain?: boolean } = {}) => {
+    const next = { bos, plain, ...change }
+    return { text, bos: next.bos, ...(next.plain ? { plain: true } : {}) }
+  }
   const current = prompt.spec.text ?? prompt.text
 
   // The text becomes the prompt after a pause in typing; the browser history gets one entry per edit.
   // biome-ignore lint/correctness/useExhaustiveDependencies: only a pause in typing sends
   useEffect(() => {
     if (settled !== null && settled !== '' && settled === draft && settled !== current)
-      onChange({ text: settled, bos }, { replace: true })
+      onChange(spec(settled), { replace: true })
   }, [settled])
 
   const done = () => {
-    if (draft !== null && draft !== '' && draft !== current) onChange({ text: draft, bos }, { replace: true })
+    if (draft !== null && draft !== '' && draft !== current) onChange(spec(draft), { replace: true })
     setDraft(null)
   }
   const isActive = bench.active === index
@@ -59,7 +63,9 @@ export function PromptRow(props: {
           bos={bos}
           focus
           onText={setDraft}
-          onBos={(next) => onChange({ text: draft, bos: next })}
+          onBos={(next) => onChange(spec(draft, { bos: next }))}
+          plain={plain ?? false}
+          onPlain={(next) => onChange(spec(draft, { plain: next }))}
           onDone={done}
           onCancel={() => setDraft(null)}
           actions={
@@ -91,6 +97,7 @@ export function PromptRow(props: {
         />
         <span className="prompt-meta">
           {prompt.tokens.length} tokens · {bos ? 'with BOS' : 'no BOS'}
+          {plain && ' · control tokens as text'}
         </span>
         <Described prompt={prompt} />
         <span className="prompt-tools">
@@ -121,7 +128,16 @@ export function PromptRow(props: {
         <div className="prompt-notes">
           {warnings.map((warning) => (
             <p key={warning.code} className="field-warning">
-              {warning.message}
+              {warning.message}{' '}
+              {warning.code === 'control_tokens' && (
+                <button
+                  type="button"
+                  className="link-btn"
+                  onClick={() => onChange(spec(current, { plain: true }))}
+                >
+                  Read it as plain text
+                </button>
+              )}
             </p>
           ))}
         </div>

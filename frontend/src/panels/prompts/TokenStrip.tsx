@@ -11,7 +11,7 @@ export function TokenStrip(props: {
   onSelect?: (position: number) => void
 }) {
   return (
-    <span className={`tokens ${props.tokens.length > 120 ? 'long' : ''}`}>
+    <span className={`tokens ${props.tokens.length > 40 ? 'long' : ''}`}>
       {props.tokens.map((token, i) => (
         <button
           type="button"

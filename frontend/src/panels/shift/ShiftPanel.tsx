@@ -3,7 +3,6 @@ import { useInfiniteQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { queries } from '@/api/queries'
 import type { PromptComparison } from '@/api/types'
-import { DifferenceLegend } from '@/charts/Bars'
 import { shiftTable } from '@/state/shiftTable'
 import { trustFacts } from '@/state/trust'
 import { type Compared, useComparison } from '@/state/useComparison'
@@ -17,7 +16,7 @@ import { ShiftColumn } from './ShiftColumn'
 import { Watch } from './Watch'
 import './shift.css'
 
-const WORDS: Record<Condition, string> = { none: 'none', a: 'A', b: 'B', ab: 'A + B' }
+const WORDS: Record<Condition, string> = { none: 'original', a: 'A', b: 'B', ab: 'A + B' }
 
 export function ShiftPanel({ bench }: { bench: Workbench }) {
   const { baskets, condition } = bench
@@ -32,13 +31,13 @@ export function ShiftPanel({ bench }: { bench: Workbench }) {
   return (
     <Panel
       className="shift"
-      title="Output shift"
+      title="Result"
       tools={
         <>
           <ExportMenu
             of={bench.id}
             name="output-shift"
-            title="Output shift"
+            title="Result"
             facts={{
               ...provenanceFacts(
                 bench.prompts.find((prompt) => prompt.shown.data)?.shown.data?.provenance ??
@@ -54,7 +53,6 @@ export function ShiftPanel({ bench }: { bench: Workbench }) {
               )
             }
           />
-          <DifferenceLegend />
           <Watch bench={bench} />
           <Seg
             label="Condition"
@@ -70,7 +68,7 @@ export function ShiftPanel({ bench }: { bench: Workbench }) {
       }
     >
       {!bench.ready && bench.prompts.every((prompt) => !prompt.shown.data) && <Waiting id={bench.id} />}
-      <div className={bench.prompts.length > 1 ? 'shift-columns two' : 'shift-columns'}>
+      <div className="shift-columns">
         {bench.prompts.map((prompt, i) => (
           <ShiftColumn
             key={i}

@@ -27,12 +27,23 @@ const VALUES: Record<ShiftSort, { head: string; value: (row: TableRow) => number
   before: { head: 'Before', value: (row) => row.baseline.probability },
   after: { head: 'After', value: (row) => row.ablated.probability },
   dp: { head: 'Δ p, pp', value: (row) => row.ablated.probability - row.baseline.probability },
-  dlogit: { head: 'Δ logit', value: (row) => row.ablated.logit - row.baseline.logit },
+  dlogp: { head: 'Δ log p', value: logChange },
   rank: { head: 'Rank', value: (row) => row.ablated.rank },
   interaction: { head: 'A×B', value: (row) => row.interaction ?? 0 },
 }
-const ORDER: ShiftSort[] = ['token', 'before', 'after', 'dp', 'dlogit', 'interaction', 'rank']
+const TITLES: Partial<Record<ShiftSort, string>> = {
+  dp: 'After minus before, percentage points',
+  dlogp: 'Change of the natural logarithm of the probability, nats',
+  interaction: 'Δ logit of A + B, minus those of A and of B alone',
+}
+const ORDER: ShiftSort[] = ['token', 'before', 'after', 'dp', 'dlogp', 'interaction', 'rank']
 const columns = ORDER.map((id) => ({ id, accessorFn: VALUES[id].value, sortFn: compare }))
+
+/** nats; a probability of 0 counts as the smallest that is told apart. */
+function logChange(row: TableRow): number {
+  const least = 1e-12
+  return Math.log(Math.max(row.ablated.probability, least) / Math.max(row.baseline.probability, least))
+}
 
 function compare(
   a: { getValue: (id: string) => unknown },
@@ -81,7 +92,7 @@ export function ShiftTable(props: {
                 onSort={() => choose(id)}
                 colSpan={id === 'token' && !props.interaction ? 2 : 1}
                 className={id === 'token' ? 'left' : undefined}
-                title={id === 'interaction' ? 'Δ logit of A + B, minus those of A and of B alone' : undefined}
+                title={TITLES[id]}
               >
                 {VALUES[id].head}
               </SortHead>
@@ -111,7 +122,7 @@ export function ShiftTable(props: {
                 <td>{probability(row.baseline.probability)}</td>
                 <td className="strong">{probability(row.ablated.probability)}</td>
                 <td className={moved ? (dp < 0 ? 'down' : 'up') : 'faint'}>{probabilityChange(dp)}</td>
-                <td>{signed(row.ablated.logit - row.baseline.logit, 2)}</td>
+                <td>{signed(logChange(row), 2)}</td>
                 {props.interaction && <td>{row.interaction === null ? '–' : signed(row.interaction, 2)}</td>}
                 <td>
                   {rank(row.baseline.rank) === rank(row.ablated.rank) ? (
@@ -132,5 +143,5 @@ export function ShiftTable(props: {
 }
 
 function defaultDirection(sort: ShiftSort): 'asc' | 'desc' {
-  return sort === 'token' || sort === 'rank' || sort === 'dp' || sort === 'dlogit' ? 'asc' : 'desc'
+  return sort === 'token' || sort === 'rank' || sort === 'dp' || sort === 'dlogp' ? 'asc' : 'desc'
 }
