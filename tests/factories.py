@@ -23,6 +23,7 @@ from workers.spd.answers import (
     SelfCheck,
     SparseImportances,
     Trace,
+    TrustFigures,
 )
 from workers.spd.artifact import (
     Artifact,
@@ -296,6 +297,10 @@ class FakeAblator:
 
     def trace(self, token_ids: tuple[int, ...], key: ComponentKey) -> Trace:
         return Trace([0.5] * len(token_ids), [float(key.index)] * len(token_ids))
+
+    def trust(self, token_ids: tuple[int, ...], threshold: float, *, rest: bool) -> TrustFigures:
+        n = len(token_ids)
+        return TrustFigures([0.25] * n, [10.0] * n, [0.0] * n if rest else None, 1.0, 1)
 
     def ablate(self, query: AblationQuery) -> list[AblationResult]:
         places = range(len(query.token_ids)) if query.positions is None else query.positions

@@ -126,6 +126,9 @@ class EvidenceRow(Wire):
     spread: float | None = Field(
         default=None, description="standard deviation over seeds, where there are several"
     )
+    seeds: int | None = Field(
+        default=None, description="how many the figure is a mean of, where there are several"
+    )
     status: Literal["good", "weak", "info"]
     warning: str | None = None
 

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from backend.schemas.common import Body, Provenance, Wire
-from backend.schemas.workbench import Ablation, AblationRequest, Importances
+from backend.schemas.workbench import Ablation, AblationRequest, Importances, Trust
 
 
 class FindingRequest(Body):
@@ -42,6 +42,9 @@ class FindingResult(Wire):
     request: AblationRequest = Field(description="with token ids, so that a later tokenizer changes nothing")
     result: Ablation
     importances: Importances | None = None
+    trust: Trust | None = Field(
+        default=None, description="how far the decomposition describes the prompt; null in older records"
+    )
 
 
 class Finding(FindingSummary):

@@ -243,7 +243,7 @@ class Evidence:
         status: Status = "weak" if warning else "good" if judged and measured else "info"
         return EvidenceRow(
             name=metric.name, label=named.label, explain=named.explain, unit=metric.unit, train=metric.train,
-            held_out=metric.held_out, spread=metric.spread, status=status, warning=warning,
+            held_out=metric.held_out, spread=metric.spread, seeds=metric.seeds, status=status, warning=warning,
         )  # fmt: skip
 
     def _warning(self, metric: Metric) -> str | None:

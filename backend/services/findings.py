@@ -25,7 +25,7 @@ from backend.schemas.findings import (
     FindingSummary,
     Replay,
 )
-from backend.schemas.workbench import Ablation, AblationRequest, ImportancesRequest
+from backend.schemas.workbench import Ablation, AblationRequest, ImportancesRequest, Prompt
 from backend.services import notes, sentences
 from backend.services.ablation.ablations import Ablations
 from backend.services.ablation.compute import ComputePool
@@ -87,7 +87,8 @@ class Findings:
         importances = self.ablations.importances_now(
             entry, ImportancesRequest(token_ids=ids, bos=asked.bos, threshold=threshold)
         )
-        return FindingResult(request=exact, result=result, importances=importances)
+        trust = self.ablations.trust_now(entry, Prompt(token_ids=ids, bos=asked.bos))
+        return FindingResult(request=exact, result=result, importances=importances, trust=trust)
 
     def _keep(self, record: FindingRecord, *, featured: bool) -> Finding:
         row = _row(record, featured=featured)

@@ -26,7 +26,7 @@ class Gallery:
         self.catalogue, self.engines, self.database, self.shelf = catalogue, engines, database, shelf
 
     def listing(self) -> DecompositionListing:
-        """Every decomposition that can be opened, that of the story and then shipped ones first, and a sentence for each
+        """Every decomposition that can be opened, that of the story first, then shipped ones, and a sentence for each
         that cannot."""
         featured = self._featured()
         entries = sorted(

@@ -52,7 +52,7 @@ def test_the_overview_tells_what_the_run_measured_in_plain_words(client: TestCli
     assert "with care" in rows["kl_adversarial"]["warning"]
     assert rows["something_new"] == {
         "name": "something_new", "label": "something new", "explain": "A figure this run measured.", "unit": "",
-        "train": 1.0, "held_out": None, "spread": None, "status": "info", "warning": None,
+        "train": 1.0, "held_out": None, "spread": None, "seeds": None, "status": "info", "warning": None,
     }  # fmt: skip
     assert [site["alive"] for site in view["site_summaries"]] == [6, 6, 6]
     assert view["default_watch"] == [" golf", " basketball"]

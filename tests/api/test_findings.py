@@ -55,6 +55,7 @@ def test_a_finding_holds_the_servers_numbers_and_what_they_come_from(own: TestCl
     assert first["request"]["text"] is None
     assert first["request"]["token_ids"] == [token["id"] for token in first["result"]["tokens"]]
     assert first["importances"]["source"] == "live"
+    assert (first["trust"]["level"], first["trust"]["kl"], first["trust"]["kl_off"]) == ("good", 0.25, 10)
     assert made["provenance"]["artifact_hash"] == made["artifact_hash"]
     assert own.get(f"/api/findings/{made['slug']}").json() == made
 

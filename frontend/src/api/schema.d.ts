@@ -3244,6 +3244,11 @@ export interface components {
              */
             spread?: number | null;
             /**
+             * Seeds
+             * @description how many the figure is a mean of, where there are several
+             */
+            seeds?: number | null;
+            /**
              * Status
              * @enum {string}
              */
@@ -3507,6 +3512,8 @@ export interface components {
             request: components["schemas"]["AblationRequest"];
             result: components["schemas"]["Ablation"];
             importances?: components["schemas"]["Importances"] | null;
+            /** @description how far the decomposition describes the prompt; null in older records */
+            trust?: components["schemas"]["Trust"] | null;
         };
         /** FindingSummary */
         FindingSummary: {

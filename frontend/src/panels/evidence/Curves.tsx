@@ -1,6 +1,6 @@
 import { useCallback } from 'react'
 import type { Curve, Provenance } from '@/api/types'
-import { measured } from '@/api/words'
+import { figure, measured } from '@/api/words'
 import { svgOfPlot } from '@/charts/export'
 import { baseLayout, type FigureOf, Plot } from '@/charts/Plot'
 import { provenanceFacts } from '@/ui/download'
@@ -10,6 +10,8 @@ import './evidence.css'
 
 export function Curves({ curves, from }: { curves: Curve[]; from: Provenance }) {
   if (curves.length === 0) return null
+  const flat = curves.filter((curve) => new Set(curve.values.filter((value) => value !== null)).size <= 1)
+  const moving = curves.filter((curve) => !flat.includes(curve))
   return (
     <Panel
       title="Training"
@@ -30,10 +32,19 @@ export function Curves({ curves, from }: { curves: Curve[]; from: Provenance }) 
       }
     >
       <div className="curves">
-        {curves.map((curve) => (
+        {moving.map((curve) => (
           <CurvePlot key={curve.name} curve={curve} from={from} />
         ))}
       </div>
+      {flat.length > 0 && (
+        <p className="pad small soft">
+          The same at every step:{' '}
+          {flat
+            .map((curve) => `${curve.label} ${measured(curve.values[0], curve.unit)} ${curve.unit}`.trim())
+            .join(', ')}
+          .
+        </p>
+      )}
     </Panel>
   )
 }
@@ -61,8 +72,7 @@ function CurvePlot({ curve, from }: { curve: Curve; from: Provenance }) {
           yaxis: {
             ...(layout.yaxis as object),
             type: positive ? 'log' : 'linear',
-            exponentformat: 'power',
-            ...(positive ? { dtick: everyDecade(curve) } : { nticks: 5 }),
+            ...(positive ? logTicks(curve) : { nticks: 5 }),
           },
         },
       }
@@ -99,9 +109,19 @@ function CurvePlot({ curve, from }: { curve: Curve; from: Provenance }) {
   )
 }
 
-/** Ticks at whole powers of ten, few enough to be read; finer ones where the curve stays within one. */
-function everyDecade(curve: Curve): number | string {
+/** Ticks of a logarithmic axis as plain numbers: powers of ten, and 2 and 5 between them where they are few. */
+function logTicks(curve: Curve) {
   const known = curve.values.filter((value) => value !== null)
-  const decades = Math.log10(Math.max(...known) / Math.min(...known))
-  return decades < 1 ? 'D2' : Math.max(1, Math.ceil(decades / 4))
+  const [low, high] = [Math.min(...known), Math.max(...known)]
+  const [first, last] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))]
+  const step = Math.max(1, Math.ceil((last - first) / 5))
+  const between = last - first <= 2 ? [1, 2, 5] : [1]
+  const tickvals: number[] = []
+  for (let decade = first; decade <= last; decade += step)
+    for (const one of between) tickvals.push(one * 10 ** decade)
+  return {
+    tickmode: 'array',
+    tickvals,
+    ticktext: tickvals.map((value) => figure(Number(value.toPrecision(2)))),
+  }
 }

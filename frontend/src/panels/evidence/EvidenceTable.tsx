@@ -1,5 +1,5 @@
 import type { EvidenceRow, Provenance } from '@/api/types'
-import { measured } from '@/api/words'
+import { measured, plural } from '@/api/words'
 import { provenanceFacts } from '@/ui/download'
 import { ExportMenu } from '@/ui/Export'
 import { Panel } from '@/ui/surfaces'
@@ -79,7 +79,11 @@ export function EvidenceTable({
                 <td className="right num">
                   {measured(row.train, row.unit)}
                   {row.spread !== null && row.spread !== undefined && (
-                    <small> ± {measured(row.spread, row.unit)}</small>
+                    <small>
+                      {' '}
+                      ± {measured(row.spread, row.unit)}
+                      {row.seeds && `, ${plural(row.seeds, 'seed')}`}
+                    </small>
                   )}
                 </td>
                 <td className="soft small">{row.unit}</td>

@@ -11,6 +11,7 @@ import { gridRows, gridValues, indexImportances, matchSelection } from '@/state/
 import { resolvePosition } from '@/state/prompts'
 import { describeShift, shiftAt, shiftRows } from '@/state/shift'
 import { shiftTable } from '@/state/shiftTable'
+import { TRUST_WORDS, trustFigure } from '@/state/trust'
 import { layerOpener } from '@/state/workbench'
 import { type Facts, provenanceFacts } from '@/ui/download'
 import { ExportMenu } from '@/ui/Export'
@@ -32,7 +33,7 @@ export function FindingResult(props: {
   maxKl: number
   replayed: Ablation | null
 }) {
-  const { result: ablation, importances } = props.result
+  const { result: ablation, importances, trust } = props.result
   const name = `Prompt ${props.index + 1}`
   const [position, setPosition] = useState(resolvePosition(props.focus, ablation.tokens.length))
   const shift = shiftAt(ablation, position)
@@ -68,6 +69,12 @@ export function FindingResult(props: {
       }
     >
       <div className="pad">
+        {trust && (
+          <p className="small soft" title={trust.sentence}>
+            <span className={`badge ${TRUST_WORDS[trust.level].tone}`}>{TRUST_WORDS[trust.level].word}</span>{' '}
+            {trustFigure(trust)}
+          </p>
+        )}
         <p className="sentence">
           {atFocus && props.sentence
             ? props.sentence
