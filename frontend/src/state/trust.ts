@@ -19,6 +19,13 @@ export function trustFigure(trust: Trust): string {
   return `KL ${nats(trust.kl)} of ${nats(trust.kl_off)} nats${place}, remainder off`
 }
 
+/** The figure in two parts: what is shown beside a prompt, and the rest, for whoever cannot see the popover. */
+export function trustParts(trust: Trust): [string, string] {
+  const figure = trustFigure(trust)
+  const at = figure.indexOf(' nats')
+  return at < 0 ? [figure, ''] : [figure.slice(0, at + 5), figure.slice(at + 5)]
+}
+
 /** A line for each prompt whose figure is known, for the provenance of exported files. */
 export function trustFacts(
   prompts: { name: string; trust: { data: Trust | undefined } }[],

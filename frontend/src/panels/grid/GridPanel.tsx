@@ -141,7 +141,8 @@ function Grid({ bench }: { bench: Workbench }) {
           />
           {layers.length > 0 && (
             <Button size="small" kind="quiet" onClick={() => set({ open: anyOpen ? 'none' : 'all' })}>
-              {anyOpen ? 'Fold layers' : 'Unfold layers'}
+              {anyOpen ? 'Fold' : 'Unfold'}
+              <span className="hidden-visually"> layers</span>
             </Button>
           )}
         </>

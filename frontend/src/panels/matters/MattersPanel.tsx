@@ -151,7 +151,7 @@ function Matters({ bench }: { bench: Workbench }) {
         <span>component</span>
         <span>Δ log p</span>
         <span>CI</span>
-        <span>by token</span>
+        <span>tokens</span>
         <span>basket</span>
       </div>
       <ul className="matters-list" ref={list} aria-label="Components at the selection">

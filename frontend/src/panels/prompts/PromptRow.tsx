@@ -3,7 +3,7 @@ import { figure, probability, visible } from '@/api/words'
 import { useDebounced, useSlow } from '@/state/hooks'
 import type { PromptSpec } from '@/state/prompts'
 import { describeShift, shiftAt } from '@/state/shift'
-import { TRUST_WORDS, trustFigure } from '@/state/trust'
+import { TRUST_WORDS, trustParts } from '@/state/trust'
 import type { PromptView, Workbench } from '@/state/useWorkbench'
 import { Button } from '@/ui/controls'
 import { Icon } from '@/ui/Icon'
@@ -162,6 +162,7 @@ function Described({ prompt }: { prompt: PromptView }) {
     )
   if (!data) return pending ? <span className="prompt-meta">measuring the fit…</span> : null
   const { word, tone } = TRUST_WORDS[data.level]
+  const [shown, more] = trustParts(data)
   return (
     <Popover
       label={`How far ${prompt.name} is described`}
@@ -169,7 +170,10 @@ function Described({ prompt }: { prompt: PromptView }) {
         <button type="button" className="prompt-trust">
           <span className="hidden-visually">{prompt.name} is </span>
           <span className={`badge ${tone}`}>{word}</span>{' '}
-          <span className="prompt-meta">{trustFigure(data)}</span>
+          <span className="prompt-meta">
+            {shown}
+            <span className="hidden-visually">{more}</span>
+          </span>
         </button>
       }
     >

@@ -17,7 +17,7 @@ export function Watch({ bench }: { bench: Workbench }) {
       label="Watched tokens"
       trigger={
         <Button size="small">
-          <Icon name="eye" /> Watching {bench.watch.length}
+          <Icon name="eye" /> <span className="hidden-visually">Watching</span> {bench.watch.length}
         </Button>
       }
     >
