@@ -75,3 +75,9 @@ export function interaction(
   const move = (row: OutputShift) => row.ablated.logit - row.baseline.logit
   return move(both) - move(a) - move(b)
 }
+
+/** Change of log p, nats; a probability below 1e-12 counts as that. */
+export function logChange({ baseline, ablated }: OutputShift): number {
+  const least = 1e-12
+  return Math.log(Math.max(ablated.probability, least) / Math.max(baseline.probability, least))
+}

@@ -9,7 +9,7 @@ import { gridSvg, gridTable } from '@/charts/gridFigure'
 import { Legend } from '@/charts/Legend'
 import { gridRows, gridValues, indexImportances, matchSelection } from '@/state/importances'
 import { resolvePosition } from '@/state/prompts'
-import { describeShift, shiftAt, shiftRows } from '@/state/shift'
+import { describeShift, logChange, shiftAt, shiftRows } from '@/state/shift'
 import { shiftTable } from '@/state/shiftTable'
 import { TRUST_WORDS, trustFigure } from '@/state/trust'
 import { layerOpener } from '@/state/workbench'
@@ -107,7 +107,7 @@ export function FindingResult(props: {
                 <th scope="col">After</th>
                 {again && <th scope="col">Re-run</th>}
                 <th scope="col">Δ p, pp</th>
-                <th scope="col">Δ logit</th>
+                <th scope="col">Δ log p</th>
                 <th scope="col">Rank</th>
               </tr>
             </thead>
@@ -131,7 +131,7 @@ export function FindingResult(props: {
                     <td className={Math.abs(dp) < 1e-4 ? 'faint' : dp < 0 ? 'down' : 'up'}>
                       {probabilityChange(dp)}
                     </td>
-                    <td>{signed(row.ablated.logit - row.baseline.logit, 2)}</td>
+                    <td>{signed(logChange(row), 2)}</td>
                     <td>
                       {row.baseline.rank === row.ablated.rank
                         ? rank(row.baseline.rank)

@@ -8,7 +8,7 @@ import {
 import { useMemo } from 'react'
 import { probability, probabilityChange, rank, signed } from '@/api/words'
 import { PairBars } from '@/charts/Bars'
-import type { ShiftRow } from '@/state/shift'
+import { logChange, type ShiftRow } from '@/state/shift'
 import type { ShiftSort } from '@/state/workbench'
 import { Icon } from '@/ui/Icon'
 import { Piece } from '@/ui/Piece'
@@ -38,12 +38,6 @@ const TITLES: Partial<Record<ShiftSort, string>> = {
 }
 const ORDER: ShiftSort[] = ['token', 'before', 'after', 'dp', 'dlogp', 'interaction', 'rank']
 const columns = ORDER.map((id) => ({ id, accessorFn: VALUES[id].value, sortFn: compare }))
-
-/** nats; a probability of 0 counts as the smallest that is told apart. */
-function logChange(row: TableRow): number {
-  const least = 1e-12
-  return Math.log(Math.max(row.ablated.probability, least) / Math.max(row.baseline.probability, least))
-}
 
 function compare(
   a: { getValue: (id: string) => unknown },
