@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from backend.schemas.common import Listing, Provenance, TargetStatus, Token, Wire
+from backend.schemas.common import Body, Listing, Provenance, TargetStatus, Token, Wire
 from backend.schemas.components import ComponentHarvest
 from workers.spd.artifact import Verdict
 
@@ -58,7 +58,7 @@ class DecompositionSummary(Wire):
     archived: bool = Field(default=False, description="put away: at the end of the gallery, folded")
 
 
-class ShelfEdit(Wire):
+class ShelfEdit(Body):
     """What this server calls a decomposition, and whether it is put away. A key that is left out stays; null takes the
     run's own words again."""
 

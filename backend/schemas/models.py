@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from backend.schemas.common import DescribedAs, Wire
+from backend.schemas.common import Body, DescribedAs, Wire, never, not_just_one
 from workers.spd.config import DecomposeConfig, PromptData, Source
 from workers.spd.scouted import AskedPrompt
 
@@ -31,15 +31,22 @@ class ModelChoices(Wire):
     setting: str = Field(description="the setting that adds folders")
 
 
-class InspectRequest(Wire):
+NO_KIND = {"required": ["source"], "properties": {"source": {"not": {"required": ["kind"]}}}}
+
+
+class InspectRequest(Body):
+    model_config = never(NO_KIND)
+
     source: Source
     fetch: bool = Field(
         default=False, description="fetch the weights of a package first, where they are not here"
     )
 
 
-class AskRequest(Wire):
+class AskRequest(Body):
     """Prompts to ask of a model."""
+
+    model_config = never(NO_KIND)
 
     source: Source
     prompts: list[PromptData] = Field(min_length=1, max_length=MOST_PROMPTS)
@@ -50,7 +57,7 @@ class AskedPrompts(Wire):
     items: list[AskedPrompt] = Field(description="in the order of the prompts")
 
 
-class PromptFile(Wire):
+class PromptFile(Body):
     """The text of a file of prompts; its format is that of `format`, or else of `name`."""
 
     text: str = Field(max_length=1_000_000)
@@ -71,8 +78,10 @@ class Recipe(Wire):
     config: dict[str, Any]
 
 
-class ConfigRequest(Wire):
+class ConfigRequest(Body):
     """A config, as plain data or as YAML (exactly one)."""
+
+    model_config = never(*not_just_one("config", "yaml"))
 
     config: Annotated[dict[str, Any], DescribedAs(DecomposeConfig)] | None = None
     yaml: str | None = Field(default=None, max_length=1_000_000)

@@ -19,7 +19,7 @@ from tests.factories import hand_artifact
 from tests.jobs.conftest import config_of
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 240.0
+PATIENCE = 600.0
 """Seconds that anything may take here, on a machine that does other work too."""
 
 
