@@ -91,8 +91,8 @@ def stopped_in_a_job(folder: Path) -> str:
     """SIGTERM while a job runs; the server is started again"""
     home = home_with_artifact(folder)
     with server(home) as running:
-        job = running.start_job(name="runs", steps=3_000)
-        wait(lambda: running.ask("GET", f"/api/jobs/{job['id']}").json()["step"] > 100)
+        job = running.start_job(name="runs", steps=400)
+        wait(lambda: running.ask("GET", f"/api/jobs/{job['id']}").json()["step"] > 40)
         began = time.monotonic()
         running.end()
         seconds = time.monotonic() - began

@@ -55,9 +55,9 @@ def a_full_disk(folder: Path) -> str:
                 version += 1
             assert label.status_code == 503, label.text
             assert running.ask("GET", "/api/decompositions/tiny").status_code == 200
-            ended = running.end_of(job)
             filler.unlink()
             assert _label(running, version).status_code == 200
+            ended = running.end_of(job)  # which a full disk kept from being written down
             kept = running.ask("GET", "/api/decompositions/tiny/components/" + KEY + "/labels").json()[
                 "version"
             ]
