@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -124,17 +124,17 @@ RANKS_BY: dict[str, str] = {"watched": "watch", "contrast": "contrast", "ce": "a
 """What a sweep can rank by, and the field that must then be sent."""
 
 
+RANKED_BY_NOTHING: list[dict[str, Any]] = [
+    {"required": ["rank_by"], "properties": {"rank_by": {"const": name}, field: {"enum": [None, []]}}}
+    for name, field in RANKS_BY.items()
+]
+
+
 class SweepRequest(Prompt):
     """components: each alone · strengths: the basket scaled by each of `strengths` · alive: every alive component
     (of `sites`) alone. What is measured is measured at `position` (null: the last)."""
 
-    model_config = never(
-        *BOTH_OR_NEITHER,
-        *(
-            {"required": ["rank_by"], "properties": {"rank_by": {"const": name}, field: {"enum": [None, []]}}}
-            for name, field in RANKS_BY.items()
-        ),
-    )
+    model_config = never(*BOTH_OR_NEITHER, *RANKED_BY_NOTHING)
 
     kind: Literal["components", "strengths", "alive"] = "components"
     components: list[Suppression] = Field(default=[], max_length=MAX_COMPONENTS)

@@ -403,7 +403,7 @@ class JobQueue:
                 self.delete(job_id)
         return old
 
-    def by_state(self) -> dict[State, int]:
+    def by_state(self) -> dict[str, int]:
         """How many jobs there are in each state."""
         client, _ = self._open()
         found = client.list_workflows(name=database.JOBS, load_input=False, load_output=False)
