@@ -23,6 +23,7 @@ PAGES = {
     "findings": "/findings",
     "finding": "/findings",  # and the first one there
     "jobs": "/jobs",
+    "new": "/new",
     "not found": "/no/such/page",
 }
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from tests.spd import architectures as table
 from tests.spd import tiny
+from tests.spd.test_reading import gguf_file
 from workers.spd.config import FolderSource, InductionSource, PackageSource, load_config
 from workers.spd.targets.inspection import inspect_model
 from workers.spd.targets.reading import TargetError
-from workers.spd.targets.target import ensure_target, load_target
+from workers.spd.targets.sites import check_sites
+from workers.spd.targets.target import Target, ensure_target, load_target
+
+CASES = {architecture.title: architecture for architecture in table.ARCHITECTURES}
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +78,36 @@ def test_what_cannot_be_a_target_is_refused_in_a_sentence(home, tmp_path):
     assert isinstance(package, PackageSource)
     with pytest.raises(TargetError, match="have not been fetched yet"):
         inspect_model(package, home)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("title", CASES)
+def test_of_every_architecture_what_is_offered_is_what_a_run_takes(tmp_path, title):
+    source = FolderSource(path=str(table.saved(CASES[title], tmp_path / "model")))
+    view = inspect_model(source, tmp_path)
+    target = load_target(ensure_target(source, tmp_path))
+    differ = {
+        module.path: (module.refused, found)
+        for module in view.modules
+        if (module.refused is None) != ((found := refusal(target, module.path)) is None)
+    }
+    assert not differ
+
+
+def refusal(target: Target, path: str) -> str | None:
+    """Why a run would refuse this site."""
+    try:
+        target.attach(target.sites((path,)))
+        check_sites(target, [path])
+    except TargetError as error:
+        return str(error)
+    return None
+
+
+def test_a_gguf_file_answers_from_its_header(tmp_path):
+    gguf_file(tmp_path / "tiny.gguf")
+    source = FolderSource(path=str(tmp_path / "tiny.gguf"))
+    before = inspect_model(source, tmp_path)
+    assert (before.name, before.layers, before.d_model, before.vocabulary) == ("tiny", 1, 16, 24)
+    ensure_target(source, tmp_path)
+    assert inspect_model(source, tmp_path).modules == before.modules

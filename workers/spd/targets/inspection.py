@@ -22,13 +22,14 @@ from workers.spd.config import (
 from workers.spd.scouted import ModelView, ModuleView
 from workers.spd.targets.fetching import CARD, CONFIG, TOKENIZER, check_reachable, context_length
 from workers.spd.targets.induction import InductionModel
-from workers.spd.targets.masks import PLAIN, measured_scale, of_shape, site_weight
+from workers.spd.targets.masks import PLAIN, measured_scale, of_shape, site_weight, with_weight
 from workers.spd.targets.memory import available_bytes
 from workers.spd.targets.reading import Described, TargetError, read_description, sentence
 from workers.spd.targets.target import read_card, target_folder
 from workers.spd.targets.text_model import llama
 
 TOKENS = (2, 7)
+ROWS_TRIED = 4_096
 
 
 def inspect_model(source: Source, home: Path, device: str = "cpu") -> ModelView:
@@ -169,6 +170,9 @@ def _refused(
         return "It writes the logits, which are computed only where they are needed."
     if type(module).forward in PLAIN:
         measured_scale(module)
+    elif isinstance(module, nn.Embedding) and not list(module.buffers()):
+        rows = torch.rand(min(ROWS_TRIED, len(module.weight)), module.weight.shape[1])
+        measured_scale(with_weight(module, rows))
     if read is None:
         return None
     shapes = read.get(path, [])
