@@ -63,7 +63,8 @@ class Container:
 def test_api_and_worker_become_healthy_in_this_order_and_a_job_is_done(home: Path) -> None:
     home.mkdir()
     url = url_of(home)
-    services = read(FILE.read_text(encoding="utf-8"), {"UNWEAVE_DATABASE_URL": url})["services"]
+    given = {"UNWEAVE_DATABASE_URL": url, "UNWEAVE_ADMIN_TOKEN": "a-secret-of-more-than-20"}
+    services = read(FILE.read_text(encoding="utf-8"), given)["services"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
