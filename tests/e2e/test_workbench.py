@@ -99,6 +99,20 @@ def test_suppress_shows_at_once_what_was_asked_while_the_basket_was_looked_at(
     assert suppressed(bench, 1).inner_text() != one
 
 
+def test_prompts_grid_baskets_and_result_are_in_sight_at_once(bench: Page, keys: list[str]) -> None:
+    bench.goto(f"{BENCH}?p={quote('[BOS] t1 S t5 t7 t9 S')}&a={quote(keys[0])}&cond=a")
+    live(bench)
+    settled(bench)
+    strip = bench.get_by_role("region", name="Provenance").bounding_box()
+    assert strip
+    for name in ("Prompts", "Causal importance", "Components in prompt 1", "Result"):
+        box = bench.get_by_role("region", name=name).bounding_box()
+        assert box, name
+        assert box["y"] >= 0, name
+        assert box["y"] + box["height"] <= strip["y"], name
+    expect(bench.get_by_role("button", name="Restore")).to_be_in_viewport()
+
+
 def test_a_strength_that_is_none_says_so_and_changes_nothing(bench: Page, keys: list[str]) -> None:
     bench.goto(f"{BENCH}?a={quote(keys[0])}&cond=a")
     live(bench)
