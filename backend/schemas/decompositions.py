@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from backend.schemas.common import Body, Listing, Provenance, TargetStatus, Token, Wire
 from backend.schemas.components import ComponentHarvest
@@ -65,6 +65,14 @@ class ShelfEdit(Body):
     title: str | None = Field(default=None, min_length=1, max_length=200)
     description: str | None = Field(default=None, max_length=2_000)
     archived: bool | None = None
+
+    model_config = {"json_schema_extra": {"minProperties": 1}}
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("Say what to change: a title, a description or archived.")
+        return self
 
 
 class Dependents(Wire):
@@ -173,8 +181,8 @@ class MethodPart(Wire):
 class SeedAgreement(Wire):
     """How far components of several seeds hold the same directions: mean largest |cosine|, 0 to 1."""
 
-    V: float
-    U: float
+    reads: float
+    writes: float
     both: float = Field(description="of the rank-1 matrices: the product of both")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter as Count
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from fastapi import Response
 from prometheus_client import (
@@ -96,7 +97,7 @@ def _gauge(name: str, description: str, value: float) -> Metric:
     return GaugeMetricFamily(name, description, value)
 
 
-def _by(name: str, description: str, label: str, counts: Mapping[str, int]) -> Metric:
+def _by(name: str, description: str, label: str, counts: Mapping[Any, int]) -> Metric:
     family = GaugeMetricFamily(name, description, labels=[label])
     for value, count in counts.items():
         family.add_metric([value], count)

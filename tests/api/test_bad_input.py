@@ -205,7 +205,7 @@ def test_a_body_without_a_told_length_is_refused_when_it_grows_too_large(client:
         ("POST", "/api/findings/nope/replay", "unknown_finding"),
         ("GET", "/api/jobs/nope", "unknown_job"),
         ("GET", "/api/what/is/this", "not_found"),
-        ("DELETE", "/api/decompositions/tiny", "not_found"),
+        ("DELETE", "/api/decompositions/nope", "unknown_decomposition"),
     ],
 )
 def test_what_is_not_there_is_a_404_that_names_it(

@@ -100,7 +100,8 @@ def test_variants_that_lie_beside_an_artefact_are_on_its_overview(home: Path, op
     plain, varied = (hand_artifact(home / "artifacts", name).path for name in ("plain", "varied"))
     row = {
         "name": "shared_mlp", "about": "no attention", "seeds": [0, 1], "agreement_at_start": None,
-        "figures": {"l0": {"mean": 2.0, "least": 1.0, "most": 3.0}}, "agreement": {"V": 0.5, "U": 0.4, "both": 0.3},
+        "figures": {"l0": {"mean": 2.0, "least": 1.0, "most": 3.0}},
+        "agreement": {"reads": 0.5, "writes": 0.4, "both": 0.3},
     }  # fmt: skip
     found = {"about": "a few steps", "rows": [row]}
     (varied / "variants.json").write_text(json.dumps(found))

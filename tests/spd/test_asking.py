@@ -61,7 +61,7 @@ def test_an_answer_of_several_tokens_is_shown_in_pieces(target, tokenizer):
 
 
 def test_an_answer_that_is_likelier_with_or_without_its_space_is_said_so(target, tokenizer):
-    chances = {one: asked(target, tokenizer, "a b", one).probability for one in ("c", " c")}
+    chances = {one: asked(target, tokenizer, "a b", one).probability or 0.0 for one in ("c", " c")}
     worse, better = sorted(chances, key=lambda one: chances[one])
     found = asked(target, tokenizer, "a b", worse)
     assert found.suggestion == better

@@ -25,24 +25,24 @@ def test_a_decomposition_agrees_with_itself_in_any_order_scale_and_sign():
     one = components([[1, 0], [0, 2]], [[3, 4], [1, 0]])
     other = components([[0, -1], [5, 0]], [[-1, 0], [6, 8]])
     found = agreement(one, other, ALL, ALL)
-    assert (found.V, found.U, found.both) == pytest.approx((1, 1, 1))
+    assert (found.reads, found.writes, found.both) == pytest.approx((1, 1, 1))
 
 
 def test_the_best_read_and_the_best_write_may_belong_to_different_components():
     one = components([[1, 0], [0, 1]], [[1, 0], [0, 1]])
     other = components([[1, 0], [0, 1]], [[0, 1], [1, 0]])
     found = agreement(one, other, ALL, ALL)
-    assert (found.V, found.U, found.both) == pytest.approx((1, 1, 0))
+    assert (found.reads, found.writes, found.both) == pytest.approx((1, 1, 0))
 
 
 def test_only_alive_components_are_compared():
     one = components([[1, 0], [0, 1]], [[1, 0], [0, 1]])
     other = components([[0.6, 0.8], [1, 0]], [[1, 0], [1, 0]])
     first = {"a": torch.tensor([True, False])}
-    found = [agreement(one, other, first, others).V for others in (first, ALL)]
+    found = [agreement(one, other, first, others).reads for others in (first, ALL)]
     assert found == pytest.approx([0.6, 1.0])
     none = {"a": torch.tensor([False, False])}
-    assert agreement(one, other, first, none).V == 0
+    assert agreement(one, other, first, none).reads == 0
 
 
 @pytest.mark.slow
@@ -73,7 +73,7 @@ def test_variants_are_trained_once_and_printed_beside_each_other(tmp_path, capsy
     assert rows["one"][-3].strip() == ""  # a single seed agrees with nobody
     start = seeds_agree([out / "as it is-0", out / "as it is-1"], "start.safetensors")
     assert start is not None
-    assert rows["as it is"][-2].strip() == f"{start.V:.2f}, {start.U:.2f}, {start.both:.2f}"
+    assert rows["as it is"][-2].strip() == f"{start.reads:.2f}, {start.writes:.2f}, {start.both:.2f}"
     stored = Variants.model_validate_json((out / "variants.json").read_text())
     assert [(one.name, one.about, one.seeds) for one in stored.rows] == [
         ("as it is", "itself", [0, 1]), ("one", "one a site", [1]),

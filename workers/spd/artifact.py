@@ -198,8 +198,8 @@ class PaperComparison(Stored):
 class SeedAgreement(Stored):
     """Mean largest |cosine| of the seeds' components: reads, writes and rank-1 matrices (SPEC 28)."""
 
-    V: float
-    U: float
+    reads: float
+    writes: float
     both: float
 
 

@@ -5594,10 +5594,10 @@ export interface components {
          * @description How far components of several seeds hold the same directions: mean largest |cosine|, 0 to 1.
          */
         SeedAgreement: {
-            /** V */
-            V: number;
-            /** U */
-            U: number;
+            /** Reads */
+            reads: number;
+            /** Writes */
+            writes: number;
             /**
              * Both
              * @description of the rank-1 matrices: the product of both

@@ -29,9 +29,9 @@ def agreement(
         writes = _cosines(one.U[site][chosen[site]], other.U[site][others[site]])
         found.append(torch.stack([pair.amax(1) for pair in (reads, writes, reads * writes)]))
     if not found:
-        return SeedAgreement(V=0.0, U=0.0, both=0.0)
+        return SeedAgreement(reads=0.0, writes=0.0, both=0.0)
     V, U, both = torch.cat(found, dim=1).mean(1).tolist()
-    return SeedAgreement(V=V, U=U, both=both)
+    return SeedAgreement(reads=V, writes=U, both=both)
 
 
 def _cosines(ones: Float[Tensor, "_A d"], others: Float[Tensor, "_B d"]) -> Float[Tensor, "_A _B"]:

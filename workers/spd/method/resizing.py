@@ -8,6 +8,7 @@ moments of 0.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,7 +21,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 class Moments:
     """Adam's state of each parameter; a parameter that is replaced hands its moments on to its successor."""
 
-    def __init__(self, state: Mapping[nn.Parameter, Mapping[str, Float[Tensor, ...]]] | None = None) -> None:
+    def __init__(self, state: Mapping[Any, Mapping[str, Float[Tensor, ...]]] | None = None) -> None:
         self._of = {parameter: dict(entry) for parameter, entry in (state or {}).items()}
         self.step = next((entry["step"] for entry in self._of.values()), None)
 

@@ -112,8 +112,10 @@ def seeds_agree(folders: Sequence[Path], name: str = "components.safetensors") -
     ]
     if not pairs:
         return None
-    V, U, both = (sum(getattr(pair, part) for pair in pairs) / len(pairs) for part in ("V", "U", "both"))
-    return SeedAgreement(V=V, U=U, both=both)
+    mean = {
+        part: sum(getattr(pair, part) for pair in pairs) / len(pairs) for part in SeedAgreement.model_fields
+    }
+    return SeedAgreement(**mean)
 
 
 def row(name: str, about: str, found: Mapping[int, Mapping[str, float]], out: Path) -> VariantRow:
@@ -155,7 +157,7 @@ def _spread(value: Spread | None) -> str:
 
 
 def _cosines(found: SeedAgreement | None) -> str:
-    return "" if found is None else f"{found.V:.2f}, {found.U:.2f}, {found.both:.2f}"
+    return "" if found is None else f"{found.reads:.2f}, {found.writes:.2f}, {found.both:.2f}"
 
 
 def main(arguments: Sequence[str]) -> int:
