@@ -58,13 +58,16 @@ class DecompositionSummary(Wire):
     archived: bool = Field(default=False, description="put away: at the end of the gallery, folded")
 
 
-class ShelfEdit(Body):
-    """What this server calls a decomposition, and whether it is put away. A key that is left out stays; null takes the
-    run's own words again."""
+class ShelfEntry(Body):
+    """What this server calls a decomposition, and whether it is put away; null: the run's own words."""
 
     title: str | None = Field(default=None, min_length=1, max_length=200)
     description: str | None = Field(default=None, max_length=2_000)
     archived: bool | None = None
+
+
+class ShelfEdit(ShelfEntry):
+    """A change of it. A key that is left out stays; null takes the run's own words again."""
 
     model_config = {"json_schema_extra": {"minProperties": 1}}
 
@@ -90,7 +93,6 @@ class DecompositionListing(Listing[DecompositionSummary]):
     """The gallery, with a sentence for every folder that looked like a decomposition and was skipped."""
 
     warnings: list[str] = []
-    story: str | None = Field(default=None, description="slug of the finding that opens the gallery")
 
 
 class SiteSummary(Wire):
@@ -133,9 +135,6 @@ class EvidenceRow(Wire):
     held_out: float | None
     spread: float | None = Field(
         default=None, description="standard deviation over seeds, where there are several"
-    )
-    seeds: int | None = Field(
-        default=None, description="how many the figure is a mean of, where there are several"
     )
     status: Literal["good", "weak", "info"]
     warning: str | None = None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from backend.schemas.decompositions import ShelfEdit
+from backend.schemas.decompositions import ShelfEdit, ShelfEntry
 from workers.spd.artifact import write_json
 
 log = logging.getLogger("unweave")
@@ -21,15 +21,15 @@ class Shelf:
     def __init__(self, home: Path) -> None:
         self.folder = home / "shelf"
 
-    def read(self, digest: str) -> ShelfEdit:
+    def read(self, digest: str) -> ShelfEntry:
         """What was set, nothing where nothing was."""
         try:
-            return ShelfEdit.model_validate(json.loads(self._file(digest).read_bytes()))
+            return ShelfEntry.model_validate(json.loads(self._file(digest).read_bytes()))
         except FileNotFoundError:
-            return ShelfEdit()
+            return ShelfEntry()
         except (OSError, ValueError, ValidationError) as error:
             log.warning("%s cannot be read: %s", self._file(digest), error)
-            return ShelfEdit()
+            return ShelfEntry()
 
     def edit(self, digest: str, edit: ShelfEdit) -> None:
         """Set what the edit names; null takes the artefact's own words again."""
