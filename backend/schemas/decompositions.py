@@ -93,6 +93,7 @@ class DecompositionListing(Listing[DecompositionSummary]):
     """The gallery, with a sentence for every folder that looked like a decomposition and was skipped."""
 
     warnings: list[str] = []
+    story: str | None = Field(default=None, description="slug of the finding that opens the gallery")
 
 
 class SiteSummary(Wire):
@@ -135,6 +136,9 @@ class EvidenceRow(Wire):
     held_out: float | None
     spread: float | None = Field(
         default=None, description="standard deviation over seeds, where there are several"
+    )
+    seeds: int | None = Field(
+        default=None, description="how many the figure is a mean of, where there are several"
     )
     status: Literal["good", "weak", "info"]
     warning: str | None = None

@@ -30,16 +30,18 @@ def test_it_answers_a_line_a_question_and_refuses_in_a_sentence(home):
         {"about": "model", "source": source},
         {"about": "prompts", "source": source, "prompts": [{"text": "w1 w2", "answer": "w3"}], "bos": False},
         {"about": "model", "source": {"kind": "folder", "path": str(home / "nothing")}},
+        {"about": "prompts", "source": {"kind": "induction"}, "prompts": [{"text": "a"}], "bos": False},
     ]
     done = subprocess.run(
         [sys.executable, "-P", "-m", "workers.spd.run.scout", str(home), "cpu"],
         input="".join(json.dumps(one) + "\n" for one in questions),
         capture_output=True, text=True, check=True, cwd=ROOT, env=None,
     )  # fmt: skip
-    model, prompts, refused = map(json.loads, done.stdout.splitlines())
+    model, prompts, refused, untrained = map(json.loads, done.stdout.splitlines())
     assert model["answer"]["architecture"] == "LlamaForCausalLM"
     assert 1 <= prompts["answer"][0]["rank"] <= tiny.VOCABULARY
     assert refused == {"refused": "There is no model folder “nothing”."}
+    assert untrained == {"refused": "This model is trained by its first run. It can be asked after that."}
 
 
 def test_an_estimate_times_every_part_and_counts_components(home, tmp_path):

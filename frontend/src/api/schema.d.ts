@@ -5659,8 +5659,7 @@ export interface components {
         };
         /**
          * ShelfEdit
-         * @description What this server calls a decomposition, and whether it is put away. A key that is left out stays; null takes the
-         *     run's own words again.
+         * @description A change of it. A key that is left out stays; null takes the run's own words again.
          */
         ShelfEdit: {
             /** Title */

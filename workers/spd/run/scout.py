@@ -18,13 +18,13 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from workers.spd.config import ConfigError, PromptData, Source, parse_config
+from workers.spd.config import ConfigError, InductionSource, PromptData, Source, TextModelSource, parse_config
 from workers.spd.corpora.dataset_library import TextsError
 from workers.spd.prompts.asking import ask
 from workers.spd.run.estimate import estimate
 from workers.spd.targets.inspection import inspect_model
 from workers.spd.targets.reading import TargetError
-from workers.spd.targets.target import Target, ensure_target, load_target
+from workers.spd.targets.target import Target, ensure_target, load_target, target_present
 from workers.spd.targets.tokenizer import PromptTokenizer, TokenizerError
 
 IDLE_SECONDS = 300.0
@@ -46,7 +46,7 @@ class Scout:
             case "model":
                 source = SOURCE.validate_python(question["source"])
                 if question.get("fetch"):
-                    ensure_target(source, self.home)
+                    self._weights(source)
                 return inspect_model(source, self.home, self.device).model_dump(mode="json")
             case "prompts":
                 target, tokenizer = self._load(SOURCE.validate_python(question["source"]))
@@ -59,8 +59,16 @@ class Scout:
             case other:
                 raise ValueError(f"nothing is known about {other}")
 
+    def _weights(self, source: Source) -> Path:
+        """The folder of its weights, fetched where they are not here. Raises TargetError where they would have to be
+        trained: that takes minutes and is a job's work."""
+        trained_here = isinstance(source, InductionSource | TextModelSource)
+        if trained_here and not target_present(source, self.home):
+            raise TargetError("This model is trained by its first run. It can be asked after that.")
+        return ensure_target(source, self.home)
+
     def _load(self, source: Source) -> tuple[Target, PromptTokenizer]:
-        folder = ensure_target(source, self.home)
+        folder = self._weights(source)
         if self._loaded is None or self._loaded[0] != folder:
             self._loaded = None
             target = load_target(folder, device=self.device)
