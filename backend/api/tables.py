@@ -13,13 +13,14 @@ from backend.services import files
 router = APIRouter(prefix="/api/tables", tags=["files"], dependencies=[READ])
 
 
-FILE = {"schema": {"type": "string", "format": "binary"}}
+CSV = {"schema": {"type": "string", "format": "binary"}}
+JSON = {"schema": {"type": "object", "required": ["provenance", "rows"]}}
 
 
 @router.post(
     ".{kind}",
     response_class=StreamingResponse,
-    responses={200: {"description": "the file", "content": {"text/csv": FILE, "application/json": FILE}}},
+    responses={200: {"description": "the file", "content": {"text/csv": CSV, "application/json": JSON}}},
 )
 def write_table(kind: files.FileKind, table: TableRequest) -> StreamingResponse:
     """A table that was sent, as a file: CSV with its facts in a first comment line, or JSON."""

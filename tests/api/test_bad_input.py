@@ -55,7 +55,7 @@ CASES = [
         ["not a component key"],
     ),
     ("strength over 3", component(strength=3.5), 422, "invalid_strength", ["strength", "at most 3"]),
-    ("strength under 0", component(strength=-0.1), 422, "invalid_strength", ["strength", "at least 0"]),
+    ("strength under −2", component(strength=-2.1), 422, "invalid_strength", ["strength", "at least -2"]),
     (
         "a position past the end",
         component(positions=[6]),
