@@ -35,7 +35,7 @@ def test_pages_are_looked_for_in_the_package_and_then_in_the_checkout() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/d/tiny/workbench", "/f/some-finding-x", "/d/tiny/c/model.layers.0.q:3", "/jobs"]
+    "path", ["/", "/d/tiny/workbench", "/f/some-finding-x", "/d/tiny/c/model.layers.0.q:3", "/jobs", "/new"]
 )
 def test_a_shared_link_opens_the_page_and_is_asked_for_anew(site: TestClient, path: str) -> None:
     answer = site.get(path)

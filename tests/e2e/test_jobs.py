@@ -45,7 +45,7 @@ def test_a_small_decomposition_is_started_and_opened_and_another_cancelled(
     # It survives a reload, and says how far it is.
     page.reload()
     expect(small.get_by_text(re.compile(r"step .* of 30"))).to_be_visible()
-    expect(small.get_by_text("done", exact=True)).to_be_visible(timeout=150_000)
+    expect(small.get_by_text("done", exact=True)).to_be_visible(timeout=300_000)
     expect(small.get_by_role("progressbar")).to_have_count(0)
 
     expect(long.get_by_text("running", exact=True)).to_be_visible(timeout=60_000)
