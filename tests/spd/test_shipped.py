@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 import workers
 from tests.spd import tiny
@@ -92,6 +93,18 @@ def test_the_whole_model_run_holds_on_text_that_nobody_trained_on():
     assert held_out["kl_start_as_many"] >= 5 * held_out["kl_rounded_ci"]
     for name in ("l0", "kl_ci_masks", "kl_rounded_ci", "kl_stochastic"):
         assert figures[name].train == pytest.approx(held_out[name], rel=0.1)
+
+
+def test_the_variants_that_ship_are_those_of_the_file_on_all_their_seeds():
+    variants = read_artifact(SHIPPED / "bible-lm", verify=False).variants
+    file = yaml.safe_load((Path(__file__).parents[1] / "bench/variants/bible-lm.yaml").read_text())
+    assert variants is not None
+    assert {row.name: row.seeds for row in variants.rows} == {
+        name: one["seeds"] for name, one in file["variants"].items()
+    }
+    for row in variants.rows:
+        assert row.figures["steps"].mean == file["base"]["steps"]
+        assert (row.agreement is None) == (len(row.seeds) == 1)
 
 
 class Shipped:
