@@ -1511,19 +1511,23 @@ export interface components {
         };
         /**
          * AskedPrompt
-         * @description What the model makes of a prompt. `fault`: why it cannot be used as it stands; `suggestion`: an answer that
-         *     can be, or that the model finds likelier.
+         * @description What the model makes of a prompt.
          */
         AskedPrompt: {
-            /** Tokens */
+            /**
+             * Tokens
+             * @description how it is split
+             */
             tokens: components["schemas"]["Piece"][];
             /**
              * Likeliest
+             * @description what the model expects next, the likeliest first
              * @default []
              */
             likeliest: components["schemas"]["Guess"][];
             /**
              * Answer Pieces
+             * @description how the answer is split; usable where it is one
              * @default []
              */
             answer_pieces: string[];
@@ -1532,13 +1536,25 @@ export interface components {
              * @description of the answer among all tokens; 1 is the likeliest
              */
             rank?: number | null;
-            /** Probability */
+            /**
+             * Probability
+             * @description of the answer, 0 to 1
+             */
             probability?: number | null;
-            /** Fault */
+            /**
+             * Fault
+             * @description why it cannot be used as it stands
+             */
             fault?: string | null;
-            /** Warning */
+            /**
+             * Warning
+             * @description what is odd about it, though it can be used
+             */
             warning?: string | null;
-            /** Suggestion */
+            /**
+             * Suggestion
+             * @description an answer that can be used, or that the model finds likelier
+             */
             suggestion?: string | null;
         };
         /** AskedPrompts */
@@ -3191,20 +3207,35 @@ export interface components {
         };
         /**
          * Estimate
-         * @description What a run will take, from a few of its steps. Seconds by part; `steps`: how many were timed.
+         * @description What a run will take, from a few of its steps.
          */
         Estimate: {
-            /** Device */
+            /**
+             * Device
+             * @description where the steps were timed
+             */
             device: string;
-            /** Seconds */
+            /**
+             * Seconds
+             * @description by part of the run
+             */
             seconds: {
                 [key: string]: number;
             };
-            /** Total Seconds */
+            /**
+             * Total Seconds
+             * @description of all parts
+             */
             total_seconds: number;
-            /** Memory Bytes */
+            /**
+             * Memory Bytes
+             * @description at the peak
+             */
             memory_bytes: number;
-            /** Available Bytes */
+            /**
+             * Available Bytes
+             * @description memory that was free on the device before
+             */
             available_bytes: number;
             /**
              * Components
@@ -3213,10 +3244,14 @@ export interface components {
             components: {
                 [key: string]: number;
             };
-            /** Steps */
+            /**
+             * Steps
+             * @description how many were timed
+             */
             steps: number;
             /**
              * Notes
+             * @description what gives reason to stop and think, in sentences
              * @default []
              */
             notes: string[];
@@ -3593,9 +3628,15 @@ export interface components {
          * @description A token the model predicts after a prompt.
          */
         Guess: {
-            /** Piece */
+            /**
+             * Piece
+             * @description the text it stands for, its leading space kept
+             */
             piece: string;
-            /** Probability */
+            /**
+             * Probability
+             * @description 0 to 1
+             */
             probability: number;
         };
         /**
@@ -4659,21 +4700,45 @@ export interface components {
          * @description A model as its config and headers describe it; no weights are read for this.
          */
         ModelView: {
-            /** Name */
+            /**
+             * Name
+             * @description what the model is called
+             */
             name: string;
-            /** Architecture */
+            /**
+             * Architecture
+             * @description its class in transformers
+             */
             architecture: string;
-            /** Layers */
+            /**
+             * Layers
+             * @description number of blocks
+             */
             layers: number;
-            /** D Model */
+            /**
+             * D Model
+             * @description width of the residual stream
+             */
             d_model: number;
-            /** Vocabulary */
+            /**
+             * Vocabulary
+             * @description number of tokens it predicts
+             */
             vocabulary: number;
-            /** Context Length */
+            /**
+             * Context Length
+             * @description most tokens of one prompt
+             */
             context_length: number;
-            /** Parameters */
+            /**
+             * Parameters
+             * @description of the whole model
+             */
             parameters: number;
-            /** License */
+            /**
+             * License
+             * @description as its source states it
+             */
             license?: string | null;
             /**
              * Tokenizer
@@ -4697,31 +4762,50 @@ export interface components {
             available_bytes: number;
             /**
              * Notes
+             * @description what gives reason to stop and think, in sentences
              * @default []
              */
             notes: string[];
-            /** Modules */
+            /**
+             * Modules
+             * @description in the order of the model
+             */
             modules: components["schemas"]["ModuleView"][];
         };
         /**
          * ModuleView
-         * @description A module with weights of its own. `refused`: why it cannot be a site, a plain sentence.
+         * @description A module with weights of its own.
          */
         ModuleView: {
-            /** Path */
+            /**
+             * Path
+             * @description its name in the model, as patterns of sites match it
+             */
             path: string;
             /**
              * Kind
              * @description its class
              */
             kind: string;
-            /** D Out */
+            /**
+             * D Out
+             * @description width of what it writes; null where it has no matrix
+             */
             d_out?: number | null;
-            /** D In */
+            /**
+             * D In
+             * @description width of what it reads; null where it has no matrix
+             */
             d_in?: number | null;
-            /** Parameters */
+            /**
+             * Parameters
+             * @description of the module itself
+             */
             parameters: number;
-            /** Refused */
+            /**
+             * Refused
+             * @description why it cannot be a site, a plain sentence
+             */
             refused?: string | null;
         };
         /** NearRow */
@@ -4992,9 +5076,15 @@ export interface components {
              */
             route: "site" | "layer" | "position";
         };
-        /** Piece */
+        /**
+         * Piece
+         * @description One token of a prompt.
+         */
         Piece: {
-            /** Id */
+            /**
+             * Id
+             * @description its place in the vocabulary
+             */
             id: number;
             /**
              * Piece
