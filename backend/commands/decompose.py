@@ -62,7 +62,7 @@ def train(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
-        TextColumn("{task.fields[said]}"),
+        TextColumn("{task.fields[message]}"),
         TimeElapsedColumn(),
         console=console,
     )

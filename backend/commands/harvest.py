@@ -39,7 +39,7 @@ def gather(
         TextColumn("Harvesting"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
-        TextColumn("{task.fields[said]}"),
+        TextColumn("{task.fields[message]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
