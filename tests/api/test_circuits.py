@@ -27,7 +27,7 @@ def refused(client: TestClient, **body: Any) -> dict[str, Any]:
 
 
 def test_nodes_are_what_is_in_use_and_edges_join_them(real_client: TestClient) -> None:
-    found = ask(real_client, output={"token": " golf", "against": " player"})
+    found = ask(real_client, output={"token": " golf", "against": " player"}, nodes=2_000)
     nodes, edges = found["nodes"], found["edges"]
     known = real_client.post(
         "/api/decompositions/tiny/importances", json={"text": WOODS, "threshold": 0.05}

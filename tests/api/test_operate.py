@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -109,13 +109,22 @@ def logged(capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
     logging.getLogger("unweave.requests").setLevel(before[3])
 
 
+def lines_until(logged: Callable[[], str], event: str, seconds: float = 20) -> list[dict[str, Any]]:
+    """The lines logged so far, once `event` is among them: a request's own line follows its answer."""
+    end, lines = time.monotonic() + seconds, list[dict[str, Any]]()
+    while not any(line["event"] == event for line in lines):
+        assert time.monotonic() < end, f"no line “{event}” in {lines}"
+        lines += [json.loads(line) for line in logged().splitlines()]
+    return lines
+
+
 def test_json_logs_join_a_request_to_the_job_it_queued(home: Path, open_app: Open, logged: Any) -> None:
     client = open_app(home)
     logs.set_up("info", "json")
     answer = client.post(
         "/api/jobs", json={"config": config_of().model_dump(mode="json")}, headers={"x-request-id": "r1"}
     )
-    lines = [json.loads(line) for line in logged().splitlines()]
+    lines = lines_until(logged, "POST /api/jobs")
     [queued] = [line for line in lines if line["event"] == "job queued"]
     assert (queued["request_id"], queued["job_id"]) == ("r1", answer.json()["id"])
     [request] = [line for line in lines if line["event"] == "POST /api/jobs"]

@@ -87,7 +87,7 @@ def test_the_pages_are_those_of_the_front_end() -> None:
     ("method", "path", "allowed"),
     [
         ("DELETE", "/api/findings/some-finding", "GET, HEAD"),
-        ("DELETE", "/api/decompositions/tiny", "GET, HEAD"),
+        ("POST", "/api/decompositions/tiny", "GET, PATCH, DELETE, HEAD"),
         ("PUT", "/api/findings", "GET, POST, HEAD"),
         ("GET", "/api/decompositions/tiny/ablations", "POST"),
         ("GET", "/api/decompositions/tiny/components/x:0/label", "PUT"),
