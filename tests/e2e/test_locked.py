@@ -68,4 +68,5 @@ def test_a_job_is_not_started_while_its_queue_is_locked_and_is_after(
     job = start(page, "after-the-lock", 10, SMALL)
     expect(job.get_by_text(re.compile("queued|running|done"))).to_be_visible()
     job.get_by_role("button", name="Cancel after-the-lock").click()
+    page.get_by_role("button", name="Cancel the job").click()
     expect(job.get_by_text(re.compile("^(cancelled|done)$"))).to_be_visible()

@@ -313,7 +313,7 @@ def test_an_induction_model_is_harvested_over_its_sequences(tmp_path: Path) -> N
     tokenizer = PromptTokenizer.from_file(
         artifact.path / "tokenizer.json", bos_token_id=128, context_length=64
     )
-    texts = Texts(artifact, HarvestConfig(sequences=3), tokenizer)
+    texts = Texts(artifact, HarvestConfig(name="few", sequences=3), tokenizer)
     windows = list(texts.windows())
     assert [w.source for w in windows[-3:]] == ["sequence"] * 3
     assert windows == list(texts.windows())

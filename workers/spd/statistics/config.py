@@ -69,6 +69,11 @@ class HarvestConfig(Frozen):
             return Path(self.path).name
         return "a text of one’s own" if self.text is not None else "the corpus that ships"
 
+    @property
+    def names_text(self) -> bool:
+        """Whether it says which text to read."""
+        return self.held_out or any(given is not None for given in (self.dataset, self.path, self.text))
+
     @model_validator(mode="after")
     def _one_text(self) -> HarvestConfig:
         given = {

@@ -67,7 +67,7 @@ class Texts:
         self.files: list[tuple[str, Path]] = []
         self.region: Region | None = None
         if self.induction is not None:
-            if config.reads != HarvestConfig().reads:
+            if config.names_text:
                 raise ConfigError("This model has no text of its own; it is harvested over its sequences.")
             self.window = tokenizer.context_length
         elif config.held_out:

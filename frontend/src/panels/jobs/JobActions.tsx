@@ -78,7 +78,7 @@ export function JobActions({ job }: { job: Job }) {
       {active && button('cancel', 'Cancel', `Cancel ${job.name}`)}
       {job.resumable && button('resume', 'Resume', `Resume ${job.name}`, true)}
       {job.resumable && button('discard', 'Discard', `Discard the checkpoint of ${job.name}`)}
-      {!active && button('retry', 'Run again', `Run ${job.name} again`)}
+      {!active && button('retry', 'Run again', `Run again: ${job.name}`)}
       {trained && (
         <Link
           to="/new"
