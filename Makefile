@@ -25,7 +25,7 @@ TOGETHER := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-fast check $(CHECKS) fmt fuzz faults bench openapi types e2e screenshots featured clean python browser
+.PHONY: help run serve test test-all test-fast check $(CHECKS) fmt fuzz faults bench openapi types e2e screenshots featured clean python browser
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,7 +33,10 @@ help: ## This list
 run: $(STAMPS)/python $(PAGES) ## Set up what is missing and serve http://127.0.0.1:8000 (HOST=, PORT=)
 	$(BIN)/unweave serve --host $(HOST) --port $(PORT) $(ARGS)
 
-test: $(STAMPS)/test $(PAGES) $(STAMPS)/browser $(STAMPS)/postgres ## Set up what tests need and run all of them (ARGS=…)
+test: $(STAMPS)/test $(PAGES) $(STAMPS)/browser $(STAMPS)/postgres ## Set up what tests need and run them (ARGS=…)
+	$(PYTEST) -m "not long" $(ARGS)
+
+test-all: $(STAMPS)/test $(PAGES) $(STAMPS)/browser $(STAMPS)/postgres ## Those too that others cover more briefly
 	$(PYTEST) $(ARGS)
 
 test-fast: $(STAMPS)/test ## The tests that take seconds

@@ -35,5 +35,6 @@ def set_up(level: str, form: LogFormat) -> None:
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("unweave").setLevel(level.upper())
-    quiet = form == "console" and level != "debug"  # a line for each click would hide what matters on a terminal
+    # On a terminal a line for each click would hide what matters.
+    quiet = form == "console" and level != "debug"
     logging.getLogger("unweave.requests").setLevel(logging.WARNING if quiet else logging.NOTSET)

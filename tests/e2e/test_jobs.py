@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.conftest import NewTab, Server, live
@@ -101,6 +102,7 @@ def stand_in_the_way(server: Server, name: str) -> Path:
     return obstacle
 
 
+@pytest.mark.long
 def test_a_job_that_failed_goes_on_when_resumed_and_leaves_nothing_when_discarded(
     offline: Server, new_tab: NewTab
 ) -> None:

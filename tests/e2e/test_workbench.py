@@ -302,6 +302,7 @@ def every_matrix(route: Route) -> None:
 
 
 @pytest.mark.real
+@pytest.mark.long
 def test_how_fast_the_grid_is_drawn_and_an_answer_comes(server: Server, new_tab: NewTab) -> None:
     """Prints both; a busy machine makes them worse, so nothing is asserted about them but that they were measured."""
     page = new_tab(server).page

@@ -14,6 +14,7 @@ from workers.spd.artifact import read_artifact
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.long
 def test_a_real_run_killed_in_mid_training_is_finished_from_its_checkpoint(
     queue: JobQueue, workers: Workers
 ) -> None:

@@ -266,6 +266,7 @@ def test_two_workers_never_take_the_same_job(queue: JobQueue, workers: Workers) 
     assert len({worker.id for worker in queue.workers()}) == 2
 
 
+@pytest.mark.long
 def test_the_job_of_a_worker_that_never_comes_back_is_finished_by_another(
     queue: JobQueue, workers: Workers
 ) -> None:
@@ -282,6 +283,7 @@ def test_the_job_of_a_worker_that_never_comes_back_is_finished_by_another(
     assert done.executor != owner.id
 
 
+@pytest.mark.long
 def test_a_worker_that_is_stopped_for_a_while_keeps_its_job(queue: JobQueue, workers: Workers) -> None:
     children = {child.pid: child for child in [workers.start(silent_seconds=2) for _ in range(2)]}
     wait_for_two(queue)

@@ -20,7 +20,7 @@ from tests.jobs.conftest import config_of, has_ended, wait_for
 from workers.jobs.queue import JobQueue
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 class Container:

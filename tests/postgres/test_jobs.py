@@ -21,7 +21,7 @@ __all__ = [
     "test_the_worker_is_seen_idle_and_busy_with_its_job_and_device",
     "test_two_workers_never_take_the_same_job",
 ]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 for name in (
     "test_what_the_api_imports_brings_no_torch",

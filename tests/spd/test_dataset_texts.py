@@ -417,6 +417,7 @@ def test_a_run_does_not_go_on_over_texts_that_have_changed(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_run_over_a_dataset_killed_with_minus_nine_ends_with_the_numbers_of_one_that_was_not(
     folder: Path, tmp_path: Path
 ) -> None:

@@ -59,7 +59,7 @@ def run(home: Path, name: str, config: dict, *more: str, processes: int = 1) -> 
     ).returncode
 
 
-@pytest.mark.parametrize("step", [2, 8])
+@pytest.mark.parametrize("step", [pytest.param(2, marks=pytest.mark.long), 8])
 def test_a_run_killed_with_minus_nine_goes_on_and_ends_with_the_same_numbers(home, step):
     config = {**PRUNED, "losses": ADVERSARIAL}
     if not (home / "whole").exists():
@@ -72,7 +72,7 @@ def test_a_run_killed_with_minus_nine_goes_on_and_ends_with_the_same_numbers(hom
     same_numbers(read_artifact(home / name), read_artifact(home / "whole"))
 
 
-@pytest.mark.parametrize("data", ["prompts", "two of three prompts"])
+@pytest.mark.parametrize("data", [pytest.param("prompts", marks=pytest.mark.long), "two of three prompts"])
 def test_two_processes_give_the_numbers_of_one(home, data):
     prompts = tiny.run_config().data.model_dump(mode="json")
     size = 2 if data == "two of three prompts" else None
@@ -89,6 +89,7 @@ def test_two_processes_give_the_numbers_of_one(home, data):
             torch.testing.assert_close(b[key], a[key], rtol=1e-3, atol=2e-4)
 
 
+@pytest.mark.long
 def test_two_processes_prune_and_eliminate_the_same_components_as_one(home):
     config = {
         "losses": ADVERSARIAL, "steps": 8, "prune": {"at": [0.3], "below": 0.9},
@@ -110,6 +111,7 @@ def test_two_processes_prune_and_eliminate_the_same_components_as_one(home):
         assert torch.equal(gates[0][key], gates[1][key])
 
 
+@pytest.mark.long
 def test_two_processes_grow_the_same_components_as_one(home):
     config = {
         "C": "auto", "start": {"kind": "random"}, "losses": ADVERSARIAL, "steps": 8, "ci": {"kind": "mlp"},
