@@ -111,7 +111,7 @@ def get_job_log(id: JobId, jobs: JobsDep, lines: Annotated[int, Query(ge=1, le=2
     },
 )
 async def stream_job_events(id: JobId, jobs: JobsDep) -> EventStream:
-    """Server-sent events: a `job` event, its data a whole Job, whenever something changed (at most twice a second);
-    `end` when the job has ended, after which the stream closes and a client should not connect again."""
+    """Server-sent events: a `job` event, its data the Job without its config, whenever something changed (at most twice
+    a second); `end` when the job has ended, after which the stream closes and a client should not connect again."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return EventStream(await jobs.events(id), headers=headers)

@@ -32,9 +32,8 @@ def job_view(
     present: set[str],
     curve: list[Point] | None = None,
     log: list[str] | None = None,
-    config: bool = True,
 ) -> Job:
-    """A record as the wire has it. `present`: the workers that live; `config`: whether its config comes with it."""
+    """A record as the wire has it. `present`: the workers that live."""
     row = record.progress
     running = record.state == "running"
     trains = running and record.executor in present
@@ -61,7 +60,7 @@ def job_view(
         finished_at=_when(record.finished_at) if record.finished_at is not None else None,
         error=record.error,
         log=log or [],
-        config=record.config if config else None,
+        config=record.config,
         notes=_notes(record),
         resumable=record.resumable,
         decomposition=record.decomposition,

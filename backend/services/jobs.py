@@ -161,10 +161,10 @@ class JobService:
             total=total,
         )
 
-    def get(self, id: str) -> Job:
-        """One job with its curve. Raises ApiError 404."""
+    def get(self, id: str, *, config: bool = True) -> Job:
+        """One job with its curve; `config`: also with its config and the notes on it. Raises ApiError 404."""
         with refusals(id):
-            return self._views([self.queue.get(id)], self.queue.curve(id))[0]
+            return self._views([self.queue.get(id, config=config)], self.queue.curve(id))[0]
 
     def cancel(self, id: str) -> Job:
         """Cancel a job; what it made so far is removed. One that has ended stays as it is. Raises ApiError 404."""
@@ -220,10 +220,11 @@ class JobService:
         return self._frames(id, await run_in_threadpool(self.get, id))
 
     async def _frames(self, id: str, job: Job) -> AsyncIterator[str]:
-        """`job` whenever something changed, its data the whole Job; `end` after the last; comments to keep alive."""
-        sent, said = "", time.monotonic()
+        """`job` whenever something changed, its data the Job without its config; `end` after the last; comments to keep
+        alive."""
+        sent, said, notes = "", time.monotonic(), job.notes
         while True:
-            data = job.model_copy(update={"config": None}).model_dump_json()
+            data = job.model_copy(update={"config": None, "notes": notes}).model_dump_json()
             if data != sent:
                 yield f"event: job\ndata: {data}\n\n"
                 sent, said = data, time.monotonic()
@@ -237,7 +238,7 @@ class JobService:
             if self.stopping:
                 return
             try:
-                job = await run_in_threadpool(self.get, id)
+                job = await run_in_threadpool(self.get, id, config=False)
             except (OperationalError, ApiError) as error:
                 log.warning("the events of job %s end early: %s", id, error)
                 return  # the browser connects again by itself

@@ -40,11 +40,14 @@ from workers.spd.config import (
     preset_names,
 )
 from workers.spd.config.recipes import METHOD_OF, SITES, STEPS, recipe
+from workers.spd.lru import LRU
 from workers.spd.prompts.files import format_of, read_prompt_file
 from workers.spd.scouted import AskedPrompt, Estimate, ModelView
 
 INSPECT_SECONDS, FETCH_SECONDS, ASK_SECONDS, ESTIMATE_SECONDS = 120.0, 590.0, 300.0, 300.0
 MOST_FOUND = 100
+MOST_VIEWS = 50_000
+"""Modules of the models that were looked at and are remembered."""
 ASKED: TypeAdapter[list[AskedPrompt]] = TypeAdapter(list[AskedPrompt])
 
 
@@ -54,7 +57,7 @@ class Models:
     def __init__(self, settings: Settings, limits: Limits) -> None:
         self.settings, self.limits = settings, limits
         self.scout = Scout(settings.home, settings.device)
-        self._views: dict[str, ModelView] = {}
+        self._views = LRU[str, ModelView](MOST_VIEWS)
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -162,12 +165,14 @@ class Models:
         """Looked at once, as long as its files stay as they are."""
         self._check(source)
         key = source.model_dump_json() + _stamp(source)
-        if key not in self._views:
+        view = self._views.get(key)
+        if view is None:
             described = source.model_dump(mode="json")
             seconds = FETCH_SECONDS if fetch else INSPECT_SECONDS
             answer = self.scout.ask({"about": "model", "source": described, "fetch": fetch}, seconds)
-            self._views[key] = ModelView.model_validate(answer)
-        return self._views[key]
+            view = ModelView.model_validate(answer)
+            self._views.put(key, view, len(view.modules))
+        return view
 
 
 def _stamp(source: Source) -> str:

@@ -34,10 +34,7 @@ class Shelf:
     def edit(self, digest: str, edit: ShelfEdit) -> None:
         """Set what the edit names; null takes the artefact's own words again."""
         whole = self.read(digest).model_copy(update=edit.model_dump(exclude_unset=True))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        fresh = self._file(digest).with_suffix(".new")
-        write_json(fresh, whole.model_dump(exclude_none=True))
-        fresh.replace(self._file(digest))
+        write_json(self._file(digest), whole.model_dump(exclude_none=True))
 
     def forget(self, digest: str) -> None:
         """Take down what was set."""

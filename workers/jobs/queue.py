@@ -361,10 +361,10 @@ class JobQueue:
         known = [row.remaining_seconds for row in rows.values() if row.remaining_seconds is not None]
         return int(min(3_600, max(5, min(known, default=60))))
 
-    def get(self, job_id: str) -> JobRecord:
-        """One job with its config. Raises UnknownJobError."""
+    def get(self, job_id: str, *, config: bool = True) -> JobRecord:
+        """One job, with its config unless that is not asked for. Raises UnknownJobError."""
         client, _ = self._open()
-        statuses = client.list_workflows(name=database.JOBS, workflow_ids=[job_id])
+        statuses = client.list_workflows(name=database.JOBS, workflow_ids=[job_id], load_input=config)
         if not statuses:
             raise UnknownJobError(f"There is no job “{job_id}”.")
         return self._records(statuses)[0]

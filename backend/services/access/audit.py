@@ -13,7 +13,7 @@ from backend.db.session import Database
 from backend.db.tables import AuditRow, aware
 from backend.schemas.access import AuditEntry
 from backend.schemas.common import Listing
-from backend.services.findings import offset_of
+from backend.services.paging import offset_of
 
 log = logging.getLogger("unweave")
 

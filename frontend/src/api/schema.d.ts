@@ -882,8 +882,8 @@ export interface paths {
         };
         /**
          * Stream Job Events
-         * @description Server-sent events: a `job` event, its data a whole Job, whenever something changed (at most twice a second);
-         *     `end` when the job has ended, after which the stream closes and a client should not connect again.
+         * @description Server-sent events: a `job` event, its data the Job without its config, whenever something changed (at most twice
+         *     a second); `end` when the job has ended, after which the stream closes and a client should not connect again.
          */
         get: operations["stream_job_events"];
         put?: never;

@@ -97,13 +97,7 @@ def open_subject(run: Run, device: str) -> Subject:
         check_stop=run.check_stop,
     )
     target = load_target(folder, device=device)
-    assert target.tokenizer_path is not None
-    tokenizer = PromptTokenizer.from_file(
-        target.tokenizer_path,
-        bos_token_id=target.card.bos_token_id,
-        context_length=target.card.model.context_length,
-        rows=len(target.embedding()),
-    )
+    tokenizer = target.tokenizer()
     sites = target.sites(config.sites)
     target.attach(sites)
     check_sites(target, sites)

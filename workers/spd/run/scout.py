@@ -72,14 +72,7 @@ class Scout:
         if self._loaded is None or self._loaded[0] != folder:
             self._loaded = None
             target = load_target(folder, device=self.device)
-            assert target.tokenizer_path is not None
-            tokenizer = PromptTokenizer.from_file(
-                target.tokenizer_path,
-                bos_token_id=target.card.bos_token_id,
-                context_length=target.card.model.context_length,
-                rows=len(target.embedding()),
-            )
-            self._loaded = folder, target, tokenizer
+            self._loaded = folder, target, target.tokenizer()
         return self._loaded[1], self._loaded[2]
 
 

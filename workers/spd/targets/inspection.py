@@ -26,6 +26,7 @@ from workers.spd.targets.masks import PLAIN, measured_scale, of_shape, site_weig
 from workers.spd.targets.memory import available_bytes
 from workers.spd.targets.reading import Described, TargetError, read_description, sentence
 from workers.spd.targets.target import read_card, target_folder
+from workers.spd.targets.target_check import without_memory
 from workers.spd.targets.text_model import llama
 
 TOKENS = (2, 7)
@@ -80,18 +81,11 @@ def _described(read: Described, name: str, license: str | None, device: str) -> 
 
 def _of_folder(folder: Path, device: str) -> ModelView:
     """A target that is converted already."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     card = read_card(folder)
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    with torch.device("meta"):
-        if config["model_type"] == "induction":
-            config.pop("model_type")
-            model: nn.Module = InductionModel(InductionSource(**config))
-        else:
-            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    model, tokenizer = without_memory(folder, config), Tokenizer.from_file(str(folder / TOKENIZER))
     return _view(
-        model, card.model.name, Tokenizer.from_file(str(folder / TOKENIZER)), device, layers=card.model.layers,
+        model, card.model.name, tokenizer, device, layers=card.model.layers,
         d_model=card.model.d_model, context=card.model.context_length, license=card.model.license,
         bos=card.bos_token_id is not None, notes=[],
     )  # fmt: skip

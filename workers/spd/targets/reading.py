@@ -76,15 +76,7 @@ def read_model(place: str, *, revision: str | None = None, gguf_file: str | None
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    name = f"“{Path(place).name if revision is None else place}”"
-    options: dict[str, Any] = {"trust_remote_code": False}
-    if revision is not None:
-        options["revision"] = revision
-    elif gguf_file is None:
-        _check_folder(Path(place), name)
-    if gguf_file is not None:
-        options["gguf_file"] = gguf_file
-        name = f"“{gguf_file}”"
+    name, options = _options(place, revision, gguf_file)
     try:
         config = AutoConfig.from_pretrained(place, **options)
         _check_config(config, name)
@@ -133,6 +125,17 @@ def read_description(place: str, *, revision: str | None = None, gguf_file: str 
     does, where the config or the files already tell."""
     from transformers import AutoConfig
 
+    name, options = _options(place, revision, gguf_file)
+    try:
+        config = AutoConfig.from_pretrained(place, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as error:
+        raise TargetError(f"{name} cannot be loaded: {sentence(error)}") from None
+    _check_config(config, name)
+    return Described(config, _tokenizer(place, name, options), _license(place, revision))
+
+
+def _options(place: str, revision: str | None, gguf_file: str | None) -> tuple[str, dict[str, Any]]:
+    """What messages call the model at `place`, and how transformers is to read it."""
     name = f"“{gguf_file or (Path(place).name if revision is None else place)}”"
     options: dict[str, Any] = {"trust_remote_code": False}
     if revision is not None:
@@ -141,12 +144,7 @@ def read_description(place: str, *, revision: str | None = None, gguf_file: str 
         _check_folder(Path(place), name)
     if gguf_file is not None:
         options["gguf_file"] = gguf_file
-    try:
-        config = AutoConfig.from_pretrained(place, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as error:
-        raise TargetError(f"{name} cannot be loaded: {sentence(error)}") from None
-    _check_config(config, name)
-    return Described(config, _tokenizer(place, name, options), _license(place, revision))
+    return name, options
 
 
 def _license(place: str, revision: str | None) -> str | None:

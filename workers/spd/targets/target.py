@@ -45,6 +45,7 @@ from workers.spd.targets.fetching import (
 from workers.spd.targets.induction import InductionModel
 from workers.spd.targets.masks import attach, measured_scale, of_shape, site_weight
 from workers.spd.targets.reading import stamp
+from workers.spd.targets.tokenizer import PromptTokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -65,6 +66,16 @@ class Target:
     @property
     def dtype(self) -> torch.dtype:
         return next(self.model.parameters()).dtype
+
+    def tokenizer(self) -> PromptTokenizer:
+        """The tokenizer that lies beside its weights."""
+        assert self.tokenizer_path is not None, "a target folder holds its tokenizer"
+        return PromptTokenizer.from_file(
+            self.tokenizer_path,
+            bos_token_id=self.card.bos_token_id,
+            context_length=self.card.model.context_length,
+            rows=len(self.embedding()),
+        )
 
     @property
     def transformer(self) -> PreTrainedModel | None:

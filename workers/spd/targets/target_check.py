@@ -32,7 +32,7 @@ def check_target(folder: Path) -> None:
     try:
         stored = tensors_of(folder / MODEL)
         config = read_config(folder, modules=len(stored))
-        model = _without_memory(folder, config)
+        model = without_memory(folder, config)
     except TargetError:
         raise
     except Exception as error:  # whatever a config makes a library raise
@@ -81,7 +81,8 @@ def _numbers(data: Any, key: str = "") -> Iterator[tuple[str, Any]]:
             yield from _numbers(value, key)
 
 
-def _without_memory(folder: Path, config: dict[str, Any]) -> nn.Module:
+def without_memory(folder: Path, config: dict[str, Any]) -> nn.Module:
+    """The model of a target folder with this config, on no device."""
     with torch.device("meta"):
         if config["model_type"] == "induction":
             return InductionModel(
