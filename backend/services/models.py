@@ -32,6 +32,7 @@ from workers.spd.config import (
     ConfigError,
     DecomposeConfig,
     FolderSource,
+    HubSource,
     PackageSource,
     Source,
     TextModelSource,
@@ -200,4 +201,6 @@ def _shown(config: DecomposeConfig) -> str:
         return Path(target.gguf).stem
     if isinstance(target, TextModelSource):
         return target.name
+    if isinstance(target, HubSource):
+        return target.repo
     return config.title or config.name

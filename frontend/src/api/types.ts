@@ -86,6 +86,7 @@ export type Split = RunPrompt['split']
 export type Mode = Ablation['mode']
 
 export type Source = Schemas['InspectRequest']['source']
+export type ModelChoice = Schemas['ModelChoice']
 export type ModelView = Schemas['ModelView']
 export type ModuleView = Schemas['ModuleView']
 /** A prompt of a run; what is left out has its default. */

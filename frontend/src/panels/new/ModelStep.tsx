@@ -1,7 +1,7 @@
 import { useQuery } from '@tanstack/react-query'
 import { type FormEvent, useState } from 'react'
 import { newRun } from '@/api/newRun'
-import type { ModelView, Source } from '@/api/types'
+import type { ModelChoice, ModelView, Source } from '@/api/types'
 import { count, magnitude } from '@/api/words'
 import { Button, Field, Seg } from '@/ui/controls'
 import { ErrorNotice, Notice, Panel, Skeleton } from '@/ui/surfaces'
@@ -64,9 +64,7 @@ export function ModelStep({
                   />
                   <span>
                     <b>{item.name}</b>
-                    <span className="small soft block">
-                      {item.where === 'folder' ? 'in a folder of this server' : 'comes with Unweave'}
-                    </span>
+                    <span className="small soft block">{whereOf(item)}</span>
                   </span>
                 </label>
               ))}
@@ -153,4 +151,9 @@ function bytes(size: number): string {
   const gigabytes = size / 2 ** 30
   if (gigabytes >= 1) return `${gigabytes.toFixed(1)} GiB`
   return size >= 2 ** 20 ? `${Math.round(size / 2 ** 20)} MiB` : `${Math.ceil(size / 2 ** 10)} KiB`
+}
+
+function whereOf({ where, source }: ModelChoice): string {
+  if (where === 'folder') return 'in a folder of this server'
+  return source.kind === 'hub' ? 'from the Hugging Face hub' : 'comes with Unweave'
 }
