@@ -8,18 +8,18 @@ from dataclasses import asdict
 from typing import Any
 
 from backend.schemas.findings import Finding, FindingSummary
+from backend.schemas.workbench import Ablation
 from backend.services.sentences import probability
 
 SIDES = ("baseline", "ablated")
-HEADS = [
-    "prompt",
-    "text",
+SHIFT_HEADS = [
     "position",
     "kl [nats]",
     "token_id",
     "token",
     *[f"{side}_{name}" for side in SIDES for name in ("probability", "logit", "rank")],
 ]
+HEADS = ["prompt", "text", *SHIFT_HEADS]
 LIST_HEADS = ["slug", "title", "claim", "decomposition", "created_at", "featured", "summary"]
 ROWS = 10
 
@@ -28,21 +28,25 @@ def rows(finding: Finding) -> Iterator[dict[str, Any]]:
     """Every reported token at every position of every prompt, prompts counted from 1."""
     for number, stored in enumerate(finding.results, 1):
         text = "".join(token.piece for token in stored.result.tokens)
-        for place in stored.result.positions:
-            for row in {row.token_id: row for row in [*place.top, *place.watched]}.values():
-                yield {
-                    "prompt": number,
-                    "text": text,
-                    "position": place.position,
-                    "kl": place.kl,
-                    "token_id": row.token_id,
-                    "token": row.token,
-                    **{
-                        f"{side}_{name}": value
-                        for side in SIDES
-                        for name, value in asdict(getattr(row, side)).items()
-                    },
-                }
+        for row in shift_rows(stored.result):
+            yield {"prompt": number, "text": text, **row}
+
+
+def shift_rows(result: Ablation) -> Iterator[dict[str, Any]]:
+    """Every reported token at every position of an ablation."""
+    for place in result.positions:
+        for row in {row.token_id: row for row in [*place.top, *place.watched]}.values():
+            yield {
+                "position": place.position,
+                "kl": place.kl,
+                "token_id": row.token_id,
+                "token": row.token,
+                **{
+                    f"{side}_{name}": value
+                    for side in SIDES
+                    for name, value in asdict(getattr(row, side)).items()
+                },
+            }
 
 
 def list_row(finding: FindingSummary) -> dict[str, Any]:

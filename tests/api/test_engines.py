@@ -229,7 +229,7 @@ def test_an_out_of_memory_fails_its_own_request_alone(
     real_client: TestClient, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     services: Any = real_client.app.state.services  # type: ignore[attr-defined]
-    passes = services.engines.get(services.catalogue.get("tiny"))._engine.passes
+    passes = services.engines.get(services.catalogue.get("tiny")).engine.passes
     real = passes.resumed
 
     def scarce(clean: Any, *args: Any, **options: Any) -> Any:
@@ -380,4 +380,4 @@ def test_engines_of_the_same_weights_share_them(real_home: Path) -> None:
     assert isinstance(one, LocalAblator)
     assert isinstance(other, LocalAblator)
     assert one is not other
-    assert one._engine.target is other._engine.target
+    assert one.engine.target is other.engine.target

@@ -7,6 +7,8 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+import unweave
+from backend.services.sentences import probability
 from tests.e2e.conftest import (
     KOBE,
     TIGER,
@@ -38,10 +40,13 @@ def suppress_woods(page: Page) -> None:
     settled(page)
 
 
-def test_suppressing_woods_takes_golf_and_leaves_basketball(page: Page) -> None:
+def test_suppressing_woods_takes_golf_and_leaves_basketball(page: Page, server: Server) -> None:
     suppress_woods(page)
 
     golf, without = before_after(page, 1, "␣golf")
+    with unweave.connect(server.url) as there:  # a notebook says the same, to the last digit shown
+        ablation = there.open("sports-smollm2").ablate(TIGER, ["␣Woods"], watch=[" golf"])
+    assert [number(probability(p)) for p in ablation.probability("␣golf")] == [golf, without]
     assert golf > 0.1, "the model knows it before"
     assert without <= golf * 0.1, f"golf only fell from {golf} to {without}"
     basketball, beside = before_after(page, 2, "␣basketball")

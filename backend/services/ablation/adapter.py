@@ -79,48 +79,48 @@ class LocalAblator:
     """The engine of workers.spd in this process."""
 
     def __init__(self, engine: AblationEngine) -> None:
-        self._engine = engine
+        self.engine = engine
         self.dtype, self.device, self.versions = engine.dtype, engine.device, engine.versions
 
     def importances(self, token_ids: Ids, threshold: float, *, recompute: bool = False) -> SparseImportances:
         with _api_errors():
-            return self._engine.importances(token_ids, threshold, recompute=recompute)
+            return self.engine.importances(token_ids, threshold, recompute=recompute)
 
     def trace(self, token_ids: Ids, key: ComponentKey) -> Trace:
         with _api_errors():
-            return self._engine.trace(token_ids, key)
+            return self.engine.trace(token_ids, key)
 
     def ablate(self, query: AblationQuery) -> list[AblationResult]:
         with _api_errors():
-            return self._engine.ablate(query)
+            return self.engine.ablate(query)
 
     def self_check(self, token_ids: Ids) -> float:
         """The self-check of a prompt, cached for the answers to come."""
         with _api_errors():
-            return self._engine.self_check(self._engine.clean(token_ids))
+            return self.engine.self_check(self.engine.clean(token_ids))
 
     def trust(self, token_ids: Ids, threshold: float, *, rest: bool) -> TrustFigures:
         """How far the decomposition describes a prompt, cached with its clean pass."""
         from workers.spd.ablation.trust import trust
 
         with _api_errors():
-            return trust(self._engine, token_ids, threshold, rest=rest)
+            return trust(self.engine, token_ids, threshold, rest=rest)
 
     def sweep(self, query: SweepQuery) -> Iterator[SweepBatch]:
         from workers.spd.ablation.sweeps import sweep
 
-        return _each(sweep(self._engine, query))
+        return _each(sweep(self.engine, query))
 
     def attribution(self, query: AttributionQuery) -> Iterator[Attribution | None]:
         """None while there is more to do, then what each component contributes."""
         from workers.spd.ablation.attribution import attribution_steps
 
-        return _each(attribution_steps(self._engine, query))
+        return _each(attribution_steps(self.engine, query))
 
     def regime(self, query: AblationQuery, spec: RegimeSpec) -> Iterator[RegimeOutcome | None]:
         from workers.spd.ablation.regimes import regime_steps
 
-        return _each(regime_steps(self._engine, query, spec))
+        return _each(regime_steps(self.engine, query, spec))
 
     def patterns(
         self, token_ids: Ids, condition: Condition, heads: Sequence[tuple[int, int | None]]
@@ -129,7 +129,7 @@ class LocalAblator:
 
         try:
             with _api_errors():
-                return patterns(self._engine, token_ids, condition, heads)
+                return patterns(self.engine, token_ids, condition, heads)
         except PatternsError as error:
             raise invalid("no_such_pattern", str(error)) from None
 
@@ -137,14 +137,14 @@ class LocalAblator:
         from workers.spd.ablation.continuation import continuations
 
         with _api_errors():
-            return continuations(self._engine, token_ids, condition, tokens)
+            return continuations(self.engine, token_ids, condition, tokens)
 
     def circuit(self, query: CircuitQuery) -> CircuitGraph:
         from workers.spd.circuits.circuit import GraphError, circuit_of
 
         try:
             with _api_errors():
-                return circuit_of(self._engine, query)
+                return circuit_of(self.engine, query)
         except GraphError as error:
             raise invalid("no_circuit", str(error)) from None
 
