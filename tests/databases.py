@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -73,7 +73,9 @@ class Cluster:
                 time.sleep(0.5)
 
     def stop(self, mode: str = "immediate") -> None:
-        self.run("pg_ctl", "stop", "--wait", "--pgdata", str(self.folder / "data"), "--mode", mode)
+        """End it, where it has not been killed already."""
+        with suppress(subprocess.CalledProcessError):
+            self.run("pg_ctl", "stop", "--wait", "--pgdata", str(self.folder / "data"), "--mode", mode)
 
     @property
     def pid(self) -> int:

@@ -45,7 +45,7 @@ def killed_while_it_writes(folder: Path) -> str:
 
 
 def postgres_killed(folder: Path) -> str:
-    """kill -9 of PostgreSQL under a server with a worker and a running job"""
+    """kill -9 of PostgreSQL under a server with a worker and a running job, which ends in an outage or between two"""
     home, chance = home_with_artifact(folder), random.Random(SEED)
     with databases.cluster() as cluster:
         databases.server = cluster.folder
@@ -55,7 +55,7 @@ def postgres_killed(folder: Path) -> str:
             databases.server = None
         with server(home, UNWEAVE_DATABASE_URL=url) as running:
             job = running.start_job(name="long", steps=1_000)
-            times = max(2, KILLS // 5)
+            times = max(2, KILLS // 2)
             for _ in range(times):
                 time.sleep(chance.uniform(1, 6))
                 os.kill(cluster.pid, signal.SIGKILL)

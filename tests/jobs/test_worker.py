@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from tests.jobs.conftest import Workers, config_of, has_ended, has_trained, url_of, wait_for, workers_in
+from workers.jobs.database import jobs_url
 from workers.jobs.heartbeat import Worker
 from workers.jobs.queue import JobQueue, NameTakenError, NotKeptError
 from workers.spd.artifact import read_artifact
@@ -281,6 +283,27 @@ def test_the_job_of_a_worker_that_never_comes_back_is_finished_by_another(
     assert (done.state, done.progress.attempts, done.progress.resumed) == ("done", 2, 1)
     assert (done.progress.crashes, done.progress.rescues) == (0, 1)
     assert done.executor != owner.id
+
+
+def test_a_job_that_a_worker_has_taken_without_knowing_it_is_done_all_the_same(shared: JobQueue) -> None:
+    busy = shared.enqueue(config_of("takes", steps=10_000, wishes="sleep=0.02"), preset=None, name=None)
+    running = wait_for(shared, busy.id, has_trained(3))
+    taken = shared.enqueue(config_of("taken", steps=5), preset=None, name=None)
+    engine = sa.create_engine(jobs_url(url_of(shared.home)))
+    schema = "" if engine.dialect.name == "sqlite" else "dbos."
+    with engine.begin() as connection:  # as a claim whose answer was lost leaves it
+        connection.execute(
+            sa.text(
+                f"UPDATE {schema}workflow_status SET status = 'PENDING', executor_id = :me WHERE workflow_uuid = :id"
+            ),
+            {"me": running.executor, "id": taken.id},
+        )
+    engine.dispose()
+    wait_for(shared, taken.id, lambda job: job.state == "queued")
+    shared.cancel(busy.id)
+    done = wait_for(shared, taken.id, has_ended)
+    assert done.progress is not None
+    assert (done.state, done.progress.attempts, done.progress.crashes) == ("done", 1, 0)
 
 
 @pytest.mark.long

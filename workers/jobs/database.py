@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from dbos import DBOS
 from sqlalchemy import event
-from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.engine import URL, Engine, ExceptionContext, make_url
 from sqlalchemy.exc import OperationalError
 
 APPLICATION = "unweave"
@@ -102,6 +102,20 @@ def connect(url: str) -> Engine:
             connection.execute("PRAGMA synchronous=NORMAL")
 
     return engine
+
+
+def wait_for_postgresql() -> None:
+    """Let this process's DBOS wait for a PostgreSQL that takes no connections at the moment.
+
+    It waits for one that is lost, but knows a refused connection by words that psycopg 3.3 no longer uses; and what it
+    does not know it takes for the outcome of the job. Call after `prepare`, which finds a database that is not there.
+    """
+
+    @event.listens_for(Engine, "handle_error")
+    def _(context: ExceptionContext) -> None:
+        refused = context.connection is None and isinstance(context.sqlalchemy_exception, OperationalError)
+        if refused and context.dialect.name == "postgresql":
+            context.is_disconnect = True
 
 
 def prepare(url: str, engine: Engine) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import OperationalError
+
 from workers.jobs.failures import JobError, sentence
 from workers.jobs.monitor import Monitor, Why
 from workers.jobs.names import SHIPPED
@@ -34,14 +36,15 @@ def run_harvest(
 ) -> str:
     """Harvest, from the job's checkpoint where it has one. Returns the name of the finished folder in the job's.
 
-    Raises JobError with a plain sentence, or RunStoppedError where `wanted` says so.
+    Raises JobError with a plain sentence, RunStoppedError where `wanted` says so, and OperationalError where the
+    database is away.
     """
     folder = runner.folder(job_id)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with hold(folder / "lock"):
             return _run(runner, job_id, folder, data, wanted)
-    except (RunStoppedError, JobError):
+    except (RunStoppedError, JobError, OperationalError):
         raise
     except Exception as error:
         runner.note(job_id, "failed\n" + traceback.format_exc())

@@ -26,6 +26,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sqlalchemy.exc import OperationalError
+
 from workers.jobs.failures import JobError, is_final, sentence
 from workers.jobs.monitor import Monitor, Why
 from workers.jobs.names import SHIPPED, taken_names
@@ -91,14 +93,15 @@ class JobRunner:
     def run(self, job_id: str, data: dict[str, Any], wanted: Callable[[], Why | None]) -> str:
         """Decompose, from the job's checkpoint where it has one. Returns the artefact's hash.
 
-        Raises JobError with a plain sentence, or RunStoppedError where `wanted` says so.
+        Raises JobError with a plain sentence, RunStoppedError where `wanted` says so, and OperationalError where the
+        database is away; it can then be called again.
         """
         folder = self.folder(job_id)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with hold(folder / "lock"):
                 return self._run(job_id, folder, parse_config(data), wanted)
-        except (RunStoppedError, JobError):
+        except (RunStoppedError, JobError, OperationalError):
             raise
         except Exception as error:
             self.note(job_id, "failed\n" + traceback.format_exc())

@@ -11,12 +11,15 @@ from typing import Any
 import structlog
 from dbos import DBOS
 from dbos import error as dbos_error
+from sqlalchemy.exc import OperationalError
 
 from workers.jobs.database import HARVEST, WORKFLOW
 from workers.jobs.failures import JobError
 from workers.jobs.harvesting import publish_harvest, run_harvest
 from workers.jobs.monitor import Why
 from workers.jobs.runner import JobRunner, RunStoppedError, WorkerLeaves
+
+DATABASE_SECONDS = 2.0
 
 log = logging.getLogger("unweave.jobs")
 
@@ -43,9 +46,16 @@ def register(
         return ask
 
     def outcome(job_id: str, work: Callable[[], str]) -> str:
-        """What a step returns; one that was stopped leaves the job as whoever stopped it wants it."""
+        """What a step returns; one that was stopped leaves the job as whoever stopped it wants it, and one that meets a
+        database that is away, locked or full goes on once it can."""
         try:
-            return work()
+            while True:
+                try:
+                    return work()
+                except OperationalError as error:
+                    log.warning("job %s waits for the database: %s", job_id, error)
+                if leaving.wait(DATABASE_SECONDS):
+                    raise WorkerLeaves
         except JobError as error:
             log.warning("job %s failed: %s", job_id, error)
             raise

@@ -90,6 +90,7 @@ class WorkerProcess:
         self._gpu = claim_device(self.home, self.device)
         engine = database.connect(self._url)
         database.prepare(self._url, engine)
+        database.wait_for_postgresql()
         heartbeat = Heartbeat(engine, slot.executor_id, self.device)
         runner = JobRunner(
             self.home,
@@ -97,11 +98,13 @@ class WorkerProcess:
             ProgressStore(engine),
             lambda: cast(Method, importlib.import_module(self._method)),
         )
-        self._launch(runner, slot.executor_id, heartbeat)
+        dbos = self._launch(runner, slot.executor_id, heartbeat)
         heartbeat.start()
         log.info("worker %s on %s is ready", slot.executor_id, self.device)
 
-        rescue = Rescue(engine, slot.executor_id, runner, self._silent_seconds)
+        rescue = Rescue(
+            dbos, engine, slot.executor_id, runner, lambda: heartbeat.job_id, self._silent_seconds
+        )
         while not self._leaving.is_set():
             self._maintain(runner, rescue)
             self._look_again.wait(MAINTENANCE_SECONDS)
@@ -114,8 +117,8 @@ class WorkerProcess:
         heartbeat.stop()
         log.info("worker %s leaves", slot.executor_id)
 
-    def _launch(self, runner: JobRunner, executor_id: str, heartbeat: Heartbeat) -> None:
-        DBOS(
+    def _launch(self, runner: JobRunner, executor_id: str, heartbeat: Heartbeat) -> DBOS:
+        dbos = DBOS(
             config={
                 "name": database.APPLICATION,
                 "system_database_url": self._url,
@@ -144,9 +147,10 @@ class WorkerProcess:
             polling_interval_sec=POLL_SECONDS,
             on_conflict="always_update",
         )
+        return dbos
 
     def _maintain(self, runner: JobRunner, rescue: Rescue) -> None:
-        """Take over the jobs of lost workers; remove the work of jobs that have ended."""
+        """Queue the jobs again that nobody works on; remove the work of jobs that have ended."""
         try:
             rescue.look()
             for job_id in runner.leftovers():
