@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from backend.commands.access import audit, tokens
+from backend.commands.access import audit, record, tokens
 from backend.commands.console import Device, Home, err, fail, out, settings
 from backend.settings import Settings, app_version
 
@@ -269,6 +269,7 @@ def import_artifact(
     except ExchangeError as error:
         fail(str(error))
     labelled = _take_labels(made, found.artifact.hash, found.labels) if found.labels else 0
+    record(made, "import_decomposition", found.artifact.path.name)
     more = f" {labelled} components keep the labels they came with." if labelled else ""
     out.print(f"Imported “{found.artifact.path.name}”. It is in the gallery now.{more}", highlight=False)
 
@@ -343,6 +344,7 @@ def restore(
         found = bring_back(made, path.expanduser().resolve(), replace=replace)
     except BackupError as error:
         fail(str(error))
+    record(made, "restore_backup", path.name)
     held = ", ".join(f"{count:,} {name}" for name, count in found.counts.items())
     out.print(f"Restored {held}.", highlight=False, soft_wrap=True)
     if gone := missing(made, found):
@@ -371,6 +373,8 @@ def prune(
         fail(f"The jobs cannot be removed: {error}.")
     finally:
         queue.close()
+    for job_id in gone:
+        record(made, "delete_job", job_id)
     out.print(f"Removed {len(gone)} jobs.", highlight=False)
 
 

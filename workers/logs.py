@@ -30,7 +30,13 @@ def set_up(level: str, form: LogFormat) -> None:
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ]
     else:
-        last.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0))
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            pad_event_to=0,
+            # The default prints every variable of every frame: passwords too, and for minutes where there are many.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
+        last.append(renderer)
     handler = logging.StreamHandler()
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

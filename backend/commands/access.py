@@ -88,6 +88,11 @@ def audit(
     out.print(table)
 
 
+def record(made: Settings, action: str, subject: str) -> None:
+    """Add a line to the audit for what another command has changed."""
+    _visitors(made).audit.write(BY, action, subject)
+
+
 def _visitors(made: Settings):
     """The service over this home's database. Ends with a sentence where that cannot be used."""
     from backend.db.session import Database, DatabaseError

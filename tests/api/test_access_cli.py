@@ -14,7 +14,9 @@ from backend.web import serving
 from backend.web.serving import StartError, run_server
 from tests.access import bearer
 from tests.conftest import Open
-from tests.factories import settings
+from tests.factories import hand_artifact, settings
+from tests.jobs.conftest import config_of
+from workers.jobs.queue import JobQueue
 
 run = CliRunner()
 WIDE = {"COLUMNS": "200", "NO_COLOR": "1"}
@@ -42,6 +44,22 @@ def test_tokens_are_made_listed_and_revoked_on_the_command_line(home: Path, open
     lines = said("audit", "--home", home)
     assert "revoke_token" in lines
     assert "create_token" not in said("audit", "revoke", "--home", home)
+
+
+def test_what_other_commands_change_is_in_the_audit_too(home: Path, tmp_path: Path) -> None:
+    said("import", hand_artifact(tmp_path).path, "--home", home)
+    said("backup", tmp_path / "b.zip", "--home", home)
+    said("restore", tmp_path / "b.zip", "--replace", "--home", home)
+    queue = JobQueue(home, settings(home).url)
+    job = queue.cancel(queue.enqueue(config_of(), preset=None, name=None).id)
+    queue.close()
+    said("prune", "--days", "0", "--home", home)
+    lines = [line.split()[2:] for line in said("audit", "--home", home).splitlines()[1:]]
+    assert lines == [
+        ["the", "command", "line", "delete_job", job.id],
+        ["the", "command", "line", "restore_backup", "b.zip"],
+        ["the", "command", "line", "import_decomposition", "tiny"],
+    ]
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from tests.factories import WOODS, hand_artifact
 from tests.jobs.conftest import config_of
 from workers import logs
 from workers.jobs.queue import JobQueue
+from workers.logs import LogFormat
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -154,6 +155,19 @@ def test_lines_on_a_terminal_leave_requests_out(home: Path, open_app: Open, logg
     said = logged()
     assert "ready: tiny" in said
     assert "healthz" not in said
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_logged_trace_holds_no_values_of_variables(logged: Any, form: LogFormat) -> None:
+    logs.set_up("info", form)
+    password = "hunter2"
+    try:
+        assert len(password) / 0
+    except ZeroDivisionError:
+        logging.getLogger("unweave").exception("failed")
+    said = logged()
+    assert "ZeroDivisionError" in said
+    assert password not in said
 
 
 def test_a_server_that_stops_is_no_longer_ready_but_alive(home: Path, open_app: Open) -> None:

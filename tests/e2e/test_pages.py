@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 import warnings
 from pathlib import Path
 
@@ -24,6 +25,8 @@ PAGES = {
     "finding": "/findings",  # and the first one there
     "jobs": "/jobs",
     "new": "/new",
+    "access": "/access",
+    "sign in": "/sign-in",
     "not found": "/no/such/page",
 }
 
@@ -58,9 +61,9 @@ def finding(offline: Server) -> None:
             "ablations": [{"text": prompt["text"], "bos": prompt["bos"], "components": []}],
         }
         answer = client.post("/api/findings", json=body)
-        for _ in range(120):
-            if answer.status_code != 503:
-                break
+        end = time.monotonic() + 180
+        while answer.status_code == 503 and time.monotonic() < end:  # the model is still being loaded
+            time.sleep(0.5)
             answer = client.post("/api/findings", json=body)
         answer.raise_for_status()
 

@@ -88,3 +88,29 @@ def test_a_public_finding_that_is_not_there_asks_for_no_sign_in(closed: Server, 
     sign_in(page, token(closed, "read"))
     expect(page.get_by_role("heading", name="Not found")).to_be_visible()
     assert page.url == f"{closed.url}/f/nothing"
+
+
+def test_an_administrator_makes_and_revokes_tokens(closed: Server, new_tab: NewTab) -> None:
+    page = new_tab(closed).page
+    page.goto("/sign-in")
+    sign_in(page, ADMIN)
+    page.get_by_role("button", name="UNWEAVE_ADMIN_TOKEN").click()
+    page.get_by_role("link", name="Who has access").click()
+    page.get_by_role("button", name="New token").click()
+    page.get_by_label("Name").fill("Emmy’s notebook")
+    page.get_by_role("radio", name="write").click()
+    page.get_by_role("button", name="Make the token").click()
+    secret = page.get_by_role("textbox", name="Access token").input_value()
+    page.get_by_role("button", name="Done").click()
+    expect(page.get_by_role("row", name="Emmy’s notebook write")).to_be_visible()
+    assert secret not in page.content()
+    other = new_tab(closed).page
+    other.goto("/jobs")
+    sign_in(other, secret)
+    expect(other.get_by_role("heading", name="Jobs")).to_be_visible()
+    page.get_by_role("button", name="Revoke the token of Emmy’s notebook").click()
+    page.get_by_role("button", name="Revoke it").click()
+    expect(page.get_by_role("row", name="revoke token")).to_contain_text("Emmy’s notebook")
+    expect(page.get_by_role("rowheader", name="Emmy’s notebook")).to_have_count(0)
+    other.reload()
+    expect(other.get_by_role("heading", name="Sign in")).to_be_visible()

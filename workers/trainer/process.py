@@ -15,7 +15,7 @@ from typing import NoReturn, cast
 
 from dbos import DBOS, DBOSPortableJSONSerializer
 from dbos import error as dbos_error
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from workers.jobs import database
 from workers.jobs.failures import JobError
@@ -71,6 +71,9 @@ class WorkerProcess:
             self._work(supervised)
         except DeviceTakenError as error:
             log.error("%s", error)
+            code = 1
+        except OperationalError as error:
+            log.error("the database cannot be used: %s", error.orig)
             code = 1
         except Exception:
             log.exception("the worker cannot continue")

@@ -9,6 +9,10 @@ export type TargetStatus = Schemas['TargetStatus']
 export type Health = Schemas['Health']
 export type Visitor = Schemas['Visitor']
 export type Role = NonNullable<Visitor['role']>
+export type AccessToken = Schemas['AccessToken']
+export type AccessTokenRequest = Schemas['AccessTokenRequest']
+export type NewAccessToken = Schemas['NewAccessToken']
+export type AuditEntry = Schemas['AuditEntry']
 
 export type DecompositionSummary = Schemas['DecompositionSummary']
 export type Decomposition = Schemas['Decomposition']

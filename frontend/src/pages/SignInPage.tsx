@@ -1,9 +1,10 @@
 import { useMutation, useQueryClient } from '@tanstack/react-query'
-import { useRouter, useSearch } from '@tanstack/react-router'
+import { Link, useRouter, useSearch } from '@tanstack/react-router'
 import { useState } from 'react'
 import { client, unwrap } from '@/api/client'
 import { at } from '@/api/root'
 import { useTitle } from '@/state/hooks'
+import { useSession } from '@/state/session'
 import { Button, Field } from '@/ui/controls'
 import { ErrorNotice } from '@/ui/surfaces'
 
@@ -20,6 +21,15 @@ export function SignInPage() {
       router.history.replace(at(to))
     },
   })
+  if (useSession()?.by === 'open') {
+    return (
+      <div className="page sign-in">
+        <h1>Nobody signs in here</h1>
+        <p className="lead">This server is open: whoever reaches it may do everything.</p>
+        <Link to="/">To the decompositions</Link>
+      </div>
+    )
+  }
   return (
     <div className="page sign-in">
       <h1>Sign in</h1>

@@ -31,6 +31,11 @@ export function VisitorMenu() {
         <b>{session.name}</b> <span className="badge">{session.role}</span>
       </p>
       <p className="small soft">You may {ROLE_WORDS[session.role]}.</p>
+      {session.role === 'admin' && (
+        <Link to="/access" className="btn small">
+          Who has access
+        </Link>
+      )}
       {session.by === 'session' && (
         <Button size="small" disabled={signOut.isPending} onClick={() => signOut.mutate()}>
           Sign out

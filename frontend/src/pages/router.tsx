@@ -72,6 +72,11 @@ const signIn = createRoute({
   validateSearch: validateSignIn,
   component: lazyRouteComponent(() => import('./SignInPage'), 'SignInPage'),
 })
+const access = createRoute({
+  getParentRoute: () => root,
+  path: '/access',
+  component: lazyRouteComponent(() => import('./AccessPage'), 'AccessPage'),
+})
 
 const newPage = createRoute({
   getParentRoute: () => root,
@@ -94,6 +99,7 @@ export const router = createRouter({
     jobs,
     newPage,
     signIn,
+    access,
   ]),
   basepath: ROOT || '/',
   parseSearch,
