@@ -10,19 +10,29 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from backend.commands import checking, listing
 from backend.commands.access import audit, record, tokens
 from backend.commands.console import Device, Home, err, fail, out, settings
+from backend.commands.opening import open_page
 from backend.settings import Settings, app_version
 
 app = typer.Typer(
     name="unweave",
     help="Explore decompositions of transformer weights.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # Rich takes “[default: 8000]” for markup and leaves it out
+    epilog="Exit codes: 0 done; 1 it could not be done, or what was checked does not hold; 2 what was asked cannot be "
+    "begun (an option, a setting, a config, a port that is taken); 130 stopped.",
 )
 app.add_typer(tokens, name="tokens")
 app.command()(audit)
+app.command("list")(listing.list_decompositions)
+for command in (listing.presets, listing.jobs, listing.components, listing.findings):
+    app.command()(command)
+for command in (checking.validate, checking.replay, checking.verify):
+    app.command()(command)
+app.command("open")(open_page)
 
 
 def _version(show: bool) -> None:
@@ -138,13 +148,17 @@ def sites(
     ] = None,
     home: Home = None,
     device: Device = None,
+    as_json: listing.AsJson = False,
 ) -> None:
     """List a model's modules: shapes, parameters, and why some cannot be decomposed. Reads no weights."""
-    from backend.commands.new import NewError, look, print_sites, source_of
+    from backend.commands.new import NewError, look, matching, print_sites, source_of
 
     made = settings(home=home, device=device)
     try:
-        if not print_sites(look(source_of(model), made.home, made.device), pattern or [], out):
+        view = look(source_of(model), made.home, made.device)
+        if as_json:
+            listing.show(matching(view, pattern or []), (), as_json=True)
+        elif not print_sites(view, pattern or [], out):
             fail("None of these can be a site.")
     except NewError as error:
         fail(str(error), 2)
@@ -384,6 +398,7 @@ def tokenize(
     text: Annotated[str, typer.Argument(help="The text to tokenise, exactly as it is.")],
     bos: Annotated[bool, typer.Option(help="Put the beginning-of-sequence token in front.")] = False,
     home: Home = None,
+    as_json: listing.AsJson = False,
 ) -> None:
     """Show how a decomposition's model splits a text. Needs no weights."""
     from backend.db.index import visible
@@ -396,6 +411,9 @@ def tokenize(
         answer = Prompts().tokenize(entry, TokenizeRequest(text=text, bos=bos))
     except ApiError as error:
         fail(error.message)
+    if as_json:
+        listing.show(answer.tokens, (), as_json=True)
+        return
     table = Table("position", "id", "token", box=None, pad_edge=False)
     for position, token in enumerate(answer.tokens):
         table.add_row(str(position), str(token.id), visible(token.piece))

@@ -10,11 +10,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from backend.commands.console import Home, fail, out, settings
+from backend.commands.listing import AsJson, show
 from backend.settings import Settings
 
 BY = "the command line"
 
-tokens = typer.Typer(help="Access tokens: create, list, revoke (docs/access.md).", no_args_is_help=True)
+tokens = typer.Typer(
+    help="Access tokens: create, list, revoke (docs/access.md).", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @tokens.command()
@@ -47,10 +50,14 @@ def create(
 
 
 @tokens.command("list")
-def list_tokens(home: Home = None) -> None:
+def list_tokens(home: Home = None, as_json: AsJson = False) -> None:
     """List access tokens: id, name, role, when they expire and were last used."""
+    found = _visitors(settings(home=home)).tokens.listing()
+    if as_json:
+        show(found, (), as_json=True)
+        return
     table = Table("id", "name", "role", "expires", "last used", box=None, pad_edge=False)
-    for token in _visitors(settings(home=home)).tokens.listing():
+    for token in found:
         expires = "expired" if token.expired else _day(token.expires_at)
         table.add_row(token.id, escape(token.name), token.role, expires, _day(token.last_used_at))
     out.print(table)
@@ -79,10 +86,15 @@ def audit(
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many lines, the newest first.")] = 50,
     home: Home = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show who changed what."""
+    found = _visitors(settings(home=home)).audit.listing(limit=limit, q=search).items
+    if as_json:
+        show(found, (), as_json=True)
+        return
     table = Table("when (UTC)", "who", "action", "subject", "from", box=None, pad_edge=False)
-    for entry in _visitors(settings(home=home)).audit.listing(limit=limit, q=search).items:
+    for entry in found:
         what = (entry.who, entry.action, entry.subject, entry.address)
         table.add_row(f"{entry.at:%Y-%m-%d %H:%M:%S}", *(escape(text) for text in what))
     out.print(table)

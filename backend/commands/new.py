@@ -22,7 +22,7 @@ from workers.spd.config import (
 from workers.spd.config.cautions import cautions
 from workers.spd.config.recipes import Size, recipe
 from workers.spd.prompts.files import format_of, read_prompt_file
-from workers.spd.scouted import AskedPrompt, ModelView
+from workers.spd.scouted import AskedPrompt, ModelView, ModuleView
 
 
 class NewError(Exception):
@@ -55,6 +55,15 @@ def look(source: Source, home: Path, device: str) -> ModelView:
         raise NewError(str(error)) from None
 
 
+def matching(model: ModelView, patterns: list[str]) -> list[ModuleView]:
+    """The modules that match a pattern; all where there is none."""
+    return [
+        module
+        for module in model.modules
+        if not patterns or any(fnmatch.fnmatchcase(module.path, pattern) for pattern in patterns)
+    ]
+
+
 def print_sites(model: ModelView, patterns: list[str], console: Console) -> int:
     """A line a module; with patterns, those that match. Returns how many can be sites."""
     console.print(
@@ -64,9 +73,7 @@ def print_sites(model: ModelView, patterns: list[str], console: Console) -> int:
     )  # fmt: skip
     table = Table("module", "kind", "shape", "parameters", "", box=None, pad_edge=False)
     usable = 0
-    for module in model.modules:
-        if patterns and not any(fnmatch.fnmatchcase(module.path, pattern) for pattern in patterns):
-            continue
+    for module in matching(model, patterns):
         usable += module.refused is None
         shape = "" if module.d_out is None else f"{module.d_out:,} × {module.d_in:,}"
         table.add_row(module.path, module.kind, shape, f"{module.parameters:,}", module.refused or "")

@@ -181,7 +181,7 @@ class Findings:
     def replay_now(self, slug: str) -> Replay:
         """The same, in the calling thread."""
         record = FindingRecord.model_validate(self._find(slug).record)
-        entry, other = self._entry_of(record)
+        entry, other = self.entry_of(record)
         results = [self.ablations.ablate_now(entry, stored.request) for stored in record.results]
         apart = max(
             _difference(stored.result, now) for stored, now in zip(record.results, results, strict=True)
@@ -200,7 +200,9 @@ class Findings:
             explanation=" ".join([summary, *other, *_versions(record, results[0])]),
         )
 
-    def _entry_of(self, record: FindingRecord) -> tuple[Entry, list[str]]:
+    def entry_of(self, record: FindingRecord | Finding) -> tuple[Entry, list[str]]:
+        """The decomposition a finding is about, and a sentence where only another version of it is here. Raises
+        ApiError 404."""
         try:
             return self.catalogue.get(record.artifact_hash), []
         except ApiError:

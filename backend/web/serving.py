@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack
 from types import FrameType
 
@@ -40,10 +41,15 @@ class _Server(uvicorn.Server):
     """Says where the page is once it can be opened."""
 
     def __init__(
-        self, config: uvicorn.Config, services: Services, console: Console, lines: list[str]
+        self,
+        config: uvicorn.Config,
+        services: Services,
+        console: Console,
+        lines: list[str],
+        then: Callable[[], None],
     ) -> None:
         super().__init__(config)
-        self._services, self._console, self._lines = services, console, lines
+        self._services, self._console, self._lines, self._then = services, console, lines, then
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._services.leave()
@@ -54,6 +60,7 @@ class _Server(uvicorn.Server):
         if self.started:
             for line in self._lines:
                 self._console.print(line, highlight=False, soft_wrap=True)
+            self._then()
 
 
 def take_port(host: str, port: int) -> socket.socket:
@@ -78,8 +85,11 @@ def take_port(host: str, port: int) -> socket.socket:
     return taken
 
 
-def run_server(settings: Settings, *, worker: bool, console: Console) -> None:
-    """Serve until Ctrl-C or SIGTERM; the worker beside it ends with it. Raises StartError."""
+def run_server(
+    settings: Settings, *, worker: bool, console: Console, then: Callable[[], None] = lambda: None
+) -> None:
+    """Serve until Ctrl-C or SIGTERM; the worker beside it ends with it. `then` is called once the page can be opened.
+    Raises StartError."""
     logs.set_up(settings.log_level, settings.log_format)
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
@@ -119,4 +129,4 @@ def run_server(settings: Settings, *, worker: bool, console: Console) -> None:
             server_header=False,
             proxy_headers=False,  # backend/web/visitors.py reads them, of trusted proxies only
         )
-        _Server(config, services, console, lines).run(sockets=[listening])
+        _Server(config, services, console, lines, then).run(sockets=[listening])
