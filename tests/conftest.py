@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import pytest
 from fastapi.testclient import TestClient
 
@@ -43,6 +44,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.name))
     items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("e2e", "slow", "real")])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Shapes and types of the method are checked as it runs in its own short tests: that takes half as long again."""
+    long = any(item.get_closest_marker(name) for name in ("slow", "real"))
+    jaxtyping.config.update("jaxtyping_disable", long or "spd" not in item.path.parts)
+    return (yield)
 
 
 def pytest_collection_finish() -> None:
