@@ -116,6 +116,7 @@ class CircuitValue(Wire):
     token: Token
     against: Token | None
     value: float
+    probability: float = Field(description="of `token` at `position`")
     inputs: CircuitInputs = Field(description="each column holds one number")
 
 

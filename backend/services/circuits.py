@@ -82,6 +82,7 @@ class Circuits:
                     token=entry.token(graph.token),
                     against=None if against is None else entry.token(against),
                     value=graph.value,
+                    probability=graph.probability,
                     inputs=_inputs(graph.output_inputs[:, None]),
                 ),
                 threshold=threshold,

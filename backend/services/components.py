@@ -133,6 +133,12 @@ class Components:
             ),
         )
 
+    def labels(self, entry: Entry) -> dict[str, str]:
+        """What the components that are alive are called, by key."""
+        query = select(Row.site, Row.index, Row.label).where(Row.hash == entry.hash, Row.alive)
+        with self.database.session() as session:
+            return {str(ComponentKey(site, index)): label for site, index, label in session.execute(query)}
+
     def links(self, entry: Entry, ordinals: Iterable[int]) -> dict[int, ComponentLink]:
         """Components by their place in the harvest, enough of each to name it."""
         query = select(Row).where(Row.hash == entry.hash, Row.ordinal.in_(list(ordinals)))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from fastapi.testclient import TestClient
 
@@ -95,3 +99,39 @@ def test_the_shipped_circuit_reads() -> None:
     assert all(abs(sum(row) - 1) < 0.05 for layer in found.attention for row in layer)
     assert found.acting
     assert all(place.position < len(found.pieces) for place in found.acting)
+
+
+def test_a_circuit_is_a_graph_that_neuronpedia_reads(real_client: TestClient) -> None:
+    found = ask(real_client)
+    nodes = found["nodes"]
+    names = [
+        f"{found['sites'][site]}:{component}@{position}"
+        for site, component, position in zip(
+            nodes["site"], nodes["component"], nodes["position"], strict=True
+        )
+    ]
+    body = {
+        "text": WOODS, "threshold": 0.05, "top_edges": 20_000, "pinned": [names[0], "nobody:1@0"],
+        "supernodes": [{"name": "first two", "nodes": names[:2]}, {"name": "nobody", "nodes": ["nobody:1@0"]}],
+    }  # fmt: skip
+    answer = real_client.post(TINY + "/graph", json=body)
+    assert answer.status_code == 200, answer.text
+    graph = answer.json()
+    schema = json.loads(
+        (Path(__file__).parents[1] / "fixtures/neuronpedia-graph.schema.json").read_text(encoding="utf-8")
+    )
+    jsonschema.validate(graph, schema)
+    assert graph["qParams"]["pinnedIds"] == [names[0]]
+    assert graph["qParams"]["supernodes"] == [["first two", *names[:2]]]
+    ids = {node["node_id"] for node in graph["nodes"]}
+    assert ids >= {*names, "output"}
+    assert {end for link in graph["links"] for end in (link["source"], link["target"])} <= ids
+    features = [node["feature"] for node in graph["nodes"] if node["feature_type"] == "rank-1 component"]
+    assert len(set(features)) == len({(s, c) for s, c in zip(nodes["site"], nodes["component"], strict=True)})
+    # What comes in at the output adds up to it: what steers is left out, what no node writes is there.
+    into: dict[str, float] = defaultdict(float)
+    for link in graph["links"]:
+        into[link["target"]] += link["weight"]
+    assert into["output"] == pytest.approx(found["output"]["value"], rel=1e-3)
+    (logit,) = (node for node in graph["nodes"] if node["feature_type"] == "logit")
+    assert f"(p={found['output']['probability']:.3f})" in logit["clerp"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from playwright.sync_api import Page, expect
@@ -51,8 +52,32 @@ def test_the_induction_circuit_is_read_pinned_and_handed_on(offline: Server, new
         "columnheader", name=re.compile("^Weight")
     )
     expect(header).to_have_attribute("aria-sort", "descending")
-    other.get_by_role("link", name="Suppress in the workbench").click()
-    expect(other).to_have_url(re.compile(r"/d/induction/workbench\?.*a=layers.1.attn.k"))
+    # Two nodes become a group, which the link holds with its note.
+    values = other.get_by_role("region", name="Graph of the circuit").get_by_role(
+        "button", name=re.compile(r"^L1 attn\.v:\d+")
+    )
+    values.first.click()
+    other.get_by_label("Name of the new group").fill("copying")
+    other.get_by_role("button", name="Group these").click()
+    group = other.get_by_role("article", name="Group copying")
+    expect(group.get_by_role("list", name="Members of copying").get_by_role("listitem")).to_have_count(2)
+    group.get_by_label("Note on copying").fill("where it looks, and what it takes")
+    group.get_by_label("green").check()
+    expect(other).to_have_url(re.compile(r"g=1~copying~.*note=.*copying"))
+    third = new_tab(offline).page
+    third.goto(other.url)
+    drawn(third)
+    expect(third.get_by_role("button", name=re.compile(r"^copying \(2 nodes\)"))).to_be_visible()
+    expect(third.get_by_label("Note on copying")).to_have_value("where it looks, and what it takes")
+    with third.expect_download() as saved:
+        third.get_by_role("button", name="Export Circuit").click()
+        third.get_by_role("menuitem", name="Neuronpedia graph").click()
+    graph = json.loads(saved.value.path().read_text(encoding="utf-8"))
+    assert [supernode[0] for supernode in graph["qParams"]["supernodes"]] == ["copying"]
+    third.get_by_role("link", name="Suppress it in the workbench").click()
+    expect(third).to_have_url(
+        re.compile(r"/d/induction/workbench\?(?=.*a=layers.1.attn.k)(?=.*a=layers.1.attn.v)")
+    )
 
 
 def test_what_cannot_be_drawn_is_said_where_it_was_asked(offline: Server, new_tab: NewTab) -> None:

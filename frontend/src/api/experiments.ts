@@ -4,11 +4,23 @@ import { client, unwrap, withDefaults } from './client'
 import type { PromptBody } from './queries'
 import type {
   AttentionRequest,
+  AttributionGraph,
   AttributionRequest,
   ComparisonRequest,
   ContinuationRequest,
+  GraphRequest,
   RegimeRequest,
 } from './types'
+
+/** A circuit as Neuronpedia's graph JSON. */
+export function attributionGraph(id: string, body: Partial<GraphRequest>): Promise<AttributionGraph> {
+  return unwrap(
+    client.POST('/api/decompositions/{id}/circuits/graph', {
+      params: { path: { id } },
+      body: withDefaults<GraphRequest>(body),
+    }),
+  )
+}
 
 export const experiments = {
   comparison: (id: string, body: Partial<ComparisonRequest>) =>

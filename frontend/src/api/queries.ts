@@ -3,6 +3,7 @@ import { infiniteQueryOptions, keepPreviousData, queryOptions } from '@tanstack/
 import { client, unwrap, withDefaults } from './client'
 import type {
   AblationRequest,
+  CircuitQuestion,
   CircuitRequest,
   ComponentRow,
   ComponentSort,
@@ -215,14 +216,7 @@ export const queries = {
       retry: false,
     }),
 
-  circuit: (
-    id: string,
-    body: PromptBody & {
-      threshold?: number
-      top_edges: number
-      output: { position?: number; token?: string; against?: string }
-    },
-  ) =>
+  circuit: (id: string, body: CircuitQuestion) =>
     queryOptions({
       queryKey: ['circuit', id, body],
       queryFn: ({ signal }) =>

@@ -537,6 +537,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/decompositions/{id}/circuits/graph": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Circuit Graph
+         * @description The same circuit as Neuronpedia's graph JSON, with pinned nodes and supernodes.
+         */
+        post: operations["circuit_graph"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/decompositions/{id}/circuit": {
         parameters: {
             query?: never;
@@ -1760,6 +1780,15 @@ export interface components {
             elapsed_ms: number;
             provenance: components["schemas"]["Provenance"];
         };
+        /** AttributionGraph */
+        AttributionGraph: {
+            metadata: components["schemas"]["GraphMetadata"];
+            qParams: components["schemas"]["GraphState"];
+            /** Nodes */
+            nodes: components["schemas"]["GraphNode"][];
+            /** Links */
+            links: components["schemas"]["GraphLink"][];
+        };
         /**
          * AttributionRequest
          * @description Which output is explained, and how many of the largest effects are measured by an ablation of their own.
@@ -2086,6 +2115,11 @@ export interface components {
             against: components["schemas"]["Token"] | null;
             /** Value */
             value: number;
+            /**
+             * Probability
+             * @description of `token` at `position`
+             */
+            probability: number;
             /** @description each column holds one number */
             inputs: components["schemas"]["CircuitInputs"];
         };
@@ -3598,6 +3632,148 @@ export interface components {
              * @description licence of the weights, shown with the result
              */
             license?: string | null;
+        };
+        /** GraphGenerator */
+        GraphGenerator: {
+            /** Name */
+            name: string;
+            /** Version */
+            version: string;
+        };
+        /** GraphInfo */
+        GraphInfo: {
+            /** Description */
+            description: string;
+            generator: components["schemas"]["GraphGenerator"];
+            /** Create Time Ms */
+            create_time_ms: number;
+        };
+        /**
+         * GraphLink
+         * @description weight: what the source adds to the target's inner activation, or to the output.
+         */
+        GraphLink: {
+            /** Source */
+            source: string;
+            /** Target */
+            target: string;
+            /** Weight */
+            weight: number;
+        };
+        /**
+         * GraphMetadata
+         * @description scan: the model.
+         */
+        GraphMetadata: {
+            /** Slug */
+            slug: string;
+            /** Scan */
+            scan: string;
+            /** Prompt Tokens */
+            prompt_tokens: string[];
+            /** Prompt */
+            prompt: string;
+            info: components["schemas"]["GraphInfo"];
+            /**
+             * Generation Settings
+             * @description the decomposition, its hashes, the threshold, and what share of the output the nodes write
+             */
+            generation_settings: {
+                [key: string]: string | number;
+            };
+        };
+        /**
+         * GraphNode
+         * @description layer: "E" for embeddings; feature: the component, counted through all sites of the decomposition, or the id
+         *     of a token; clerp: what it is called; influence: its effect on the output, logits; activation: its inner activation.
+         */
+        GraphNode: {
+            /** Node Id */
+            node_id: string;
+            /** Jsnodeid */
+            jsNodeId: string;
+            /** Feature */
+            feature: number | null;
+            /** Layer */
+            layer: string;
+            /** Ctx Idx */
+            ctx_idx: number;
+            /**
+             * Feature Type
+             * @enum {string}
+             */
+            feature_type: "rank-1 component" | "embedding" | "mlp reconstruction error" | "logit";
+            /** Clerp */
+            clerp: string;
+            /** Influence */
+            influence?: number | null;
+            /** Activation */
+            activation?: number | null;
+        };
+        /**
+         * GraphRequest
+         * @description A circuit, and what somebody made of it. Nodes that it lacks are left out.
+         */
+        GraphRequest: {
+            /** Text */
+            text?: string | null;
+            /** Token Ids */
+            token_ids?: number[] | null;
+            /**
+             * Bos
+             * @default false
+             */
+            bos: boolean;
+            /**
+             * Plain Text
+             * @description read control tokens such as <|endoftext|> as the text they are written with
+             * @default false
+             */
+            plain_text: boolean;
+            /** @default {} */
+            output: components["schemas"]["CircuitOutput"];
+            /**
+             * Threshold
+             * @description CI above which a component is a node; null: the run's own
+             */
+            threshold?: number | null;
+            /**
+             * Nodes
+             * @description of more components in use, those with the largest effects are nodes
+             * @default 300
+             */
+            nodes: number;
+            /**
+             * Top Edges
+             * @default 400
+             */
+            top_edges: number;
+            /**
+             * Pinned
+             * @default []
+             */
+            pinned: string[];
+            /**
+             * Supernodes
+             * @default []
+             */
+            supernodes: components["schemas"]["Supernode"][];
+        };
+        /**
+         * GraphState
+         * @description What is selected. A supernode is its name, then the ids of its nodes.
+         */
+        GraphState: {
+            /** Pinnedids */
+            pinnedIds: string[];
+            /** Supernodes */
+            supernodes: string[][];
+            /**
+             * Linktype
+             * @default both
+             * @constant
+             */
+            linkType: "both";
         };
         /**
          * Group
@@ -5920,6 +6096,16 @@ export interface components {
             };
         };
         /**
+         * Supernode
+         * @description Nodes that are shown as one.
+         */
+        Supernode: {
+            /** Name */
+            name: string;
+            /** Nodes */
+            nodes: string[];
+        };
+        /**
          * Suppression
          * @description One component in a basket. Strength 1 removes it (mask 0), 0 leaves it, below 0 amplifies it (−1: twice), above 1
          *     reverses it (2: its negative); kept alone, the strength is its factor. `positions` null means all.
@@ -7906,6 +8092,43 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Circuit"];
+                };
+            };
+            400: components["responses"]["Error400"];
+            401: components["responses"]["Error401"];
+            403: components["responses"]["Error403"];
+            404: components["responses"]["Error404"];
+            413: components["responses"]["Error413"];
+            421: components["responses"]["Error421"];
+            422: components["responses"]["Error422"];
+            429: components["responses"]["Error429"];
+            500: components["responses"]["Error500"];
+            503: components["responses"]["Error503"];
+        };
+    };
+    circuit_graph: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description readable slug or content hash */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GraphRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AttributionGraph"];
                 };
             };
             400: components["responses"]["Error400"];

@@ -72,6 +72,18 @@ export type Continuation = Schemas['Continuation']
 export type Circuit = Schemas['Circuit']
 export type StoredCircuit = Schemas['StoredCircuit']
 export type CircuitRequest = Schemas['CircuitRequest']
+export type GraphRequest = Schemas['GraphRequest']
+export type AttributionGraph = Schemas['AttributionGraph']
+/** A circuit that is asked for: what the page sends. */
+export interface CircuitQuestion {
+  text?: string
+  token_ids?: number[]
+  bos: boolean
+  plain_text: boolean
+  threshold?: number
+  top_edges: number
+  output: { position?: number; token?: string; against?: string }
+}
 
 export type Finding = Schemas['Finding']
 export type ImportancesRequest = Schemas['ImportancesRequest']

@@ -44,6 +44,12 @@ export function shortKey(key: string): string {
   return `${shortSite(site)}:${index}`
 }
 
+/** A label for narrow places: of an automatic one, the tokens that the component fires on. */
+export function shortLabel(label: string): string {
+  const match = /^fires (?:on (.*?)|weakly)(?: · writes .*)?$/.exec(label)
+  return match ? (match[1] ?? '') : label
+}
+
 /** A piece of text with its whitespace made visible: ␣ for a space, ↵ for a newline, ⇥ for a tab. */
 export function visible(piece: string): string {
   if (piece === '') return '∅'

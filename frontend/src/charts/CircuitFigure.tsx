@@ -13,8 +13,8 @@ import {
   useState,
 } from 'react'
 import type { Token } from '@/api/types'
-import { shortKey, signed, splitKey, visible } from '@/api/words'
-import { type Edge, layOut, type Node, OUT, pathsThrough, steers, VIA_WORDS } from './circuit'
+import { shortKey, shortLabel, signed, splitKey, visible } from '@/api/words'
+import { type Edge, HEAD, layOut, NODE, type Node, OUT, pathsThrough, steers, VIA_WORDS } from './circuit'
 import { level, usePalette } from './palette'
 
 export function CircuitFigure(props: {
@@ -24,18 +24,23 @@ export function CircuitFigure(props: {
   output: string
   pins: string[]
   zoom: number
+  /** Little of the output comes from what is drawn: drawn without colours. */
+  weak: boolean
   name: (key: string) => string
   onPin: (id: string) => void
   drawing: RefObject<SVGSVGElement | null>
 }) {
   const { nodes, edges, tokens, pins, zoom } = props
-  const { ramp } = usePalette()
+  const { ramp, ink } = usePalette()
   const frame = useRef<HTMLElement>(null)
   const [room, setRoom] = useState(0)
+  const [scrolled, setScrolled] = useState(0)
   useLayoutEffect(() => setRoom(frame.current?.clientWidth ?? 0), [])
   const [over, setOver] = useState<string | null>(null)
   const [focus, setFocus] = useState<string | null>(null)
-  const layout = useMemo(() => layOut(nodes, tokens.length, room), [nodes, tokens.length, room])
+  const { name, output } = props
+  const text = useMemo(() => (node: Node) => nodeText(node, name, output), [name, output])
+  const layout = useMemo(() => layOut(nodes, tokens.length, text, room), [nodes, tokens.length, text, room])
   const top = Math.max(1e-12, ...edges.map((edge) => Math.abs(edge.effect)))
   const lit = useMemo(() => {
     const at = over ?? (pins.length > 0 ? null : focus)
@@ -73,17 +78,17 @@ export function CircuitFigure(props: {
     const scroll = frame.current
     if (scroll && goal > scroll.clientWidth - 60) scroll.scrollLeft = goal - scroll.clientWidth / 2
   }, [goal])
-  const outWidth = Math.max(60, Math.min(220, props.output.length * 7 + 18))
   const ordered = useMemo(() => [...edges].reverse(), [edges])
   const active = order.find((node) => node.id === (over ?? focus))
   return (
     <div>
       <section
-        className="circuit-scroll"
+        className={`circuit-scroll ${props.weak ? 'weak' : ''}`}
         aria-label="Graph of the circuit"
         // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reachable by keyboard
         tabIndex={0}
         ref={frame}
+        onScroll={(event) => setScrolled(event.currentTarget.scrollLeft)}
         {...drag}
       >
         {/* biome-ignore lint/a11y/useSemanticElements: SVG has no fieldset */}
@@ -95,12 +100,17 @@ export function CircuitFigure(props: {
           role="group"
           aria-label={`${edges.length} edges between ${nodes.length} nodes. Arrow keys move from node to node, Enter pins one; the table below has the same content.`}
         >
-          {layout.rows.map((row) => (
+          {layout.rows.map((row, i) => (
             <g key={row.site}>
-              <line x1={HEAD_LINE} x2={layout.width} y1={row.y} y2={row.y} className="circuit-line" />
-              <text x="8" y={row.y + 4} className="circuit-row">
-                {row.name}
-              </text>
+              {i % 2 === 0 && (
+                <rect
+                  x="0"
+                  y={row.y - row.height / 2}
+                  width={layout.width}
+                  height={row.height}
+                  className="circuit-band"
+                />
+              )}
             </g>
           ))}
           {layout.columns.map((column) => {
@@ -126,18 +136,19 @@ export function CircuitFigure(props: {
             const from = layout.places.get(edge.source.id)
             const to = layout.places.get(edge.target.id)
             if (!from || !to) return null
-            const bend = Math.max(18, Math.abs(from.y - to.y) * 0.5)
+            const [start, end] = [from.y - NODE / 2, to.y + NODE / 2]
+            const bend = Math.max(18, Math.abs(start - end) * 0.5)
             const shown = lit === null || lit.edges.has(edge.id)
             return (
               <path
                 key={edge.id}
-                d={`M${from.x} ${from.y}C${from.x} ${from.y - bend} ${to.x} ${to.y + bend} ${to.x} ${to.y}`}
+                d={`M${from.x} ${start}C${from.x} ${start - bend} ${to.x} ${end + bend} ${to.x} ${end}`}
                 className={`circuit-edge ${edge.effect > 0 ? 'up' : 'down'} ${shown ? '' : 'dim'}`}
                 strokeWidth={0.7 + 6 * (Math.abs(edge.effect) / top)}
                 strokeDasharray={steers(edge.via) ? '5 4' : undefined}
               >
                 <title>
-                  {`${shortKey(edge.source.key)} → ${edge.target.id === OUT ? 'output' : shortKey(edge.target.key)}, ${VIA_WORDS[edge.via]}, effect ${signed(edge.effect, 2)}`}
+                  {`${nodeName(edge.source)} → ${nodeName(edge.target)}, ${VIA_WORDS[edge.via]}, effect ${signed(edge.effect, 2)} logits`}
                 </title>
               </path>
             )
@@ -146,10 +157,10 @@ export function CircuitFigure(props: {
             const place = layout.places.get(node.id)
             if (!place) return null
             const out = node.id === OUT
-            const at = out ? -1 : level(node.ci, 'linear')
+            const at = level(node.ci, 'linear')
             const description = out
               ? `The output, ${props.output}`
-              : `${shortKey(node.key)}${called(props.name(node.key))} at position ${node.position}, ${visible(tokens[node.position]?.piece ?? '')}: CI ${node.ci.toFixed(2)}, effect ${signed(node.effect, 2)}`
+              : `${nodeName(node)}${called(props.name(node.key))} at position ${node.position}, ${visible(tokens[node.position]?.piece ?? '')}: CI ${node.ci.toFixed(2)}, effect ${signed(node.effect, 2)} logits`
             return (
               // biome-ignore lint/a11y/useSemanticElements: SVG has no button
               <g
@@ -169,58 +180,66 @@ export function CircuitFigure(props: {
                 onMouseEnter={() => setOver(node.id)}
                 onMouseLeave={() => setOver(null)}
               >
-                {out ? (
-                  <>
-                    <rect
-                      x={-outWidth / 2}
-                      y="-12"
-                      width={outWidth}
-                      height="24"
-                      rx="6"
-                      className="circuit-out"
-                    />
-                    <text y="4" className="circuit-out-name">
-                      {short(props.output, 230)}
-                    </text>
-                  </>
-                ) : (
-                  <>
-                    <circle r="11" fill={ramp[at]} className="circuit-dot" />
-                    <text y="3.6" fill={at > 130 ? inkOf(ramp[at]) : 'var(--ink)'} className="circuit-index">
-                      {splitKey(node.key).index}
-                    </text>
-                  </>
-                )}
+                <rect
+                  x={-place.width / 2}
+                  y={-NODE / 2}
+                  width={place.width}
+                  height={NODE}
+                  rx="6"
+                  className={out ? 'circuit-out' : node.group ? 'circuit-group group-colour' : 'circuit-dot'}
+                  data-colour={node.group?.colour}
+                  fill={out || node.group ? undefined : ramp[at]}
+                />
+                <text
+                  y="4"
+                  fill={out || node.group ? undefined : ink[at]}
+                  className={out || node.group ? 'circuit-out-name' : 'circuit-name'}
+                >
+                  {text(node)}
+                </text>
                 <title>{description}</title>
               </g>
             )
           })}
+          {/* Stays in sight where the drawing is scrolled; by style, which an exported drawing does without. */}
+          <g style={{ transform: `translateX(${scrolled / zoom}px)` }}>
+            <rect width={HEAD - 4} height={layout.height} className="circuit-margin" />
+            {layout.rows.map((row) => (
+              <text key={row.site} x="8" y={row.y + 4} className="circuit-row">
+                {row.name}
+              </text>
+            ))}
+          </g>
         </svg>
       </section>
       <p className="circuit-readout" aria-hidden="true">
         {active
           ? active.id === OUT
             ? `output ${props.output}, ${signed(active.effect, 2)}`
-            : `${shortKey(active.key)}${called(props.name(active.key))} · ${visible(tokens[active.position]?.piece ?? '')} ${active.position} · CI ${active.ci.toFixed(2)} · effect ${signed(active.effect, 2)}`
-          : 'Hover or focus a node to follow its paths; click or press Enter to pin it.'}
+            : `${nodeName(active)}${called(props.name(active.key))} · ${visible(tokens[active.position]?.piece ?? '')} ${active.position} · CI ${active.ci.toFixed(2)} · effect ${signed(active.effect, 2)} logits`
+          : 'Hover or focus a node to follow its paths; click or press Enter to pin it. Pinned nodes can be grouped.'}
       </p>
     </div>
   )
 }
 
-const HEAD_LINE = 92
+const MOST = 18
 const called = (name: string) => (name ? `, “${name}”` : '')
-const short = (text: string, width: number) => {
-  const most = Math.max(3, Math.floor(width / 7.2))
-  return text.length > most ? `${text.slice(0, most - 1)}…` : text
+const cut = (text: string, most: number) => (text.length > most ? `${text.slice(0, most - 1)}…` : text)
+const short = (text: string, width: number) => cut(text, Math.max(3, Math.floor(width / 7.2)))
+
+/** A node in words. */
+function nodeName(node: Node): string {
+  if (node.id === OUT) return 'output'
+  return node.group ? `${node.group.name} (${node.group.members.length} nodes)` : shortKey(node.key)
 }
 
-/** Black or white, whichever is readable on a colour of the scale. */
-function inkOf(colour: string | undefined): string {
-  const [r = 0, g = 0, b = 0] = (colour ?? '').match(/\d+/g)?.map(Number) ?? []
-  return r * 0.299 + g * 0.587 + b * 0.114 > 140 ? '#000000' : '#ffffff'
+/** What is written on a node: the number of the component and what it fires on, or what people called it. */
+function nodeText(node: Node, name: (key: string) => string, output: string): string {
+  if (node.id === OUT) return cut(output, 32)
+  if (node.group) return `${cut(node.group.name, MOST)} ×${node.group.members.length}`
+  return cut(`${splitKey(node.key).index} ${shortLabel(name(node.key))}`.trim(), MOST)
 }
-
 /** Drags the drawing where it is larger than its frame. */
 function useDrag() {
   const from = useRef<{ x: number; y: number; left: number; top: number } | null>(null)

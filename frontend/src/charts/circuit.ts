@@ -27,6 +27,8 @@ export interface Node {
   position: number
   ci: number
   effect: number
+  /** Of a supernode: what it is called, its colour, and the nodes it stands for. */
+  group?: { name: string; colour: number; members: Node[] }
 }
 
 export interface Edge {
@@ -80,7 +82,7 @@ export function buildGraph(circuit: Circuit): Graph {
     if (!source || !target || !via) return []
     return [
       {
-        id: `${source.id}→${target.id}/${via}`,
+        id: `${i}`,
         source,
         target,
         via,
@@ -89,7 +91,35 @@ export function buildGraph(circuit: Circuit): Graph {
       },
     ]
   })
-  return { nodes: new Map([...rows, output].map((node) => [node.id, node])), edges, output }
+  return { nodes: new Map([...rows, output].map((node) => [node.id, node])), edges: summed(edges), output }
+}
+
+/** One edge for two nodes and a kind of path: those through the attentions of several layers add up. */
+export function summed(edges: Edge[]): Edge[] {
+  const merged = new Map<string, Edge>()
+  for (const edge of edges) {
+    const id = `${edge.source.id}→${edge.target.id}/${edge.via}`
+    const before = merged.get(id)
+    const [weight, effect] = [edge.weight + (before?.weight ?? 0), edge.effect + (before?.effect ?? 0)]
+    merged.set(id, { ...edge, id, weight, effect })
+  }
+  return [...merged.values()].sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect))
+}
+
+/** Below this share of the output, or above its mirror, what is drawn does not explain it. */
+const ENOUGH = 0.5
+
+/** How much of the output the nodes write, at its position and through one attention, in logits and as a share. */
+export function explained(circuit: Circuit): {
+  here: number
+  attended: number
+  share: number
+  little: boolean
+} {
+  const { value, inputs } = circuit.output
+  const [here, attended] = [inputs.here[0] ?? 0, inputs.attended[0] ?? 0]
+  const share = value === 0 ? 0 : (here + attended) / value
+  return { here, attended, share, little: share < ENOUGH || share > 2 - ENOUGH }
 }
 
 /** Every node and edge on a path through this node, up and down the edges drawn. */
@@ -120,80 +150,120 @@ export interface Layout {
   height: number
   /** `folded`: the number of tokens without a node in this column; 0 for a single token. */
   columns: { position: number; x: number; width: number; folded: number }[]
-  rows: { site: string; name: string; y: number }[]
-  places: Map<string, { x: number; y: number }>
+  rows: { site: string; name: string; y: number; height: number }[]
+  /** Middle and width of every node. */
+  places: Map<string, { x: number; y: number; width: number }>
 }
 
 export const HEAD = 96
-const STEP = 26
-const ROW = 30
-const TOP = 18
-const FOOT = 46
-const NARROWEST = 46
+export const NODE = 22
+const GAP = 6
+const LINE = NODE + 5
+const PAD = 9
+const TOP = 8
+const FOOT = 44
+const NARROWEST = 44
 const FOLDED = 40
-const EDGE = 30
-const SHIFT = 13
+const EDGE = 24
 const FOLD_FROM = 3
+const CHARACTER = 6.9
 
-/** Tokens from left to right, sites from the bottom up; columns without nodes are narrow. */
-export function layOut(nodes: Node[], length: number, room = 0): Layout {
+/** The room a node's text takes. */
+export const nodeWidth = (text: string) => Math.max(28, Math.round(text.length * CHARACTER) + 14)
+
+/**
+ * Tokens from left to right, sites from the bottom up. The nodes of a site at a token stand in lines, so that a column is as
+ * wide, and a row as high, as what stands in it.
+ */
+export function layOut(nodes: Node[], length: number, text: (node: Node) => string, room = 0): Layout {
+  const cells = cellsOf(nodes, text)
   const used = [...new Map(nodes.map((node) => [node.depth, node.site])).entries()].sort(([a], [b]) => a - b)
-  const height = TOP + used.length * ROW + FOOT
-  const rows = used.map(([, site], i) => ({
-    site,
-    name: site === OUT ? 'output' : shortSite(site),
-    y: height - FOOT - i * ROW - ROW / 2,
-  }))
-  const yOf = new Map(rows.map((row) => [row.site, row.y]))
-  const order = new Map(rows.map((row, i) => [row.site, i]))
+  const lines = new Map(
+    used.map(([depth]) => [
+      depth,
+      Math.max(...cells.filter((c) => c.depth === depth).map((c) => c.lines.length)),
+    ]),
+  )
+  const columns = columnsOf(cells, length)
+  const last = columns.at(-1)
+  const natural = (last ? last.x + last.width : HEAD) - HEAD
+  // A short prompt fills the available width.
+  const stretch = Math.min(4, Math.max(1, (room - HEAD - EDGE) / Math.max(1, natural)))
+  for (const column of columns) {
+    column.x = HEAD + (column.x - HEAD) * stretch
+    column.width *= stretch
+  }
+  const heights = used.map(([depth]) => (lines.get(depth) ?? 1) * LINE + 2 * PAD)
+  const height = TOP + heights.reduce((sum, one) => sum + one, 0) + FOOT
+  let y = height - FOOT
+  const rows = used.map(([, site], i) => {
+    const size = heights[i] ?? 0
+    y -= size
+    return { site, name: site === OUT ? 'output' : shortSite(site), y: y + size / 2, height: size }
+  })
+  const rowOf = new Map(rows.map((row) => [row.site, row.y]))
+  const columnOf = new Map(columns.map((column) => [column.position, column]))
+  const places: Layout['places'] = new Map()
+  for (const cell of cells) {
+    const column = columnOf.get(cell.position)
+    const middle = (column?.x ?? 0) + (column?.width ?? 0) / 2
+    cell.lines.forEach((line, i) => {
+      let x = middle - widthOf(line) / 2
+      const at = (rowOf.get(cell.site) ?? 0) + (i - (cell.lines.length - 1) / 2) * LINE
+      for (const { node, width } of line) {
+        places.set(node.id, { x: x + width / 2, y: at, width })
+        x += width + GAP
+      }
+    })
+  }
+  return { width: HEAD + natural * stretch + EDGE, height, columns, rows, places }
+}
+
+interface Cell {
+  depth: number
+  site: string
+  position: number
+  lines: { node: Node; width: number }[][]
+}
+
+const widthOf = (line: { width: number }[]) => line.reduce((sum, { width }) => sum + width + GAP, -GAP)
+
+/** The nodes by site and token, in lines that make a cell about as wide as high. */
+function cellsOf(nodes: Node[], text: (node: Node) => string): Cell[] {
   const cells = new Map<string, Node[]>()
   for (const node of nodes) {
     const cell = `${node.depth}/${node.position}`
     cells.set(cell, [...(cells.get(cell) ?? []), node])
   }
-  const most = Array.from({ length }, () => 0)
-  for (const cell of cells.values()) {
-    const position = cell[0]?.position ?? 0
-    most[position] = Math.max(most[position] ?? 0, cell.length)
-  }
+  return [...cells.values()].flatMap((members) => {
+    const first = members[0]
+    if (!first) return []
+    members.sort((a, b) => a.key.localeCompare(b.key, undefined, { numeric: true }))
+    const each = members.length < 3 ? members.length : Math.ceil(Math.sqrt(members.length / 2))
+    const boxes = members.map((node) => ({ node, width: nodeWidth(text(node)) }))
+    const lines = Array.from({ length: Math.ceil(boxes.length / each) }, (_, i) =>
+      boxes.slice(i * each, (i + 1) * each),
+    )
+    return [{ depth: first.depth, site: first.site, position: first.position, lines }]
+  })
+}
+
+/** A column for every token, as wide as its widest cell; tokens without a node are narrow, and folded where several follow. */
+function columnsOf(cells: Cell[], length: number): Layout['columns'] {
+  const widest = Array.from({ length }, () => 0)
+  for (const { position, lines } of cells)
+    widest[position] = Math.max(widest[position] ?? 0, ...lines.map(widthOf))
   let x = HEAD
   const columns: Layout['columns'] = []
   for (let position = 0; position < length; ) {
-    const count = most[position] ?? 0
+    const size = widest[position] ?? 0
     let end = position + 1
-    while (count === 0 && end < length && most[end] === 0) end += 1
+    while (size === 0 && end < length && widest[end] === 0) end += 1
     const folds = end - position >= FOLD_FROM
-    const last = folds ? end : position + 1
-    const width = folds
-      ? FOLDED
-      : count === 0
-        ? NARROWEST
-        : Math.max(NARROWEST + 26, count * STEP + 2 * SHIFT + 20)
+    const width = folds ? FOLDED : size === 0 ? NARROWEST : Math.max(NARROWEST, size + 20)
     columns.push({ position, x, width, folded: folds ? end - position : 0 })
     x += width
-    position = last
+    position = folds ? end : position + 1
   }
-  // A short prompt fills the available width.
-  const stretch = Math.min(2.2, Math.max(1, (room - HEAD - EDGE) / Math.max(1, x - HEAD)))
-  for (const column of columns) {
-    column.x = HEAD + (column.x - HEAD) * stretch
-    column.width *= stretch
-  }
-  const width = HEAD + (x - HEAD) * stretch + EDGE
-  const at = new Map(columns.map((column) => [column.position, column]))
-  const places = new Map<string, { x: number; y: number }>()
-  for (const cell of cells.values()) {
-    cell.sort((a, b) => a.key.localeCompare(b.key, undefined, { numeric: true }))
-    cell.forEach((node, i) => {
-      const column = at.get(node.position)
-      const middle = (column?.x ?? 0) + (column?.width ?? 0) / 2
-      // Every other site is shifted a little, so that an edge to the next is visible.
-      const aside = node.id === OUT ? 0 : ((order.get(node.site) ?? 0) % 2 === 0 ? -1 : 1) * SHIFT
-      places.set(node.id, {
-        x: middle + aside + (i - (cell.length - 1) / 2) * STEP,
-        y: yOf.get(node.site) ?? 0,
-      })
-    })
-  }
-  return { width, height, columns, rows, places }
+  return columns
 }

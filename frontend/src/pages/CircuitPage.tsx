@@ -35,15 +35,13 @@ function CircuitOf({ decomposition }: { decomposition: Decomposition }) {
   const spec = (search.p === undefined ? fallback : decodePrompt(search.p)) ?? fallback
   const threshold = search.t ?? decomposition.provenance.threshold
   const ready = decomposition.target.state === 'ready'
-  const query = useQuery({
-    ...queries.circuit(id, {
-      ...promptBody(spec ?? { text: '', bos: false }),
-      threshold,
-      top_edges: MOST_EDGES,
-      output: { position: search.at, token: search.tok, against: search.vs },
-    }),
-    enabled: spec !== null && ready,
-  })
+  const request = {
+    ...promptBody(spec ?? { text: '', bos: false }),
+    threshold,
+    top_edges: MOST_EDGES,
+    output: { position: search.at, token: search.tok, against: search.vs },
+  }
+  const query = useQuery({ ...queries.circuit(id, request), enabled: spec !== null && ready })
   const busy = useSlow(query.isFetching)
   const circuit = query.error ? undefined : query.data
   const go = (change: Partial<CircuitSearch>) =>
@@ -92,6 +90,7 @@ function CircuitOf({ decomposition }: { decomposition: Decomposition }) {
             decomposition={decomposition}
             circuit={circuit}
             spec={spec}
+            request={request}
             search={search}
             onSearch={go}
           />

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { readCircuit } from './circuit'
+import { encodeSupernode, freeName, notesOf, readCircuit, supernodesOf, withNote } from './circuit'
 import { parseSearch } from './search'
 
 const read = (text: string) => readCircuit(parseSearch(text))
@@ -33,5 +33,21 @@ describe('the address of a circuit', () => {
 
   it('leaves defaults out', () => {
     expect(read('?at=-1&e=60').search).toMatchObject({ at: undefined, e: undefined })
+  })
+
+  it('holds groups of nodes and notes, and leaves out what is neither', () => {
+    const nodes = ['h.0.mlp:3@2', 'h.1.mlp:4@5']
+    const code = encodeSupernode({ name: 'who, what~', colour: 3, nodes })
+    const { search, problems } = read(
+      `?g=${encodeURIComponent(code)}&g=9~x~h.0.mlp:3@2&pin=~who  what&note=${encodeURIComponent('~who  what~the name')}&note=h.0.mlp:3@2~ab~c`,
+    )
+    expect(problems).toHaveLength(1)
+    expect(supernodesOf(search)).toEqual([{ name: 'who  what', colour: 3, nodes }])
+    expect([...notesOf(search)]).toEqual([
+      ['~who  what', 'the name'],
+      ['h.0.mlp:3@2', 'ab~c'],
+    ])
+    expect(withNote(search, 'h.0.mlp:3@2', ' ')).toEqual(['~who  what~the name'])
+    expect(freeName('who  what', supernodesOf(search))).toBe('who  what 2')
   })
 })

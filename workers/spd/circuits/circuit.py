@@ -43,8 +43,8 @@ class CircuitGraph:
     """token: whose logit is explained; edges_total: edges that are not 0, listed or not; value: of the output, logits;
     output_inputs: its origins; completeness: the largest |sum of origins − what the target reads|, as a share of the
     absolute contributions, or of what a random direction reads, where that is more; in_use: components that pass the
-    threshold, nodes or not; kept_effect: the nodes' share of their absolute first-order effects, 0–1; cached: computed
-    for an earlier question."""
+    threshold, nodes or not; kept_effect: the nodes' share of their absolute first-order effects, 0–1; probability: of
+    the token; cached: computed for an earlier question."""
 
     token: int
     nodes: Nodes
@@ -55,6 +55,7 @@ class CircuitGraph:
     completeness: float
     in_use: int
     kept_effect: float
+    probability: float = 0.0
     cached: bool = False
 
     def nbytes(self) -> int:
@@ -168,6 +169,8 @@ def circuit_of(engine: AblationEngine, query: CircuitQuery) -> CircuitGraph:
     cached: CircuitGraph | None = engine.circuits.get(query)
     if cached is not None:
         return cached
+    probability = float(clean.logits[query.position].float().softmax(-1)[token])
     graph = circuit_graph(engine.decomposition, engine.site_importances(clean), query)
+    graph = replace(graph, probability=probability)
     engine.circuits.put(query, replace(graph, cached=True), graph.nbytes())
     return graph

@@ -1,19 +1,21 @@
 import { keepPreviousData, useQuery } from '@tanstack/react-query'
 import { useEffect, useMemo, useRef, useState } from 'react'
+import { attributionGraph } from '@/api/experiments'
 import { queries } from '@/api/queries'
-import type { Circuit, Decomposition } from '@/api/types'
+import type { Circuit, CircuitQuestion, Decomposition, GraphRequest } from '@/api/types'
 import { count, plural, visible } from '@/api/words'
 import { CircuitFigure } from '@/charts/CircuitFigure'
-import { buildGraph, OUT } from '@/charts/circuit'
+import { buildGraph, explained, OUT } from '@/charts/circuit'
 import { svgOfElement } from '@/charts/export'
-import { type CircuitSearch, EDGES, MOST_PINS } from '@/state/circuit'
+import { withSupernodes } from '@/charts/supernodes'
+import { type CircuitSearch, EDGES, MOST_PINS, supernodesOf } from '@/state/circuit'
 import type { PromptSpec } from '@/state/prompts'
 import { Button, Slider, Switch } from '@/ui/controls'
 import { provenanceFacts } from '@/ui/download'
 import { ExportMenu } from '@/ui/Export'
 import { Empty, Panel } from '@/ui/surfaces'
 import { EdgeTable } from './EdgeTable'
-import { NodeCard } from './NodeCard'
+import { Pins } from './Pins'
 import './circuit.css'
 
 const ZOOMS = [0.5, 0.65, 0.8, 1, 1.25, 1.6, 2]
@@ -23,13 +25,17 @@ export function CircuitPanel(props: {
   decomposition: Decomposition
   circuit: Circuit
   spec: PromptSpec
+  request: CircuitQuestion
   search: CircuitSearch
   onSearch: (change: Partial<CircuitSearch>) => void
 }) {
   const { decomposition, circuit, search, onSearch } = props
   const { id } = decomposition
   const labels = useQuery({ ...queries.labels(id), placeholderData: keepPreviousData }).data
-  const graph = useMemo(() => buildGraph(circuit), [circuit])
+  const graph = useMemo(
+    () => withSupernodes(buildGraph(circuit), supernodesOf({ g: search.g })),
+    [circuit, search.g],
+  )
   const [drawn, setDrawn] = useState(search.e ?? EDGES)
   useEffect(() => setDrawn(search.e ?? EDGES), [search.e])
   const offered = useMemo(
@@ -56,7 +62,8 @@ export function CircuitPanel(props: {
     const next = out ? now.filter((one) => one !== node) : [node, ...now].slice(0, MOST_PINS)
     onSearch({ pin: next.length > 0 ? next : undefined, sel: out ? undefined : node })
   }
-  const open = pins.find((one) => one === search.sel) ?? pins[0]
+  const { share, little } = explained(circuit)
+  const total = circuit.edges_shown === circuit.edges_total ? graph.edges.length : circuit.edges_total
   const drawing = useRef<SVGSVGElement>(null)
   const frame = useRef<HTMLDivElement>(null)
   const [zoom, setZoom] = useState(1)
@@ -70,16 +77,29 @@ export function CircuitPanel(props: {
     const box = drawing.current?.viewBox.baseVal
     if (scroll && box) setZoom(Math.max(0.3, Math.min(2, (scroll.clientWidth - 4) / box.width)))
   }
-  const facts = { ...provenanceFacts(circuit.provenance), output, threshold: circuit.threshold }
+  const facts = {
+    ...provenanceFacts(circuit.provenance),
+    output,
+    'explained by its nodes': `${Math.round(100 * share)} %`,
+    threshold: circuit.threshold,
+  }
   const name = (key: string) => labels?.get(key)?.label ?? ''
+  const graphFile = async () =>
+    JSON.stringify(
+      await attributionGraph(id, {
+        ...(props.request as Partial<GraphRequest>),
+        pinned: pins.filter((pin) => !pin.startsWith('~')),
+        supernodes: supernodesOf(search).map((one) => ({ name: one.name, nodes: one.nodes })),
+      }),
+    )
   return (
     <div ref={frame} className={`circuit ${full ? 'full' : ''}`}>
       <Panel
         title="Graph"
         aside={
           <span role="status">
-            {plural(edges.length, 'edge')} drawn of {count(circuit.edges_total)} ·{' '}
-            {plural(nodes.length - 1, 'node')} of {count(circuit.nodes.ci.length)}
+            {plural(edges.length, 'edge')} drawn of {count(total)} · {plural(nodes.length - 1, 'node')} of{' '}
+            {count(circuit.nodes.ci.length)}
           </span>
         }
         tools={
@@ -102,6 +122,7 @@ export function CircuitPanel(props: {
               title="Circuit"
               facts={facts}
               figure={() => (drawing.current ? svgOfElement(drawing.current) : '')}
+              more={[{ label: 'Neuronpedia graph', ending: 'neuronpedia.json', make: graphFile }]}
               table={() => ({
                 columns: ['source', 'target', 'via', 'weight', 'effect'].map((key) => ({ key })),
                 rows: graph.edges.map((edge) => ({
@@ -118,8 +139,12 @@ export function CircuitPanel(props: {
       >
         <div className="circuit-bar">
           <span className="legend">
-            <span className="diff-key down" /> lowers the output
-            <span className="diff-key up" /> raises it
+            {!little && (
+              <>
+                <span className="diff-key down" /> lowers the output
+                <span className="diff-key up" /> raises it
+              </>
+            )}
             <span className="circuit-key" aria-hidden="true" /> adds to the target
             <span className="circuit-key dashed" aria-hidden="true" /> gates or steers the target
             <span>· width: size of the effect</span>
@@ -155,6 +180,7 @@ export function CircuitPanel(props: {
             output={output}
             pins={pins}
             zoom={zoom}
+            weak={little}
             name={name}
             onPin={pin}
             drawing={drawing}
@@ -168,31 +194,21 @@ export function CircuitPanel(props: {
         </p>
       )}
       {pins.length > 0 && (
-        <section className="circuit-pins" aria-label="Pinned nodes">
-          {pins.map((one) => {
-            const node = graph.nodes.get(one)
-            return (
-              node && (
-                <NodeCard
-                  key={one}
-                  id={id}
-                  node={node}
-                  name={name}
-                  circuit={circuit}
-                  edges={graph.edges}
-                  spec={props.spec}
-                  open={one === open}
-                  onOpen={() => onSearch({ sel: one })}
-                  onPin={pin}
-                />
-              )
-            )
-          })}
-        </section>
+        <Pins
+          id={id}
+          graph={graph}
+          pins={pins}
+          circuit={circuit}
+          spec={props.spec}
+          search={search}
+          name={name}
+          onPin={pin}
+          onSearch={onSearch}
+        />
       )}
       <EdgeTable
         edges={edges}
-        total={circuit.edges_total}
+        total={total}
         tokens={circuit.tokens}
         pins={pins}
         output={output}

@@ -81,7 +81,7 @@ export function EdgeTable(props: {
                 <td>{cell(edge.source)}</td>
                 <td>{VIA_WORDS[edge.via]}</td>
                 <td>{cell(edge.target)}</td>
-                <td className="num">{figure(edge.weight)}</td>
+                <td className="num">{figure(Number.isNaN(edge.weight) ? null : edge.weight)}</td>
                 <td className={`num ${edge.effect > 0 ? 'rise' : 'fall'}`}>{signed(edge.effect, 3)}</td>
               </tr>
             ))}
@@ -102,22 +102,30 @@ export function NodeButton(props: {
   output: string
   name: string
   pinned: boolean
-  onPin: (id: string) => void
+  onPin?: (id: string) => void
 }) {
   const { node } = props
   if (node.id === OUT) return <b>output {props.output}</b>
+  const inside = node.group ? (
+    <b>{node.group.name}</b>
+  ) : (
+    <>
+      <span className="mono">{shortKey(node.key)}</span>{' '}
+      <span className="soft">
+        <Piece text={props.tokens[node.position]?.piece ?? ''} /> {node.position}
+      </span>
+    </>
+  )
+  if (!props.onPin) return <span>{inside}</span>
   return (
     <button
       type="button"
       className="circuit-node-name"
       aria-pressed={props.pinned}
       title={props.name ? `“${props.name}”` : undefined}
-      onClick={() => props.onPin(node.id)}
+      onClick={() => props.onPin?.(node.id)}
     >
-      <span className="mono">{shortKey(node.key)}</span>{' '}
-      <span className="soft">
-        <Piece text={props.tokens[node.position]?.piece ?? ''} /> {node.position}
-      </span>
+      {inside}
     </button>
   )
 }

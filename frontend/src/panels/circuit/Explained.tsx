@@ -1,33 +1,46 @@
 import type { Circuit } from '@/api/types'
 import { count, probability, signed, visible } from '@/api/words'
+import { explained } from '@/charts/circuit'
 import { Notice } from '@/ui/surfaces'
+import './circuit.css'
 
 /** How much of the output the graph explains, before anything else. */
 export function Explained({ circuit }: { circuit: Circuit }) {
   const { output, in_use, kept_effect, nodes } = circuit
-  const [here, attended] = [output.inputs.here[0] ?? 0, output.inputs.attended[0] ?? 0]
-  const share = output.value === 0 ? 0 : (here + attended) / output.value
-  const little = share < 0.5 || share > 1.5
+  const { here, attended, share, little } = explained(circuit)
+  const rest = output.value - here - attended
+  const drawn = Math.max(0, Math.min(1, share))
   return (
     <>
-      <p>
-        <b className="mono">{visible(output.token.piece)}</b>
-        {output.against && (
-          <>
-            {' against '}
-            <b className="mono">{visible(output.against.piece)}</b>
-          </>
-        )}{' '}
-        has {output.against ? 'a difference of logits' : 'a logit'} of{' '}
-        <b className="num">{signed(output.value, 2)}</b> at position {output.position}. The components below
-        write <b className="num">{signed(here + attended, 2)}</b> of it ({signed(here, 2)} at this position,{' '}
-        {signed(attended, 2)} through one attention layer);{' '}
-        <b className="num">{signed(output.value - here - attended, 2)}</b> come from what no node shows.
-      </p>
+      <div className="circuit-share">
+        <p>
+          <b className={`num ${little ? 'little' : ''}`}>{Math.round(100 * share)} %</b> of{' '}
+          {output.against ? 'the difference' : 'the logit'}{' '}
+          <b className="mono">{visible(output.token.piece)}</b>
+          {output.against && (
+            <>
+              {' − '}
+              <b className="mono">{visible(output.against.piece)}</b>
+            </>
+          )}{' '}
+          at position {output.position} is written by the nodes below.
+        </p>
+        <div className={`circuit-meter ${little ? 'little' : ''}`} aria-hidden="true">
+          <i style={{ width: `${100 * drawn}%` }} />
+        </div>
+        <p className="small soft">
+          <span className="num">{signed(here + attended, 2)}</span> of{' '}
+          <span className="num">{signed(output.value, 2)}</span> logits: {signed(here, 2)} at this position,{' '}
+          {signed(attended, 2)} through one attention; {signed(rest, 2)} from what no node shows.
+        </p>
+      </div>
       {little && (
         <Notice tone="warn">
-          Most of this output does not come from what is drawn, so the graph says little about why it is what
-          it is.
+          {share > 1
+            ? 'The nodes write more than the output holds; what no node shows takes it back.'
+            : 'Most of this output does not come from what is drawn.'}{' '}
+          The graph says little about why it is what it is, so it is drawn without colours. To know what a
+          component does here, suppress it in the workbench.
         </Notice>
       )}
       {nodes.ci.length < in_use && (

@@ -8,6 +8,7 @@ import { Button } from '@/ui/controls'
 import { Icon } from '@/ui/Icon'
 import { Piece } from '@/ui/Piece'
 import { NodeButton } from './EdgeTable'
+import { Note } from './Note'
 import './circuit.css'
 
 const ORIGINS: [keyof Circuit['output']['inputs'], string][] = [
@@ -26,6 +27,8 @@ export function NodeCard(props: {
   id: string
   node: Node
   name: (key: string) => string
+  note: string
+  onNote: (text: string) => void
   circuit: Circuit
   edges: Edge[]
   spec: PromptSpec
@@ -54,6 +57,7 @@ export function NodeCard(props: {
             <span className="soft">position {node.position}</span>
           </span>
           {label && <span className="soft">“{label}”</span>}
+          {!open && props.note && <span>{props.note}</span>}
         </button>
         <Button
           kind="quiet"
@@ -81,6 +85,7 @@ export function NodeCard(props: {
               <dd className={`num ${node.effect > 0 ? 'rise' : 'fall'}`}>{signed(node.effect, 2)} logits</dd>
             </div>
           </dl>
+          <Note of={shortKey(node.key)} text={props.note} onText={props.onNote} />
           <div className="circuit-lists">
             <div>
               <h3>Composition of its activation</h3>
