@@ -30,8 +30,8 @@ OPT = {
 NO_GROUPS = {key: value for key, value in LLAMA.items() if key != "num_key_value_heads"}
 
 
-HELD = r"cannot be held fixed|does not run as a matrix|more than once|in a way that the circuit cannot read"
-OWN = "does not run through sdpa"
+HELD = "cannot be held fixed|in a way that the circuit cannot show"
+OWN = "no attention pattern in every layer"
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Architecture:
     circuit: str | None = None
     attention: str | None = None
     float64: bool = True  # whether its own code runs in it
+    eager: bool = True  # whether its eager attention is that of its fused one
 
     @property
     def title(self) -> str:
@@ -74,12 +75,10 @@ ARCHITECTURES = [
         "gemma2",
         "Gemma 2",
         {**LLAMA, "head_dim": 4, "sliding_window": 4, "query_pre_attn_scalar": 4},
-        circuit=HELD,
-        attention=OWN,
     ),
     Architecture("gemma3_text", "Gemma 3 (text)", {**LLAMA, "head_dim": 4, "sliding_window": 4}),
     Architecture("gpt_neox", "Pythia, GPT-NeoX", NO_GROUPS),
-    Architecture("gptj", "GPT-J", {**GPT2, "rotary_dim": 4}, circuit=HELD, attention=OWN),
+    Architecture("gptj", "GPT-J", {**GPT2, "rotary_dim": 4}),
     Architecture(
         "gpt_neo",
         "GPT-Neo, TinyStories",
@@ -94,8 +93,6 @@ ARCHITECTURES = [
             "intermediate_size": 24,
             **WORDS,
         },
-        circuit=HELD,
-        attention=OWN,
     ),
     Architecture(
         "opt",
@@ -113,8 +110,6 @@ ARCHITECTURES = [
         "bloom",
         "BLOOM",
         {"hidden_size": 16, "n_layer": 2, "n_head": 4, "initializer_range": 0.3, **WORDS},
-        circuit=HELD,
-        attention=OWN,
     ),
     Architecture(
         "falcon",
@@ -128,8 +123,6 @@ ARCHITECTURES = [
             "initializer_range": 0.3,
             **WORDS,
         },
-        circuit=HELD,
-        attention=OWN,
     ),
     Architecture(
         "falcon",
@@ -146,11 +139,10 @@ ARCHITECTURES = [
             **WORDS,
         },
         name="falcon alibi",
-        circuit=HELD,
-        attention=OWN,
+        eager=False,  # adds its alibi twice in transformers 5
     ),
     Architecture("phi", "Phi 1 to 2", ALL_HEADS),
-    Architecture("phi3", "Phi 3 and 4", LLAMA, circuit=HELD),
+    Architecture("phi3", "Phi 3 and 4", LLAMA),
     Architecture("stablelm", "StableLM", LLAMA),
     Architecture("olmo", "OLMo", LLAMA),
     Architecture("olmo2", "OLMo 2", LLAMA),
@@ -160,27 +152,23 @@ ARCHITECTURES = [
     Architecture("cohere2", "Command R7B", {**LLAMA, "sliding_window": 4}),
     Architecture("granite", "Granite 3", {**LLAMA, "embedding_multiplier": 3.0, "logits_scaling": 2.0}),
     Architecture("smollm3", "SmolLM3", LLAMA),
-    Architecture("nemotron", "Nemotron", LLAMA, circuit=HELD),
+    Architecture("nemotron", "Nemotron", LLAMA),
     Architecture(
         "mpt",
         "MPT",
         {"d_model": 16, "n_heads": 4, "n_layers": 2, "max_seq_len": tiny.CONTEXT, **WORDS},
-        circuit=HELD,
-        attention=OWN,
     ),
-    Architecture("codegen", "CodeGen", {**GPT2, "rotary_dim": 4}, circuit=HELD, attention=OWN),
+    Architecture("codegen", "CodeGen", {**GPT2, "rotary_dim": 4}),
     Architecture("gpt_bigcode", "StarCoder, SantaCoder", GPT2),
-    Architecture("glm", "GLM 4", {**LLAMA, "head_dim": 4}, circuit=HELD),
-    Architecture("persimmon", "Persimmon", NO_GROUPS, circuit=HELD),
+    Architecture("glm", "GLM 4", {**LLAMA, "head_dim": 4}),
+    Architecture("persimmon", "Persimmon", NO_GROUPS),
     Architecture(
         "xglm",
         "XGLM",
         {"d_model": 16, "num_layers": 2, "attention_heads": 4, **OPT},
-        circuit=HELD,
-        attention=OWN,
         float64=False,
     ),
-    Architecture("openai-gpt", "GPT", GPT2, circuit=HELD, attention=OWN),
+    Architecture("openai-gpt", "GPT", GPT2),
     Architecture("mixtral", "Mixtral", {**LLAMA, "num_local_experts": 2}, circuit=HELD),
     Architecture(
         "qwen3_moe",
@@ -193,7 +181,6 @@ ARCHITECTURES = [
         "gpt-oss",
         {**LLAMA, "head_dim": 4, "num_local_experts": 2, "num_experts_per_tok": 1},
         circuit=HELD,
-        attention=OWN,
     ),
     Architecture(
         "mamba",

@@ -18,8 +18,10 @@ from tests.spd import architectures as table
 from tests.spd import naive, tiny
 from workers.spd.ablation.attention import PatternsError, patterns
 from workers.spd.ablation.engine import AblationEngine
+from workers.spd.answers import HeadPatterns
 from workers.spd.artifact import Artifact
 from workers.spd.circuits.circuit import GraphError, circuit_of
+from workers.spd.circuits.nodes import Via
 from workers.spd.method.ci import lower
 from workers.spd.queries import AblationQuery, CircuitQuery, Condition, Edit
 from workers.spd.run.decompose import decompose
@@ -101,6 +103,21 @@ def run(model: PreTrainedModel, ids: tuple[int, ...]) -> Tensor:
         return model(torch.tensor([ids]), use_cache=False).logits[0].double()
 
 
+def reads(case: Case, model: PreTrainedModel) -> dict[str, Tensor]:
+    """What each site of the original reads on IDS."""
+    read: dict[str, Tensor] = {}
+    with ExitStack() as stack:
+        for site in case.engine.decomposition.sites:
+
+            def note(module: Any, args: Any, output: Any, site: str = site) -> None:
+                x = args[0]
+                read[site] = x.double().reshape(1, len(IDS), -1) if x.is_floating_point() else x
+
+            stack.callback(model.get_submodule(site).register_forward_hook(note).remove)
+        run(model, IDS)
+    return read
+
+
 def attached(target: Target, site: str) -> None:
     target.attach(target.sites((site,)))
     check_sites(target, [site])
@@ -133,17 +150,8 @@ def test_an_ablation_is_the_original_with_edited_weights(case):
 
 
 def test_importances_are_those_of_what_the_original_reads(case):
-    engine, model = case.engine, case.original()
-    read: dict[str, Tensor] = {}
-    with ExitStack() as stack:
-        for site in engine.decomposition.sites:
-
-            def note(module: Any, args: Any, output: Any, site: str = site) -> None:
-                x = args[0]
-                read[site] = x.double().reshape(1, len(IDS), -1) if x.is_floating_point() else x
-
-            stack.callback(model.get_submodule(site).register_forward_hook(note).remove)
-        run(model, IDS)
+    engine = case.engine
+    read = reads(case, case.original())
     components = engine.decomposition.components
     inner = {
         site: x @ V.double() if x.is_floating_point() else V.double()[x]
@@ -163,9 +171,44 @@ def test_a_circuit_is_whole_or_refused_in_a_sentence(case):
         with pytest.raises(GraphError, match=words):
             circuit_of(case.engine, OUTPUT)
         return
-    found = circuit_of(case.engine, OUTPUT)
+    found, model = circuit_of(case.engine, OUTPUT), case.original()
+    nodes, edges, components = found.nodes, found.edges, case.engine.decomposition.components
+    read = reads(case, model)
+    sums = nodes.inputs.double().sum(0)
+    for number, site in enumerate(components.sites):
+        at = nodes.site == number
+        V = components.V[site].double()
+        x = read[site] if read[site].is_floating_point() else read[site].expand(1, -1)
+        inner = (x @ V if x.is_floating_point() else V[x])[0]
+        place = torch.tensor([components.index[site].index(int(c)) for c in nodes.component[at]]).long()
+        torch.testing.assert_close(sums[at], inner[nodes.position[at], place], rtol=1e-3, atol=1e-4)
+    logits = run(model, IDS)[9]
+    margin = float(logits[5] - logits[2])
+    if getattr(model.config, "final_logit_softcapping", None) is None:
+        assert float(found.output_inputs.sum()) == pytest.approx(margin, rel=1e-3, abs=1e-4)
+    made_of = (edges.via <= Via.ATTENTION) & (edges.target < len(nodes.site))
+    fed = torch.zeros(len(nodes.site)).index_add_(0, edges.target[made_of], edges.weight[made_of])
+    shown = torch.zeros(len(nodes.site), dtype=torch.bool)
+    shown[edges.target[made_of]] = True
+    torch.testing.assert_close(fed[shown], nodes.inputs[:2].sum(0)[shown], rtol=1e-3, atol=1e-4)
     assert found.completeness < 1e-3
-    assert len(found.edges.weight) > 20
+    assert {int(via) for via in edges.via} >= {Via.RESIDUAL, Via.NEURONS, Via.ATTENTION, Via.QUERY, Via.KEY}
+
+
+def mixes_its_values(case: Case, found: list[HeadPatterns]) -> None:
+    """What Falcon's attention gives is its values (the third part of each head of its fused matrix) mixed so."""
+    model, seen = case.original(), {}
+    fused, dense = (
+        model.get_submodule(f"transformer.h.0.self_attention.{part}") for part in ("query_key_value", "dense")
+    )
+    fused.register_forward_hook(lambda m, x, y: seen.update(v=y[0].unflatten(-1, (4, 3, 4))))
+    dense.register_forward_pre_hook(lambda m, x: seen.update(z=x[0][0].unflatten(-1, (4, 4))))
+    run(model, IDS)
+    for head in (head for head in found if head.layer == 0):
+        pattern = torch.tensor([row + [0.0] * (len(IDS) - len(row)) for row in head.baseline]).double()
+        torch.testing.assert_close(
+            pattern @ seen["v"][:, head.head, 2], seen["z"][:, head.head], rtol=1e-4, atol=1e-5
+        )
 
 
 def test_attention_is_that_of_the_original_or_refused_in_a_sentence(case):
@@ -176,6 +219,9 @@ def test_attention_is_that_of_the_original_or_refused_in_a_sentence(case):
             patterns(case.engine, IDS, Condition(tuple(case.edits)), asked)
         return
     found = patterns(case.engine, IDS, Condition(tuple(case.edits)), asked)
+    if not case.architecture.eager:
+        mixes_its_values(case, found)
+        return
     for model, name in (
         (case.original("eager"), "baseline"),
         (case.edited(case.edits, case.original("eager")), "ablated"),

@@ -15,8 +15,9 @@ from tests.spd import tiny
 from workers.spd.ablation.attribution import place_effects
 from workers.spd.ablation.engine import AblationEngine
 from workers.spd.circuits.circuit import CircuitGraph, circuit_graph
-from workers.spd.circuits.frozen import FreezeError
+from workers.spd.circuits.influence import Steering, without_key, without_query
 from workers.spd.circuits.nodes import ORIGINS, GraphError, Via
+from workers.spd.circuits.records import Attended, FreezeError
 from workers.spd.queries import CircuitQuery, Condition, Edit
 
 IDS = [3, 1, 4, 1, 5, 9, 2, 6]
@@ -254,6 +255,30 @@ def test_an_architecture_that_cannot_be_held_is_refused():
     with pytest.raises(GraphError, match="cannot be held fixed"):
         circuit_graph(made.decomposition, known, QUERY)
     assert issubclass(FreezeError, Exception)
+
+
+@pytest.mark.parametrize("cap", [None, 2.0])
+def test_without_a_key_or_query_an_attention_gives_what_is_computed_again(cap):
+    """Scores, or with a cap those under a tanh as in Gemma 2, of one head that a node's part is taken out of."""
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, 1, 4, 3, dtype=torch.float64) * 2 for _ in range(3))
+    rows = torch.randn(1, 1, 3, dtype=torch.float64)
+
+    def given(q: torch.Tensor, k: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        scores = q[0] @ k[0].transpose(-1, -2) * 0.7
+        scores = scores if cap is None else cap * torch.tanh(scores / cap)
+        pattern = (scores + torch.full((4, 4), float("-inf")).triu(1)).softmax(-1)
+        return pattern, pattern @ v[0]
+
+    pattern, z = given(q, k)
+    here = Attended(q, k, v, pattern, 0.7, z[None], cap)
+    node = Steering("", torch.tensor([0]), torch.tensor([1]), rows)
+    other_k, other_q = k.clone(), q.clone()
+    other_k[0, 0, 1] -= rows[0, 0]
+    other_q[0, 0, 1] -= rows[0, 0]
+    share = without_key(here, node)[0, :, 0]
+    torch.testing.assert_close(share[:, None] * (v[0, 0, 1] - z[0]), (z - given(q, other_k)[1])[0])
+    torch.testing.assert_close(without_query(here, node)[0, 0], (z - given(other_q, k)[1])[0, 1])
 
 
 def test_origins_have_names():

@@ -18,7 +18,7 @@ from torch import Tensor
 from workers.spd.ablation.attribution import place_effects
 from workers.spd.ablation.engine import AblationEngine
 from workers.spd.circuits.flow import Flow
-from workers.spd.circuits.frozen import FreezeError, frozen_pass
+from workers.spd.circuits.frozen import frozen_pass
 from workers.spd.circuits.influence import Influence
 from workers.spd.circuits.nodes import (
     MOST_NODES,
@@ -29,8 +29,10 @@ from workers.spd.circuits.nodes import (
     alive_nodes,
     choose_nodes,
 )
+from workers.spd.circuits.records import FreezeError, Linear
 from workers.spd.method.decomposition import Decomposition, Importances
 from workers.spd.queries import CircuitQuery
+from workers.spd.targets.target import Target
 
 MOST_EDGES = 20_000
 AGREES = (
@@ -108,7 +110,7 @@ def circuit_graph(
     influence = Influence(live, live_head, direction, components, alive, written)
     gradient, effect = _effects(influence, alive, len(nodes.site))
     flow = Flow(decomposition, frozen, alive, written, gradient, nodes.position, query.position, most_edges)
-    flow.run(head, direction)
+    flow.run(head, direction, _explained(_bias(target, head), query))
     edges, total = flow.edges()
     return CircuitGraph(
         token=token,
@@ -127,6 +129,12 @@ def _explained(logits: Float[Tensor, " vocab"], query: CircuitQuery) -> Float[Te
     """What the circuit is about."""
     value = logits[query.token]
     return value if query.against is None else value - logits[query.against]
+
+
+def _bias(target: Target, head: Linear) -> Float[Tensor, " vocab"]:
+    """What the unembedding adds to every logit."""
+    bias = getattr(target.model.get_submodule(head.name), "bias", None)
+    return head.weight.new_zeros(head.weight.shape[0]) if bias is None else bias.detach()
 
 
 def _effects(

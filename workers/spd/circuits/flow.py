@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from workers.spd.circuits.frozen import Attended, Bias, FrozenPass, Linear, pull, push
 from workers.spd.circuits.influence import Steering, steering, without_key, without_query
 from workers.spd.circuits.nodes import (
     ATTENDED,
@@ -29,6 +28,7 @@ from workers.spd.circuits.nodes import (
     Via,
     Written,
 )
+from workers.spd.circuits.records import Attended, Bias, FrozenPass, Linear, Scores, pull, push
 from workers.spd.method.decomposition import Decomposition
 from workers.spd.targets.onednn import times
 
@@ -129,8 +129,8 @@ class Flow:
         return self.pool.largest().to("cpu"), self.pool.total
 
     @torch.no_grad()
-    def run(self, head: Linear, direction: Float[Tensor, " d_model"]) -> None:
-        """Find all edges and origins of every node and of the output."""
+    def run(self, head: Linear, direction: Float[Tensor, " d_model"], bias: Float[Tensor, ""]) -> None:
+        """Find all edges and origins of every node and of the output, `bias` + `direction` · what `head` reads."""
         for site, here in self.alive.items():
             linear = self.recording.linears[site]
             if linear.x is None:  # an embedding reads the token itself
@@ -145,6 +145,8 @@ class Flow:
         node = torch.full((1, self._seq), -1, dtype=torch.long, device=self.device)
         node[0, self._at] = self.count
         self._target(head.x, direction.expand(1, 1, -1), node)
+        self._reads[self.count] += bias
+        self._inputs[CONSTANT, self.count] += bias
         for attended in sorted(self._arrivals, key=self.recording.records.index):
             nodes, cotangents = (torch.cat(parts) for parts in zip(*self._arrivals[attended], strict=True))
             self._attention(attended, nodes, cotangents)
@@ -170,16 +172,26 @@ class Flow:
         records = self.recording.reads(x)
         with torch.enable_grad():
             grads = pull(x, [record.leaf for record in records], cotangents)
-        gated = [record in self.recording.gates for record in records]
-        for record, grad, gate in zip(records, grads, gated, strict=True):
-            if grad is None:
-                continue
+        found = [
+            (record, grad, self.recording.gates.get(record))
+            for record, grad in zip(records, grads, strict=True)
+            if grad is not None
+        ]
+        gated = any(gate is not None for _, _, gate in found)
+        steers = gated and any(
+            _beyond(grad, gate) for record, grad, gate in found if not isinstance(record, Bias)
+        )
+        for record, grad, gate in found:
             if isinstance(record, Attended):
                 self._arrive(record, grad, node)
-                continue
-            steers = gate and not all(gated)
-            via = Via.GATE if steers else Via.NEURONS if any(gated) else Via.RESIDUAL
-            self._record(record, grad.reshape(grad.shape[0], -1, grad.shape[-1]), node, via)
+            elif not isinstance(record, Scores):  # those of no attention we know: the sum will not be whole
+                grad = grad.reshape(grad.shape[0], -1, grad.shape[-1])
+                if gate is None or not steers:
+                    self._record(record, grad, node, Via.NEURONS if gated else Via.RESIDUAL)
+                    continue
+                self._record(record, grad * gate, node, Via.GATE)
+                if _beyond(grad, gate):  # gate and up projection in one matrix
+                    self._record(record, grad * ~gate, node, Via.NEURONS)
 
     def _record(
         self,
@@ -383,3 +395,8 @@ class Flow:
             R, n = cotangents[part].transpose(0, 1), at[part]  # [heads, t, d_head]
             apart = R @ v[:, keys.position].transpose(-1, -2) - (R * z[:, n]).sum(-1, keepdim=True)
             self.pool.add((apart * share[:, n]).sum(0), nodes[part], keys.node, Via.KEY)
+
+
+def _beyond(grad: Float[Tensor, "slots ... d_out"], gate: Bool[Tensor, " d_out"] | None) -> bool:
+    """Whether a matrix's output is read otherwise than by an activation function."""
+    return gate is None or bool(grad[..., ~gate].any())

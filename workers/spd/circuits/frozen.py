@@ -9,121 +9,44 @@ sees them, in this thread alone: nothing is attached to a module and no architec
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
-from torch.autograd.graph import Node, get_gradient_edge
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from transformers.pytorch_utils import Conv1D
 
+from workers.spd.circuits.records import (
+    Attended,
+    Bias,
+    FreezeError,
+    FrozenPass,
+    Linear,
+    Scores,
+    pull,
+)
 from workers.spd.targets.induction import attend
 from workers.spd.targets.masks import site_weight
 from workers.spd.targets.onednn import times
 from workers.spd.targets.target import Target
 
-SLOPES = (F.gelu, F.silu, F.relu, F.leaky_relu, F.elu, F.relu6, F.mish, F.hardswish, torch.relu)
+SLOPES = (
+    F.gelu, F.silu, F.relu, F.leaky_relu, F.elu, F.relu6, F.mish, F.hardswish, torch.relu,
+    torch.square, Tensor.square,
+)  # fmt: skip
 SWITCHES = (
     torch.tanh, Tensor.tanh, F.tanh, torch.sigmoid, Tensor.sigmoid, F.sigmoid, torch.erf, Tensor.erf,
 )  # fmt: skip
-CONSTANTS = (torch.rsqrt, Tensor.rsqrt, F.softmax, torch.softmax, Tensor.softmax)
-
-
-class FreezeError(Exception):
-    """A pass that cannot be taken apart; the message is a plain sentence."""
-
-
-@dataclass(eq=False)
-class Linear:
-    """A matrix in the pass: x, what it reads (None where it reads ids); y, what it writes, a leaf."""
-
-    name: str
-    x: Float[Tensor, "*batch d_in"] | None
-    y: Float[Tensor, "*batch d_out"]
-    weight: Float[Tensor, "d_out d_in"]
-
-    @property
-    def leaf(self) -> Float[Tensor, "*batch d_out"]:
-        """Where a piece begins."""
-        return self.y
-
-
-@dataclass(eq=False)
-class Attended:
-    """An attention in the pass. pattern: [heads, query, key]; z: the values mixed by it, a leaf."""
-
-    q: Float[Tensor, "1 heads seq d_head"]
-    k: Float[Tensor, "1 heads seq d_head"]
-    v: Float[Tensor, "1 heads seq d_value"]
-    pattern: Float[Tensor, "heads seq seq"]
-    scale: float
-    z: Float[Tensor, "1 heads seq d_value"]
-
-    @property
-    def leaf(self) -> Float[Tensor, "1 heads seq d_value"]:
-        """Where a piece begins."""
-        return self.z
-
-
-@dataclass(eq=False)
-class Bias:
-    """The bias of a norm, a leaf."""
-
-    y: Float[Tensor, "*batch d_model"]
-
-    @property
-    def leaf(self) -> Float[Tensor, "*batch d_model"]:
-        """Where a piece begins."""
-        return self.y
-
-
-Record = Linear | Attended | Bias
-
-
-class FrozenPass:
-    """The pieces of a pass in order. `gates`: the records whose leaves an activation function reads."""
-
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-        self.gates: set[Record] = set()
-        self._behind: dict[
-            Node, frozenset[int]
-        ] = {}  # places in `records` of the leaves behind an autograd node
-
-    def add(self, record: Record) -> None:
-        """Append a record, whose leaf requires a gradient."""
-        # The node lives as long as it is a key here, so the graphs built on the leaf meet this very one.
-        self._behind[get_gradient_edge(record.leaf).node] = frozenset([len(self.records)])
-        self.records.append(record)
-
-    @property
-    def linears(self) -> dict[str, Linear]:
-        return {record.name: record for record in self.records if isinstance(record, Linear)}
-
-    def reads(self, tensor: Float[Tensor, ...]) -> list[Record]:
-        """The records whose leaves a tensor of the pass is made of, in order."""
-        if not tensor.requires_grad:
-            return []
-        return [self.records[place] for place in sorted(self._reached(get_gradient_edge(tensor).node))]
-
-    def _reached(self, start: Node) -> frozenset[int]:
-        """Places of the records behind a node of the autograd graph, worked out once for each node."""
-        stack, behind = [start], self._behind
-        while stack:
-            node = stack[-1]
-            if node in behind:
-                stack.pop()
-                continue
-            nodes = [one for one, _ in node.next_functions if one is not None]
-            missing = [one for one in nodes if one not in behind]
-            if missing:
-                stack += missing
-                continue
-            behind[node] = frozenset[int]().union(*(behind[one] for one in nodes))
-        return behind[start]
+SOFTMAX = (F.softmax, torch.softmax, Tensor.softmax)
+CONSTANTS = (torch.rsqrt, Tensor.rsqrt, *SOFTMAX)
+TANH = (torch.tanh, Tensor.tanh, F.tanh)
+PRODUCTS = (torch.matmul, Tensor.matmul, torch.bmm, Tensor.bmm)
+SUMS = (torch.add, Tensor.add)
+IN_PLACE: dict[Any, Any] = {
+    Tensor.add_: torch.add, Tensor.mul_: torch.mul, Tensor.div_: torch.div,
+}  # fmt: skip
 
 
 class Freezing(TorchFunctionMode):
@@ -163,8 +86,18 @@ class Freezing(TorchFunctionMode):
             return self._attention(*args, **kwargs)
         if func is attend:
             return self._attention(*(one[:, None] for one in args), is_causal=True)[:, 0]
+        if func in IN_PLACE and args[0].is_leaf and args[0].requires_grad:
+            return self.__torch_function__(IN_PLACE[func], types, args, kwargs)
+        if func in PRODUCTS:
+            return self._product(args[0], args[1], func)
+        if func in (torch.baddbmm, Tensor.baddbmm):
+            return self._summed(*args, **kwargs)
+        if (func in TANH or func in SOFTMAX) and (scores := self._scores(args[0])) is not None:
+            return self._scored(scores, func, args, kwargs)
         if self._earlier is not None:
             return func(*args, **kwargs)
+        if func in SUMS:
+            return self._sum(*args, **kwargs)
         if func is F.layer_norm:
             return self._layer_norm(*args, **kwargs)
         if func is F.rms_norm:
@@ -173,7 +106,7 @@ class Freezing(TorchFunctionMode):
             return self._activation(func, args, kwargs)
         if func in SWITCHES or func in CONSTANTS:
             if func in SWITCHES:
-                self._gate(args[0])
+                self.recording.gate(args[0])
             return func(*args, **kwargs).detach()
         return func(*args, **kwargs)
 
@@ -195,7 +128,8 @@ class Freezing(TorchFunctionMode):
                 y = x.new_zeros(*x.shape[:-1], weight.shape[0])
             elif x is not None:
                 y = times(x.detach(), weight)
-                bias = getattr(self._model.get_submodule(name), "bias", None)
+                added = func not in PRODUCTS  # else the module's own code adds it
+                bias = getattr(self._model.get_submodule(name), "bias", None) if added else None
                 y = y if bias is None else y + bias
             else:
                 y = func(*args, **kwargs).detach()
@@ -229,6 +163,78 @@ class Freezing(TorchFunctionMode):
         self.recording.add(Attended(q, k, v, pattern[0], size, z))
         return z
 
+    # --- an attention in a model's own code -----------------------------------------------------------------------
+
+    def _product(self, a: Float[Tensor, ...], b: Float[Tensor, ...], func: Any) -> Float[Tensor, ...]:
+        """A matrix of the model that is no call of `linear`, queries times keys, or a pattern times values."""
+        whole = b._base  # of a view
+        name = None if whole is None else self.matrices.get(whole)
+        if whole is not None and name is not None and b.shape == whole.shape[::-1]:
+            return self._linear(name, a, func, (a, b), {})
+        if not (a.requires_grad and b.requires_grad):
+            return func(a, b)
+        scores = self._scores(a)
+        if scores is not None:
+            return self._mixed(scores, a, b)
+        if a.shape[:-1] != (*b.shape[:-2], b.shape[-1]):
+            return func(a, b)  # not of every token with every token
+        with torch.no_grad():
+            product = func(a, b)
+        return self._step(product, _heads(a), _heads(b.transpose(-1, -2)))
+
+    def _summed(
+        self,
+        input: Float[Tensor, "#heads #seq seq"],
+        batch1: Float[Tensor, "heads seq d_head"],
+        batch2: Float[Tensor, "heads d_head seq"],
+        *,
+        beta: float = 1,
+        alpha: float = 1,
+    ) -> Float[Tensor, "heads seq seq"]:
+        return input * beta + self._product(batch1, batch2, torch.bmm) * alpha
+
+    def _scores(self, x: Float[Tensor, ...]) -> Scores | None:
+        """The scores that are all that `x` is made of."""
+        records = self.recording.reads(x)
+        only = records[0] if len(records) == 1 else None
+        return only if isinstance(only, Scores) else None
+
+    def _scored(
+        self, before: Scores, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Float[Tensor, ...]:
+        """Scores under a tanh, or their softmax."""
+        with torch.no_grad():
+            y = func(*args, **kwargs)
+        factor = _factor(args[0], before, y != 0)
+        cap = None if func in SOFTMAX and before.cap is None else factor
+        return self._step(y, before.q, before.k, before.scale * factor, cap)
+
+    def _step(
+        self,
+        y: Float[Tensor, ...],
+        q: Float[Tensor, "1 heads seq d_head"],
+        k: Float[Tensor, "1 heads seq d_head"],
+        scale: float = 1.0,
+        cap: float | None = None,
+    ) -> Float[Tensor, ...]:
+        y = y.detach().requires_grad_()
+        self.recording.add(Scores(q, k, y, scale, cap))
+        return y
+
+    def _mixed(
+        self, scores: Scores, pattern: Float[Tensor, ...], v: Float[Tensor, ...]
+    ) -> Float[Tensor, ...]:
+        """What an attention gives."""
+        with torch.no_grad():
+            z = torch.matmul(pattern, v)
+            rows = pattern.reshape(-1, *pattern.shape[-2:])
+        leaf = _heads(z).requires_grad_()
+        q, k, v = scores.q, _for_each_head(scores.k, scores.q), _for_each_head(_heads(v), scores.q)
+        self.recording.add(Attended(q, k, v, rows, scores.scale, leaf, scores.cap))
+        return leaf.reshape(z.shape)
+
+    # --- norms and activation functions ---------------------------------------------------------------------------
+
     def _layer_norm(
         self,
         x: Float[Tensor, "*batch d_model"],
@@ -254,12 +260,25 @@ class Freezing(TorchFunctionMode):
         scale = (x.detach().pow(2).mean(dims, keepdim=True) + eps).rsqrt()
         return x * (scale if weight is None else scale * weight)
 
-    def _biased(
-        self, y: Float[Tensor, "*batch d_model"], bias: Float[Tensor, " d_model"] | None
-    ) -> Float[Tensor, "*batch d_model"]:
+    def _sum(self, a: Any, b: Any, **kwargs: Any) -> Shaped[Tensor, ...]:
+        """A constant that is added to what matrices write (fixed position embeddings) is an origin of its own."""
+        for stream, constant in ((a, b), (b, a)):
+            if (
+                isinstance(stream, Tensor)
+                and stream.requires_grad
+                and isinstance(constant, Tensor)
+                and constant.ndim
+                and not constant.requires_grad
+                and not kwargs
+                and self._scores(stream) is None
+            ):
+                return self._biased(stream, constant)
+        return torch.add(a, b, **kwargs)
+
+    def _biased(self, y: Float[Tensor, ...], bias: Float[Tensor, ...] | None) -> Float[Tensor, ...]:
         if bias is None:
             return y
-        leaf = bias.detach().expand_as(y).clone().requires_grad_()
+        leaf = bias.detach().expand(torch.broadcast_shapes(y.shape, bias.shape)).clone().requires_grad_()
         self.recording.add(Bias(leaf))
         return y + leaf
 
@@ -267,7 +286,7 @@ class Freezing(TorchFunctionMode):
         self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Float[Tensor, "*batch d_mlp"]:
         x = args[0]
-        self._gate(x)
+        self.recording.gate(x)
         kwargs = {name: value for name, value in kwargs.items() if name != "inplace"}
         with torch.no_grad():
             y = func(x, *args[1:], **kwargs)
@@ -276,9 +295,6 @@ class Freezing(TorchFunctionMode):
             slope = torch.where(near, func(step, *args[1:], **kwargs), y) / step
             rest = y - slope * x
         return x * slope + rest
-
-    def _gate(self, x: Float[Tensor, "*batch d_mlp"]) -> None:
-        self.recording.gates.update(self.recording.reads(x))
 
 
 def _for_each_head(
@@ -289,6 +305,21 @@ def _for_each_head(
     if groups == 1:
         return x
     return x[:, :, None].expand(-1, -1, groups, -1, -1).reshape(x.shape[0], q.shape[1], *x.shape[2:])
+
+
+def _heads(x: Float[Tensor, "*heads seq d_head"]) -> Float[Tensor, "1 heads seq d_head"]:
+    return x.reshape(1, -1, *x.shape[-2:])
+
+
+def _factor(x: Float[Tensor, "*scores"], scores: Scores, where: Bool[Tensor, "*scores"]) -> float:
+    """By what number `x` grows with the scores that it is made of."""
+    with torch.enable_grad():
+        (read,) = pull(x, [scores.leaf], torch.ones_like(x)[None])
+    assert read is not None
+    factors = read.reshape(where.shape)[where] if read.numel() == where.numel() else read.flatten()
+    if not torch.allclose(factors, factors[:1]):
+        raise FreezeError("This model's attention changes its scores in a way that the circuit cannot show.")
+    return float(factors[0])
 
 
 def frozen_pass(
@@ -304,30 +335,3 @@ def frozen_pass(
         if isinstance(record, Linear) and record.x is not None and record.weight is unembedding:
             return mode.recording, record
     raise FreezeError("This model writes its logits in a way that the circuit cannot read.")
-
-
-# --- within a piece -----------------------------------------------------------------------------------------------
-
-
-def pull(
-    output: Float[Tensor, "*output"],
-    leaves: Sequence[Float[Tensor, ...]],
-    cotangents: Float[Tensor, "rows ..."],
-) -> list[Float[Tensor, "rows ..."] | None]:
-    """How each row of cotangents of `output` reads the leaves: [rows, *leaf.shape]; None where it does not."""
-    rows = cotangents.reshape(cotangents.shape[0], *output.shape)
-    return list(
-        torch.autograd.grad(
-            output, list(leaves), rows, retain_graph=True, allow_unused=True, is_grads_batched=True
-        )
-    )
-
-
-def push(
-    output: Float[Tensor, "*output"], leaf: Float[Tensor, "*leaf"], tangents: Float[Tensor, "rows ..."]
-) -> Float[Tensor, "rows ..."]:
-    """What rows added at a leaf add to `output`. The transpose of `pull`, by its derivative."""
-    rows = tangents.reshape(tangents.shape[0], *leaf.shape)
-    probe = torch.zeros_like(output, requires_grad=True)
-    (read,) = torch.autograd.grad(output, leaf, probe, create_graph=True, retain_graph=True)
-    return torch.autograd.grad(read, probe, rows, is_grads_batched=True)[0]

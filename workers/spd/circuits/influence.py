@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workers.spd.circuits.frozen import Attended, Bias, FrozenPass, Linear, Record, pull, push
 from workers.spd.circuits.nodes import Alive, Written
+from workers.spd.circuits.records import Attended, Bias, FrozenPass, Linear, Record, Scores, pull, push
 from workers.spd.method.components import Components
 from workers.spd.targets.onednn import times
 
@@ -53,7 +53,8 @@ def without_key(here: Attended, keys: Steering) -> Float[Tensor, "heads seq node
 
     Its score falls by δ, so its probability a becomes a e^−δ / (1 − a + a e^−δ): f = a (1 − e^−δ) / (1 − a + a e^−δ).
     """
-    score = torch.einsum("hnd,shd->hns", here.q.detach()[0], keys.rows) * here.scale
+    part = torch.einsum("hnd,shd->hns", here.q.detach()[0], keys.rows) * here.scale
+    score = here.lost(part, columns=keys.position)
     a = here.pattern[:, :, keys.position]
     down, up = torch.exp(-score.clamp_min(0)), torch.exp(score.clamp_max(0))
     # Both fractions are the same; each is used where it cannot overflow.
@@ -64,7 +65,8 @@ def without_key(here: Attended, keys: Steering) -> Float[Tensor, "heads seq node
 
 def without_query(here: Attended, queries: Steering) -> Float[Tensor, "nodes heads d_head"]:
     """z(n) − z'(n), where z' is what the attention gives at the node's position without its query."""
-    score = torch.einsum("hmd,shd->hsm", here.k.detach()[0], queries.rows) * here.scale
+    part = torch.einsum("hmd,shd->hsm", here.k.detach()[0], queries.rows) * here.scale
+    score = here.lost(part, rows=queries.position)
     changed = (here.pattern[:, queries.position].log() - score).softmax(-1)
     z = here.z.detach()[0][:, queries.position]
     return (z - changed @ here.v.detach()[0]).transpose(0, 1)
@@ -108,7 +110,7 @@ class Influence:
         self._add(head.x, direction.expand_as(head.x))
         for record in reversed(records[first + 1 :]):
             cotangent = self._cotangents.get(record)
-            if cotangent is None or record is head or isinstance(record, Bias):
+            if cotangent is None or record is head or isinstance(record, Bias | Scores):
                 continue
             if isinstance(record, Attended):
                 self._attention(record, cotangent[0])
@@ -128,7 +130,7 @@ class Influence:
     def _attention(self, here: Attended, cotangent: Float[Tensor, "heads seq d_head"]) -> None:
         q, k, v, z = (tensor.detach()[0] for tensor in (here.q, here.k, here.v, here.z))
         apart = cotangent @ v.transpose(-1, -2) - (cotangent * z).sum(-1, keepdim=True)  # g(n) · (v_m − z_n)
-        scores = here.pattern * apart * here.scale
+        scores = here.pattern * apart * here.slope
         towards_q, towards_k = scores @ k, scores.transpose(-1, -2) @ q
         self._add(here.q, towards_q[None])
         self._add(here.k, towards_k[None])

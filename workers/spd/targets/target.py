@@ -290,8 +290,18 @@ def load_target(folder: Path, *, device: str = "cpu", dtype: str = "float32") ->
                 local_files_only=True,
                 attn_implementation=card.attention,
             )
+            _without_own_gradients(model)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise _damaged(folder, error) from None
     tokenizer = folder / TOKENIZER
     moved = nn.Module.to(model, torch.device(device), DTYPES[dtype])
     return Target(moved, card, tokenizer if tokenizer.is_file() else None)
+
+
+def _without_own_gradients(model: nn.Module) -> None:
+    """BLOOM's activation function writes out its own gradient, which hides what it is made of: the same without."""
+    from transformers.models.bloom.modeling_bloom import BloomGelu, bloom_gelu_forward
+
+    for module in model.modules():
+        if isinstance(module, BloomGelu):
+            module.forward = bloom_gelu_forward
