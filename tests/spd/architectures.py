@@ -30,7 +30,7 @@ OPT = {
 NO_GROUPS = {key: value for key, value in LLAMA.items() if key != "num_key_value_heads"}
 
 
-HELD = "cannot be held fixed|in a way that the circuit cannot show"
+HELD = "cannot be held fixed|the circuit cannot show"
 OWN = "no attention pattern in every layer"
 
 

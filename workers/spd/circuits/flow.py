@@ -25,6 +25,7 @@ from workers.spd.circuits.nodes import (
     REST,
     Alive,
     Edges,
+    GraphError,
     Via,
     Written,
 )
@@ -186,6 +187,10 @@ class Flow:
                 self._arrive(record, grad, node)
             elif not isinstance(record, Scores):  # those of no attention we know: the sum will not be whole
                 grad = grad.reshape(grad.shape[0], -1, grad.shape[-1])
+                if grad.shape[:2] != node.shape:
+                    raise GraphError(
+                        "This model moves its positions between matrices, which the circuit cannot show."
+                    )
                 if gate is None or not steers:
                     self._record(record, grad, node, Via.NEURONS if gated else Via.RESIDUAL)
                     continue
