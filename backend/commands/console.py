@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -20,6 +21,7 @@ Home = Annotated[
         help="Folder for database, decompositions, weights and jobs [default: $UNWEAVE_HOME or ~/.unweave]"
     ),
 ]
+OTHER_HOME = "Name another with --home or UNWEAVE_HOME, or give this user the right to write there."
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:0 [default: $UNWEAVE_DEVICE or cpu]")]
 
 
@@ -39,4 +41,27 @@ def settings(**given: object) -> Settings:
         first = error.errors()[0]
         where, what = ".".join(str(step) for step in first["loc"]), first["msg"].removeprefix("Value error, ")
         fail(f"The setting {where} cannot be used: {what}." if where else f"{what}.", 2)
-    return made.model_copy(update={"home": made.home.expanduser().resolve()})
+    made = made.model_copy(update={"home": made.home.expanduser().resolve()})
+    _check_home(made.home)
+    _check_device(made.device)
+    return made
+
+
+def _check_home(home: Path) -> None:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"The home folder {home} cannot be made ({error.strerror}). {OTHER_HOME}", 2)
+    if not os.access(home, os.W_OK | os.X_OK):
+        fail(f"The home folder {home} cannot be written to. {OTHER_HOME}", 2)
+
+
+def _check_device(device: str) -> None:
+    if device == "cpu":
+        return  # nothing heavy is imported to know that
+    from workers.spd.targets.memory import DeviceError, check_device
+
+    try:
+        check_device(device)
+    except DeviceError as error:
+        fail(str(error), 2)

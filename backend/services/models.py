@@ -44,6 +44,7 @@ from workers.spd.config.recipes import METHOD_OF, SITES, STEPS, recipe
 from workers.spd.lru import LRU
 from workers.spd.prompts.files import format_of, read_prompt_file
 from workers.spd.scouted import AskedPrompt, Estimate, ModelView
+from workers.spd.targets.memory import available_bytes
 
 INSPECT_SECONDS, FETCH_SECONDS, ASK_SECONDS, ESTIMATE_SECONDS = 120.0, 590.0, 300.0, 300.0
 MOST_FOUND = 100
@@ -163,7 +164,7 @@ class Models:
             raise invalid("not_allowed", str(error)) from None
 
     def _view(self, source: Source, *, fetch: bool = False) -> ModelView:
-        """Looked at once, as long as its files stay as they are."""
+        """Looked at once, as long as its files stay as they are, beside the memory of this moment."""
         self._check(source)
         key = source.model_dump_json() + _stamp(source)
         view = self._views.get(key)
@@ -173,7 +174,7 @@ class Models:
             answer = self.scout.ask({"about": "model", "source": described, "fetch": fetch}, seconds)
             view = ModelView.model_validate(answer)
             self._views.put(key, view, len(view.modules))
-        return view
+        return view.beside(available_bytes(self.settings.device))
 
 
 def _stamp(source: Source) -> str:

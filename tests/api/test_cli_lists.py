@@ -60,6 +60,20 @@ def test_every_list_has_json_and_a_table(run: Any, home: Path, command: str) -> 
     assert run(home, *command.split()).exit_code == 0
 
 
+def test_a_home_or_device_that_cannot_be_used_is_a_sentence(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = run(tmp_path / "file" / "home", "list")
+    assert done.exit_code == 2
+    assert "home cannot be made (Not a directory). Name another with --home or UNWEAVE_HOME" in flat(done)
+    done = run(tmp_path, "serve", "--device", "gpu")
+    assert done.exit_code == 2
+    assert "There is no device “gpu”. Name cpu, cuda or cuda:0." in flat(done)
+
+
+def flat(done: Any) -> str:
+    return " ".join(done.stderr.split())
+
+
 def test_help_shows_defaults_and_what_exit_codes_mean() -> None:
     helps = {
         name: CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "200"}).output

@@ -72,6 +72,17 @@ def test_a_folder_answers_with_what_it_is_and_one_elsewhere_names_the_setting(
         assert str(home) not in answer.json()["message"]
 
 
+def test_what_is_free_is_of_the_moment(api: TestClient, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = {"source": folder(home)}
+    assert not api.post("/api/models/inspect", json=body).json()["notes"]
+    monkeypatch.setattr("backend.services.models.available_bytes", lambda device: 7)
+    view = api.post("/api/models/inspect", json=body).json()
+    assert view["available_bytes"] == 7
+    assert view["notes"] == [
+        "Its weights take 0.0 GiB in float32 and 0.0 GiB are free: it does not fit here."
+    ]
+
+
 def test_prompts_are_asked_of_the_model_and_read_from_files(api: TestClient, home: Path) -> None:
     prompts = [{"text": "w1 w2", "answer": "w3"}, {"text": "w1", "answer": "w3 w4"}]
     items = api.post("/api/models/prompts", json={"source": folder(home), "prompts": prompts}).json()["items"]

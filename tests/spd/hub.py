@@ -1,4 +1,5 @@
-"""A hub of our own on this machine: enough of the Hugging Face hub's HTTP for datasets to be read from it."""
+"""A hub of our own on this machine: enough of the Hugging Face hub's HTTP for datasets and models to be read
+from it."""
 
 from __future__ import annotations
 
@@ -61,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlparse(self.path).path)
         self.server.asked.append((f"{self.command} {path}", self.headers.get("Authorization")))
         if found := re.fullmatch(
-            r"/api/datasets/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.*))?)?", path
+            r"/api/(?:datasets|models)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.*))?)?", path
         ):
             name, what, revision, below = found.groups()
             files = self._files(name, revision or "main")
@@ -78,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 siblings = [{"rfilename": file} for file in files]
                 self._json({"id": name, "sha": COMMIT, "siblings": siblings, "private": False, "tags": []})
-        elif found := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+        elif found := re.fullmatch(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             name, revision, file = found.groups()
             files = self._files(name, revision)
             if files is None:

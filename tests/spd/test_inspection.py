@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from tests.spd import architectures as table
-from tests.spd import tiny
+from tests.spd import hub, tiny
 from tests.spd.test_reading import gguf_file
 from workers.spd.config import FolderSource, InductionSource, PackageSource, load_config
 from workers.spd.targets.inspection import inspect_model
@@ -13,6 +20,7 @@ from workers.spd.targets.reading import TargetError
 from workers.spd.targets.sites import check_sites
 from workers.spd.targets.target import Target, ensure_target, load_target
 
+ROOT = Path(__file__).parents[2]
 CASES = {architecture.title: architecture for architecture in table.ARCHITECTURES}
 
 
@@ -111,3 +119,43 @@ def test_a_gguf_file_answers_from_its_header(tmp_path):
     assert (before.name, before.layers, before.d_model, before.vocabulary) == ("tiny", 1, 16, 24)
     ensure_target(source, tmp_path)
     assert inspect_model(source, tmp_path).modules == before.modules
+
+
+LOOK = """
+import json, sys
+from pathlib import Path
+from workers.spd.config import HubSource
+from workers.spd.targets.inspection import inspect_model
+from workers.spd.targets.reading import TargetError
+said = []
+for repo in sys.argv[2:]:
+    try:
+        view = inspect_model(HubSource(repo=repo), Path(sys.argv[1]))
+        said.append([view.name, view.architecture, view.license, view.parameters, view.tokenizer])
+    except TargetError as error:
+        said.append(str(error))
+print(json.dumps(said))
+"""
+
+
+def seen_at(url: str, home: Path, *repos: str) -> list[Any]:
+    """What a process that knows the hub at `url` says of these models."""
+    environment = {**os.environ, "HF_ENDPOINT": url, "HF_HOME": str(home / "hf"), "HF_HUB_OFFLINE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK, str(home), *repos],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_a_model_of_the_hub_answers_without_its_weights(home, tmp_path):
+    files = {file.name: file.read_bytes() for file in (home / "llama").iterdir()}
+    with hub.running({"a/llama": files}) as server:
+        one, gone = seen_at(server.url, tmp_path, "a/llama", "a/other")
+        asked = [request for request, _ in server.asked]
+    parameters = sum(parameter.numel() for parameter in tiny.llama_model().parameters())
+    assert one == ["a/llama", "LlamaForCausalLM", "apache-2.0", parameters, "WordLevel, 24 tokens"]
+    assert not [request for request in asked if "safetensors" in request and request.startswith("GET")]
+    assert gone.startswith("“a/other” cannot be loaded: a/other is not a local folder")

@@ -27,6 +27,7 @@ from workers.spd.ablation.engine import AblationEngine
 from workers.spd.artifact import ArtifactError
 from workers.spd.config import FolderSource
 from workers.spd.run.decompose import decompose
+from workers.spd.targets import reading
 from workers.spd.targets.target import Target, TargetError, ensure_target, load_target
 
 IDS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]])
@@ -147,12 +148,20 @@ def test_a_folder_without_a_tokenizer_is_refused_with_the_way_out(tmp_path):
     refused(folder, tmp_path, r"Unweave needs a tokenizer\.json")
 
 
-def test_a_damaged_sentencepiece_file_alone_is_refused_with_the_way_out(tmp_path):
+def test_a_sentencepiece_file_alone_is_refused_with_the_way_out(tmp_path, monkeypatch):
     folder = llama(tmp_path / "m")
     for file in folder.glob("*token*"):
         file.unlink()
     (folder / "tokenizer.model").write_bytes(b"not a model")
-    refused(folder, tmp_path, r"no tokenizer that can be read.*needs a tokenizer\.json")
+    with monkeypatch.context() as installed:
+        installed.setattr(reading, "find_spec", lambda name: object())
+        refused(folder, tmp_path, r"no tokenizer that can be read.*needs a tokenizer\.json")
+    monkeypatch.setattr(reading, "find_spec", lambda name: None)
+    refused(
+        folder,
+        tmp_path,
+        r"SentencePiece model alone \(tokenizer\.model\).*pip install sentencepiece protobuf",
+    )
 
 
 def test_the_tokenizer_is_the_folders_own_whatever_its_model_is(tmp_path):
@@ -167,6 +176,19 @@ def test_the_tokenizer_is_the_folders_own_whatever_its_model_is(tmp_path):
     assert target.tokenizer_path is not None
     stored = json.loads(target.tokenizer_path.read_text())
     assert stored["model"] == json.loads((tmp_path / "m" / "tokenizer.json").read_text())["model"]
+
+
+def test_a_device_that_is_not_there_is_refused_with_the_way_out(tmp_path, monkeypatch):
+    folder = ensure_target(FolderSource(path=str(llama(tmp_path / "m"))), tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(TargetError, match="PyTorch sees no GPU here, so nothing can run on “cuda”"):
+        load_target(folder, device="cuda")
+    with pytest.raises(TargetError, match="There is no device “gpu”"):
+        load_target(folder, device="gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(TargetError, match="There is no “cuda:2”: this machine has 2 GPUs"):
+        load_target(folder, device="cuda:2")
 
 
 # --- which model it is ----------------------------------------------------------------------------------------------

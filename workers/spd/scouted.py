@@ -6,6 +6,8 @@ from pydantic import Field
 
 from workers.spd.config.base import Frozen
 
+UNFIT = "it does not fit here."
+
 
 class ModuleView(Frozen):
     """A module with weights of its own."""
@@ -37,6 +39,16 @@ class ModelView(Frozen):
     available_bytes: int = Field(description="memory that is free on the device this moment")
     notes: list[str] = Field(default=[], description="what gives reason to stop and think, in sentences")
     modules: list[ModuleView] = Field(description="in the order of the model")
+
+    def beside(self, available_bytes: int) -> ModelView:
+        """The same where this much memory is free, with a note where that is too little."""
+        notes = [note for note in self.notes if not note.endswith(UNFIT)]
+        if self.weight_bytes > available_bytes:
+            notes.append(
+                f"Its weights take {self.weight_bytes / 2**30:.1f} GiB in float32 and {available_bytes / 2**30:.1f} "
+                f"GiB are free: {UNFIT}"
+            )
+        return self.model_copy(update={"available_bytes": available_bytes, "notes": notes})
 
 
 class Piece(Frozen):

@@ -120,20 +120,14 @@ def _view(
     model.eval()
     modules = list(_modules(model))
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    weight_bytes, available = 4 * parameters, available_bytes(device)
-    if weight_bytes > available:
-        notes.append(
-            f"Its weights take {weight_bytes / 2**30:.1f} GiB in float32 and {available / 2**30:.1f} GiB are free: it "
-            "does not fit here."
-        )
     rows = next((module.d_in for module in modules if module.kind.endswith("Embedding")), 0) or 0
     return ModelView(
         name=name, architecture=type(model).__name__, layers=layers, d_model=d_model, vocabulary=rows,
         context_length=context, parameters=parameters, license=license, bos=bos, notes=notes,
         tokenizer="learned with it" if tokenizer is None else
         f"{type(tokenizer.model).__name__}, {tokenizer.get_vocab_size():,} tokens",
-        weight_bytes=weight_bytes, available_bytes=available, modules=modules,
-    )  # fmt: skip
+        weight_bytes=4 * parameters, available_bytes=0, modules=modules,
+    ).beside(available_bytes(device))  # fmt: skip
 
 
 def _modules(model: nn.Module) -> Iterator[ModuleView]:

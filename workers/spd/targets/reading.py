@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ NOT_CAUSAL = {
     "ForSequenceClassification": "a classifier", "ForTokenClassification": "a classifier",
     "ForQuestionAnswering": "a question answerer",
 }  # fmt: skip
+SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 WAY_OUT = "Unweave decomposes causal language models, which predict each token from those before it."
 
 
@@ -279,6 +281,13 @@ def _tokenizer(place: str, name: str, options: dict[str, Any]) -> Tokenizer:
         "Unweave needs a tokenizer.json: where the tokenizer is known, save it there with "
         "`AutoTokenizer.from_pretrained(…).save_pretrained(…)`."
     )
+    if "gguf_file" not in options and find_spec("sentencepiece") is None:
+        for file in SENTENCEPIECE:
+            if _file(place, file, options.get("revision")) is not None:
+                raise TargetError(
+                    f"{name} has its tokenizer as a SentencePiece model alone ({file}), which takes two more packages "
+                    "to read: `pip install sentencepiece protobuf`. With them it is read as it is."
+                )
     try:
         made = getattr(AutoTokenizer.from_pretrained(place, **options), "backend_tokenizer", None)
     except Exception as error:  # of whatever library reads this kind of tokenizer

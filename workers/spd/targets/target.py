@@ -44,6 +44,7 @@ from workers.spd.targets.fetching import (
 )
 from workers.spd.targets.induction import InductionModel
 from workers.spd.targets.masks import attach, measured_scale, of_shape, site_weight
+from workers.spd.targets.memory import DeviceError, check_device
 from workers.spd.targets.reading import stamp
 from workers.spd.targets.tokenizer import PromptTokenizer
 
@@ -270,7 +271,12 @@ def _damaged(folder: Path, error: Exception) -> TargetError:
 
 
 def load_target(folder: Path, *, device: str = "cpu", dtype: str = "float32") -> Target:
-    """Load a target folder. Raises TargetError with a plain sentence where it is damaged or does not fit."""
+    """Load a target folder. Raises TargetError with a plain sentence where it is damaged or does not fit, or where
+    there is no such device."""
+    try:
+        check_device(device)
+    except DeviceError as error:
+        raise TargetError(str(error)) from None
     try:
         card = read_card(folder)
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
