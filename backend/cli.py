@@ -90,7 +90,7 @@ def worker(
     ] = False,
 ) -> None:
     """Take decomposition jobs from the queue until stopped."""
-    from workers.trainer import main as work
+    from workers.trainer.supervisor import become_worker
 
     made = settings(home=home, device=device)
     if check:
@@ -101,7 +101,7 @@ def worker(
             fail("No worker of this machine is alive.")
         out.print(f"Alive: {', '.join(found)}.", highlight=False)
         return
-    work(made.home, made.url, made.device, log_level=made.log_level, log_format=made.log_format)
+    become_worker(made.worker())
 
 
 @app.command()

@@ -7,10 +7,13 @@ from functools import cache
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+if TYPE_CHECKING:
+    from workers.trainer.supervisor import WorkerOptions
 
 SHIPPED = Path(str(resources.files("workers"))) / "shipped"
 FEATURED = Path(str(resources.files("backend"))) / "featured"
@@ -65,6 +68,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Memory for models and decompositions; the least recently used leaves, what cannot fit is refused. "
         "Without it: three quarters of the machine's.",
+    )
+    worker_memory_mb: int | None = Field(
+        default=None,
+        ge=1,
+        description="Memory that jobs of a worker may need; one that needs more waits for another worker. Without it: "
+        "all that the worker's device has.",
     )
     compute_threads: int = Field(default=2, ge=1, le=64, description="Ablations computed at the same time.")
     compute_queue: int = Field(
@@ -213,6 +222,16 @@ class Settings(BaseSettings):
     def artifacts(self) -> Path:
         """Where finished decompositions are kept."""
         return self.home / "artifacts"
+
+    def worker(self) -> WorkerOptions:
+        """What a worker over this home is started with."""
+        from workers.trainer.supervisor import WorkerOptions
+
+        memory = self.worker_memory_mb
+        return WorkerOptions(
+            self.home, self.url, self.device, None if memory is None else memory * 2**20,
+            log_level=self.log_level, log_format=self.log_format,
+        )  # fmt: skip
 
 
 @cache

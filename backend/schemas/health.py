@@ -20,6 +20,7 @@ class WorkerHealth(Wire):
     id: str
     state: Literal["idle", "busy", "lost"]
     device: str
+    memory_bytes: int = Field(description="the most that it takes a job to need")
     job_id: str | None
     seen_seconds_ago: float
 

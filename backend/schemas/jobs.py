@@ -44,6 +44,13 @@ class JobRequest(Body):
         description="what was estimated before it was started, kept beside what it takes",
     )
 
+    memory_bytes: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**50,
+        description="what the estimate says it needs; it waits for a worker that has as much. null: any takes it",
+    )
+
     @model_validator(mode="after")
     def _one_of(self) -> JobRequest:
         if (self.preset is None) == (self.config is None):
@@ -78,6 +85,7 @@ class Job(Wire):
     rate: float | None = Field(default=None, description="training steps a second, while running")
     remaining_seconds: float | None = Field(description="of the training, while running")
     estimated_seconds: float | None = Field(default=None, description="as the estimate before its start said")
+    memory_bytes: int | None = Field(default=None, description="what it needs, as that estimate said")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

@@ -129,7 +129,11 @@ class JobService:
                 check_sources(config)
             name = request.name or (config.name if "name" in request.overrides else None)
             record = self.queue.enqueue(
-                config, preset=request.preset, name=name, estimated_seconds=request.estimated_seconds
+                config,
+                preset=request.preset,
+                name=name,
+                estimated_seconds=request.estimated_seconds,
+                memory_bytes=request.memory_bytes,
             )
         log.info("job queued", extra={"job_id": record.id})
         return self._views([record])[0]
@@ -209,6 +213,7 @@ class JobService:
                 id=worker.id,
                 state=worker.state,
                 device=worker.device,
+                memory_bytes=worker.memory_bytes,
                 job_id=worker.job_id,
                 seen_seconds_ago=round(worker.seen_seconds_ago, 1),
             )
@@ -245,11 +250,11 @@ class JobService:
 
     def _views(self, records: list[JobRecord], curve: list[Point] | None = None) -> list[Job]:
         live = any(record.state in ("queued", "running") for record in records)
-        present = {worker.id for worker in self.queue.workers() if worker.state != "lost"} if live else set()
+        workers = [worker for worker in self.queue.workers() if worker.state != "lost"] if live else []
         return [
             job_view(
                 record,
-                present=present,
+                workers=workers,
                 curve=curve,
                 log=self._tail(record.id, LOG_LINES)
                 if curve is not None and record.state == "failed"

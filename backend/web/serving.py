@@ -108,15 +108,7 @@ def run_server(
         if worker:
             from workers.trainer.supervisor import Supervisor
 
-            stack.enter_context(
-                Supervisor(
-                    settings.home,
-                    settings.url,
-                    settings.device,
-                    log_level=settings.log_level,
-                    log_format=settings.log_format,
-                )
-            )
+            stack.enter_context(Supervisor(settings.worker()))
         shown = f"[{settings.host}]" if ":" in settings.host else settings.host
         lines = [f"Unweave {app_version()} is at [bold]http://{shown}:{settings.port}[/]  (Ctrl-C ends it)"]
         if settings.is_open and not settings.on_loopback:

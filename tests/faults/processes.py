@@ -54,7 +54,7 @@ def postgres_killed(folder: Path) -> str:
         finally:
             databases.server = None
         with server(home, UNWEAVE_DATABASE_URL=url) as running:
-            job = running.start_job(name="long", steps=1_000)
+            job = running.start_job(name="long", steps=300)
             times = max(2, KILLS // 2)
             for _ in range(times):
                 time.sleep(chance.uniform(1, 6))

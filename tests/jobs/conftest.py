@@ -25,7 +25,9 @@ WORKER = """
 import sys
 from pathlib import Path
 from workers.trainer.process import WorkerProcess
-WorkerProcess(Path(sys.argv[1]), sys.argv[2], method=sys.argv[3], silent_seconds=float(sys.argv[4])).run()
+memory = int(sys.argv[5]) or None
+home, url, method, silent = Path(sys.argv[1]), sys.argv[2], sys.argv[3], float(sys.argv[4])
+WorkerProcess(home, url, method=method, silent_seconds=silent, memory_bytes=memory).run()
 """
 
 
@@ -79,7 +81,9 @@ class Workers:
         self.home = home
         self.started: list[subprocess.Popen[bytes]] = []
 
-    def start(self, method: str = STAND_IN, silent_seconds: float = 120) -> subprocess.Popen[bytes]:
+    def start(
+        self, method: str = STAND_IN, silent_seconds: float = 120, memory_bytes: int = 0
+    ) -> subprocess.Popen[bytes]:
         with (self.home / f"worker-{len(self.started)}.log").open("wb") as output:
             child = subprocess.Popen(
                 [
@@ -90,6 +94,7 @@ class Workers:
                     url_of(self.home),
                     method,
                     str(silent_seconds),
+                    str(memory_bytes),
                 ],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},

@@ -18,13 +18,13 @@ from workers.jobs.heartbeat import Heartbeat
 from workers.jobs.queue import JobQueue
 from workers.trainer import share_the_machine
 from workers.trainer.slots import DeviceTakenError, alive_here, claim, claim_device
-from workers.trainer.supervisor import Supervisor, worker_command
+from workers.trainer.supervisor import Supervisor, WorkerOptions, worker_command
 
 SERVER = """
 import sys, time
 from pathlib import Path
-from workers.trainer.supervisor import Supervisor
-with Supervisor(Path(sys.argv[1]), sys.argv[2]) as supervisor:
+from workers.trainer.supervisor import Supervisor, WorkerOptions
+with Supervisor(WorkerOptions(Path(sys.argv[1]), sys.argv[2])) as supervisor:
     print(supervisor.pid, flush=True)
     time.sleep(60)
 """
@@ -80,10 +80,18 @@ def test_a_worker_imports_nothing_from_the_folder_it_is_started_in(tmp_path: Pat
     assert "--supervised" in started.stdout
 
 
+def test_a_worker_that_runs_jobs_parses_no_source_for_its_traces() -> None:
+    """In Python 3.11 that may break an import of torch in another thread."""
+    code = "import sys; print(sys.flags.safe_path, sys._xoptions)"
+    *python, _, _ = worker_command()
+    said = subprocess.run([*python, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.split(" ", 1) == ["True", "{'no_debug_ranges': True}\n"]
+
+
 @pytest.mark.slow
 def test_a_worker_that_dies_is_started_again_and_a_stop_ends_it(home: Path) -> None:
     queue = JobQueue(home, url_of(home))
-    supervisor = Supervisor(home, url_of(home), back_off=(0.1,))
+    supervisor = Supervisor(WorkerOptions(home, url_of(home)), back_off=(0.1,))
     supervisor.start()
     until(lambda: [worker.state for worker in queue.workers()] == ["idle"])
     first = supervisor.pid
@@ -142,8 +150,8 @@ def test_a_worker_is_alive_here_while_its_heart_beats_on_this_machine(
     prepare(url, engine)
     assert alive_here(url_of(home)) == []
     slot = claim(home)
-    Heartbeat(engine, slot.executor_id, "cpu")._write()
-    Heartbeat(engine, "worker-another-machine-1", "cpu")._write()
+    Heartbeat(engine, slot.executor_id, "cpu", 2**30)._write()
+    Heartbeat(engine, "worker-another-machine-1", "cpu", 2**30)._write()
     assert alive_here(url_of(home)) == [slot.executor_id]
     monkeypatch.setattr("time.time", lambda now=time.time() + 60: now)
     assert alive_here(url_of(home)) == []

@@ -69,6 +69,7 @@ workers_table = sa.Table(
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("pid", sa.Integer, nullable=False),
     sa.Column("device", sa.Text, nullable=False),
+    sa.Column("memory_bytes", sa.BigInteger, nullable=False),
     sa.Column("job_id", sa.Text),
     sa.Column("started_at", sa.Float, nullable=False),
     sa.Column("seen_at", sa.Float, nullable=False),
@@ -141,6 +142,15 @@ def prepare(url: str, engine: Engine) -> None:
                     continue
                 table.drop(connection)
             table.create(connection)
+        schema = "" if engine.dialect.name == "sqlite" else "dbos."
+        # Jobs of a release whose queue had no partitions (workers/jobs/fitting.py).
+        connection.execute(
+            sa.text(
+                f"UPDATE {schema}workflow_status SET queue_partition_key = workflow_uuid "
+                "WHERE queue_name = :queue AND queue_partition_key IS NULL"
+            ),
+            {"queue": QUEUE},
+        )
 
 
 def _write_ahead(engine: Engine) -> None:

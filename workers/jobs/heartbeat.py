@@ -28,6 +28,7 @@ class Worker:
     id: str
     pid: int
     device: str
+    memory_bytes: int
     job_id: str | None
     seen_at: float
     seen_seconds_ago: float
@@ -49,7 +50,15 @@ def read_workers(engine: Engine) -> list[Worker]:
     )
     with engine.connect() as connection:
         return [
-            Worker(row.id, row.pid, row.device, row.job_id, row.seen_at, max(0.0, now - row.seen_at))
+            Worker(
+                row.id,
+                row.pid,
+                row.device,
+                row.memory_bytes,
+                row.job_id,
+                row.seen_at,
+                max(0.0, now - row.seen_at),
+            )
             for row in connection.execute(query)
         ]
 
@@ -57,8 +66,9 @@ def read_workers(engine: Engine) -> list[Worker]:
 class Heartbeat:
     """Writes this worker's row from a thread. A database that cannot be reached is logged and tried again."""
 
-    def __init__(self, engine: Engine, worker_id: str, device: str) -> None:
+    def __init__(self, engine: Engine, worker_id: str, device: str, memory_bytes: int) -> None:
         self._engine, self._id, self._device = engine, worker_id, device
+        self.memory_bytes = memory_bytes
         self.job_id: str | None = None
         self._started = time.time()
         self._wake = threading.Event()
@@ -100,8 +110,8 @@ class Heartbeat:
     def _write(self) -> None:
         now = time.time()
         values = {
-            "pid": os.getpid(), "device": self._device, "job_id": self.job_id,
-            "started_at": self._started, "seen_at": now,
+            "pid": os.getpid(), "device": self._device, "memory_bytes": self.memory_bytes,
+            "job_id": self.job_id, "started_at": self._started, "seen_at": now,
         }  # fmt: skip
         with self._engine.begin() as connection:
             changed = connection.execute(

@@ -16,6 +16,7 @@ from dbos import DBOSClient, DBOSPortableJSONSerializer, WorkflowStatus
 from dbos import error as dbos_error
 
 from workers.jobs import database
+from workers.jobs.fitting import NEEDS, created
 from workers.jobs.heartbeat import Worker, read_workers
 from workers.jobs.limits import Limits
 from workers.jobs.names import SHIPPED, suffixed, taken_names
@@ -107,6 +108,7 @@ class JobRecord:
     continues: str | None = None
     config: dict[str, Any] | None = None
     estimated_seconds: float | None = None
+    memory_bytes: int | None = None
 
 
 class JobQueue:
@@ -157,11 +159,13 @@ class JobQueue:
         preset: str | None,
         name: str | None,
         estimated_seconds: float | None = None,
+        memory_bytes: int | None = None,
     ) -> JobRecord:
         """Put a job in the queue.
 
         With `name`, the result has exactly that slug or NameTakenError is raised. Without, it has the config's name, or
-        the next free one of `name-2`, `name-3`, … Raises QueueFullError, and ConfigError where the limits forbid it.
+        the next free one of `name-2`, `name-3`, … A job that needs `memory_bytes` waits for a worker that has them.
+        Raises QueueFullError, and ConfigError where the limits forbid it.
         """
         self.limits.check(config, self.home)
         client, _ = self._open()
@@ -170,7 +174,7 @@ class JobQueue:
             self._must_have_room(client)
             taken = taken_names(self.home / "artifacts", self._shipped)
             wish, number = name or config.name, 1
-            about = {"preset": preset, "estimated_seconds": estimated_seconds}
+            about = {"preset": preset, "estimated_seconds": estimated_seconds, NEEDS: memory_bytes}
             while True:
                 slug = suffixed(wish, number)
                 job_id = None if slug in taken else self._try(client, config, slug, about)
@@ -197,7 +201,7 @@ class JobQueue:
             taken = taken_names(self.home / "artifacts", self._shipped)
             new = None
             if record.name not in taken:
-                about = {"preset": record.preset, "continues": job_id}
+                about = {"preset": record.preset, "continues": job_id, NEEDS: record.memory_bytes}
                 new = self._try(client, config, record.name, about)
             if new is None:
                 raise NameTakenError(record.name, self._suggest(client, record.name, taken))
@@ -212,7 +216,13 @@ class JobQueue:
         if record.state in ("queued", "running"):
             raise JobActiveError(f"The job “{job_id}” has not ended yet. Cancel it first, or wait.")
         if record.kind == "decompose":
-            return self.enqueue(parse_config(record.config), preset=record.preset, name=None)
+            return self.enqueue(
+                parse_config(record.config),
+                preset=record.preset,
+                name=None,
+                estimated_seconds=record.estimated_seconds,
+                memory_bytes=record.memory_bytes,
+            )
         given = self._input(job_id)
         return self.enqueue_harvest(
             parse_harvest(given["config"]),
@@ -266,6 +276,7 @@ class JobQueue:
                         "workflow_name": database.HARVEST,
                         "queue_name": database.QUEUE,
                         "workflow_id": job_id,
+                        "queue_partition_key": job_id,
                         "deduplication_id": f"harvest/{artifact_hash}",
                         "app_version": database.PROTOCOL,
                         "attributes": {
@@ -327,6 +338,7 @@ class JobQueue:
                     "workflow_name": database.WORKFLOW,
                     "queue_name": database.QUEUE,
                     "workflow_id": job_id,
+                    "queue_partition_key": job_id,
                     "deduplication_id": slug,
                     "app_version": database.PROTOCOL,
                     "attributes": {
@@ -380,7 +392,7 @@ class JobQueue:
         statuses = client.list_workflows(
             name=database.JOBS, limit=limit, offset=offset, sort_desc=True, load_input=False
         )
-        statuses.sort(key=_created, reverse=True)
+        statuses.sort(key=created, reverse=True)
         return self._records(statuses)
 
     def count(self) -> int:
@@ -438,7 +450,7 @@ class JobQueue:
             waiting = client.list_workflows(
                 name=database.JOBS, status=_WAITING, load_input=False, load_output=False
             )
-            waiting.sort(key=lambda status: (status.priority or 0, _created(status)))
+            waiting.sort(key=lambda status: (status.priority or 0, created(status)))
             places = {status.workflow_id: place for place, status in enumerate(waiting)}
         jobs = self.home / "jobs"
         return [
@@ -458,16 +470,11 @@ def _given(status: WorkflowStatus) -> dict[str, Any] | None:
     return given["args"][0] if given else None
 
 
-def _created(status: WorkflowStatus) -> float:
-    """Ours to the millisecond; DBOS's own on SQLite is only good to the second."""
-    return (status.attributes or {}).get("created_at") or (status.created_at or 0) / 1000
-
-
 def _finished(status: WorkflowStatus, row: ProgressRow | None) -> float | None:
     """Never before the job's last sign of life, which SQLite's whole seconds would make it."""
     if not status.completed_at:
         return None
-    return max(status.completed_at / 1000, _created(status), row.updated_at if row is not None else 0.0)
+    return max(status.completed_at / 1000, created(status), row.updated_at if row is not None else 0.0)
 
 
 def _record(status: WorkflowStatus, row: ProgressRow | None, place: int | None, *, kept: bool) -> JobRecord:
@@ -482,7 +489,7 @@ def _record(status: WorkflowStatus, row: ProgressRow | None, place: int | None, 
         steps=about.get("steps", 0),
         state=state,
         place=place if state == "queued" else None,
-        created_at=_created(status),
+        created_at=created(status),
         finished_at=_finished(status, row),
         error=str(status.error) if state == "failed" and status.error else None,
         decomposition=status.output if state == "done" else None,
@@ -492,5 +499,6 @@ def _record(status: WorkflowStatus, row: ProgressRow | None, place: int | None, 
         corpus=about.get("corpus"),
         continues=about.get("continues"),
         estimated_seconds=about.get("estimated_seconds"),
+        memory_bytes=about.get(NEEDS),
         config=given["config"] if given is not None and kind == "harvest" else given,
     )

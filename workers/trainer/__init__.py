@@ -27,11 +27,12 @@ def main(
     database_url: str,
     device: str = "cpu",
     *,
+    memory_bytes: int | None = None,
     supervised: bool = False,
     log_level: str = "info",
     log_format: LogFormat = "console",
 ) -> NoReturn:
-    """Take jobs from the queue until stopped (SIGTERM, SIGINT); then end the process.
+    """Take jobs that fit this worker from the queue until stopped (SIGTERM, SIGINT); then end the process.
 
     With `supervised`, the end of standard input also means stop: the parent process is gone.
     """
@@ -39,4 +40,4 @@ def main(
     logs.set_up(log_level, log_format)
     from workers.trainer.process import WorkerProcess
 
-    WorkerProcess(home, database_url, device).run(supervised=supervised)
+    WorkerProcess(home, database_url, device, memory_bytes=memory_bytes).run(supervised=supervised)

@@ -14,11 +14,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m workers.trainer", description=main.__doc__)
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--memory", type=int)
     parser.add_argument("--supervised", action="store_true")
     parser.add_argument("--log-level", default="info")
     parser.add_argument("--log-format", choices=["console", "json"], default="console")
     options = parser.parse_args()
     main(
-        options.home, os.environ[DATABASE_VARIABLE], options.device, supervised=options.supervised,
-        log_level=options.log_level, log_format=options.log_format,
+        options.home, os.environ[DATABASE_VARIABLE], options.device, memory_bytes=options.memory,
+        supervised=options.supervised, log_level=options.log_level, log_format=options.log_format,
     )  # fmt: skip

@@ -19,7 +19,9 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from workers.jobs import database
 from workers.jobs.failures import JobError
+from workers.jobs.fitting import take_what_fits
 from workers.jobs.heartbeat import Heartbeat
+from workers.jobs.machine import device_memory
 from workers.jobs.progress import ProgressStore
 from workers.jobs.runner import JobRunner, Method, has_checkpoint
 from workers.jobs.workflow import register
@@ -46,12 +48,14 @@ class WorkerProcess:
         database_url: str,
         device: str = "cpu",
         *,
+        memory_bytes: int | None = None,
         method: str = "workers.spd.run.decompose",
         silent_seconds: float = SILENT_SECONDS,
     ) -> None:
         self.home, self.device, self._silent_seconds = home, device, silent_seconds
         self._url = database.jobs_url(database_url)
         self._method = method
+        self._memory = memory_bytes
         self._leaving = threading.Event()
         self._idle = threading.Event()
         self._idle.set()
@@ -94,7 +98,8 @@ class WorkerProcess:
         engine = database.connect(self._url)
         database.prepare(self._url, engine)
         database.wait_for_postgresql()
-        heartbeat = Heartbeat(engine, slot.executor_id, self.device)
+        memory = device_memory(self.device) if self._memory is None else self._memory
+        heartbeat = Heartbeat(engine, slot.executor_id, self.device, memory)
         runner = JobRunner(
             self.home,
             self.device,
@@ -103,7 +108,12 @@ class WorkerProcess:
         )
         dbos = self._launch(runner, slot.executor_id, heartbeat)
         heartbeat.start()
-        log.info("worker %s on %s is ready", slot.executor_id, self.device)
+        log.info(
+            "worker %s on %s is ready for jobs of up to %.1f GiB",
+            slot.executor_id,
+            self.device,
+            memory / 2**30,
+        )
 
         rescue = Rescue(
             dbos, engine, slot.executor_id, runner, lambda: heartbeat.job_id, self._silent_seconds
@@ -143,10 +153,12 @@ class WorkerProcess:
                 self._idle.clear()
 
         register(runner, executor_id, self._leaving, busy)
+        take_what_fits(heartbeat.memory_bytes)
         DBOS.launch()
         DBOS.register_queue(
             database.QUEUE,
             worker_concurrency=1,
+            partition_worker_concurrency=1,
             polling_interval_sec=POLL_SECONDS,
             on_conflict="always_update",
         )

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from workers.logs import LogFormat
 
@@ -23,10 +25,42 @@ LOG_BYTES = 5_000_000
 log = logging.getLogger("unweave.worker")
 
 
+@dataclass(frozen=True)
+class WorkerOptions:
+    """What a worker is started with. `memory_bytes`: what its jobs may take; None: what its device has."""
+
+    home: Path
+    database_url: str
+    device: str = "cpu"
+    memory_bytes: int | None = None
+    log_level: str = "info"
+    log_format: LogFormat = "console"
+
+    @property
+    def command(self) -> list[str]:
+        """How it is started."""
+        options = ["--home", str(self.home), "--device", self.device]
+        options += ["--log-level", self.log_level, "--log-format", self.log_format]
+        if self.memory_bytes is not None:
+            options += ["--memory", str(self.memory_bytes)]
+        return [*worker_command(), *options]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, DATABASE_VARIABLE: self.database_url, "PYTHONSAFEPATH": "1"}
+
+
 def worker_command() -> list[str]:
-    """How a worker is started. -P keeps the current folder off the import path, where `-m` alone puts it first: a
-    `glob.py` there would run in place of Python's."""
-    return [sys.executable, "-P", "-m", "workers.trainer"]
+    """-P keeps the current folder off the import path, where `-m` alone puts it first: a `glob.py` there would run in
+    place of Python's. Without debug ranges a trace parses no source: in Python 3.11 that can break another thread's
+    import of torch."""
+    return [sys.executable, "-P", "-X", "no_debug_ranges", "-m", "workers.trainer"]
+
+
+def become_worker(options: WorkerOptions) -> NoReturn:
+    """Let this process be a worker from now on."""
+    command = options.command
+    os.execve(command[0], command, options.environment)
 
 
 class Supervisor:
@@ -36,20 +70,10 @@ class Supervisor:
     system closes the pipe and the worker leaves by itself. Its output goes to `<home>/worker.log`.
     """
 
-    def __init__(
-        self,
-        home: Path,
-        database_url: str,
-        device: str = "cpu",
-        *,
-        log_level: str = "info",
-        log_format: LogFormat = "console",
-        back_off: tuple[float, ...] = BACK_OFF,
-    ) -> None:
-        self.home, self.device = home, device
-        self._options = ["--log-level", log_level, "--log-format", log_format]
+    def __init__(self, options: WorkerOptions, *, back_off: tuple[float, ...] = BACK_OFF) -> None:
+        self.home, self._options = options.home, options
         self.restarts = 0
-        self._database_url, self._back_off = database_url, back_off
+        self._back_off = back_off
         self._stopping = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._watch, name="worker-supervisor", daemon=True)
@@ -127,18 +151,10 @@ class Supervisor:
         fresh = not path.exists() or path.stat().st_size > LOG_BYTES
         with path.open("wb" if fresh else "ab") as output:
             return subprocess.Popen(
-                [
-                    *worker_command(),
-                    "--home",
-                    str(self.home),
-                    "--device",
-                    self.device,
-                    "--supervised",
-                    *self._options,
-                ],
+                [*self._options.command, "--supervised"],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, DATABASE_VARIABLE: self._database_url, "PYTHONSAFEPATH": "1"},
+                env=self._options.environment,
                 start_new_session=True,
             )

@@ -4365,6 +4365,11 @@ export interface components {
              */
             estimated_seconds?: number | null;
             /**
+             * Memory Bytes
+             * @description what it needs, as that estimate said
+             */
+            memory_bytes?: number | null;
+            /**
              * Created At
              * Format: date-time
              */
@@ -4626,6 +4631,11 @@ export interface components {
              * @description what was estimated before it was started, kept beside what it takes
              */
             estimated_seconds?: number | null;
+            /**
+             * Memory Bytes
+             * @description what the estimate says it needs; it waits for a worker that has as much. null: any takes it
+             */
+            memory_bytes?: number | null;
         };
         /**
          * Label
@@ -6845,6 +6855,11 @@ export interface components {
             state: "idle" | "busy" | "lost";
             /** Device */
             device: string;
+            /**
+             * Memory Bytes
+             * @description the most that it takes a job to need
+             */
+            memory_bytes: number;
             /** Job Id */
             job_id: string | null;
             /** Seen Seconds Ago */

@@ -46,6 +46,7 @@ export function ReviewStep({
             name: String(config.name),
             overrides: {},
             estimated_seconds: known?.total_seconds ?? null,
+            memory_bytes: known?.memory_bytes ?? null,
           },
         }),
       ),
