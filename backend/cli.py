@@ -269,15 +269,22 @@ def harvest(
 @app.command("import")
 def import_artifact(
     source: Annotated[
-        Path, typer.Argument(help="A decomposition: its folder, or the zip that `export` wrote.")
+        Path,
+        typer.Argument(
+            help="A decomposition: its folder, or the zip that `export` wrote. Or a finding's .json of another server."
+        ),
     ],
     home: Home = None,
     replace: Annotated[bool, typer.Option(help="Put it in place of another of the same name.")] = False,
 ) -> None:
-    """Verify a decomposition from elsewhere and copy it into the home folder."""
+    """Verify a decomposition from elsewhere, or compute a finding from elsewhere again, and keep it here."""
     from backend.commands.exchange import ExchangeError, bring_in
 
     made = settings(home=home)
+    if source.suffix == ".json":
+        slug = checking.import_finding(made, source)
+        out.print(f"Computed again, the numbers agree: {slug}.", highlight=False)
+        return
     try:
         found = bring_in(source, made.home, replace=replace, most_bytes=made.max_import_bytes)
     except ExchangeError as error:

@@ -72,6 +72,12 @@ VisitorDep = Annotated[Identity, Depends(_visitor)]
 ChangeDep = Annotated[Change, Depends(_change)]
 
 
+def may_look(request: Request) -> bool:
+    """Whether this visitor may open a finding by its link."""
+    found = getattr(request.state, "visitor", None)
+    return request.app.state.services.settings.public_findings or (found is not None and found.may("read"))
+
+
 class Public:
     """Lets in anyone."""
 

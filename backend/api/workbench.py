@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
+from fastapi.responses import Response
 
 from backend.api.decompositions import Id
 from backend.api.deps import AblationsDep, CatalogueDep, ClientDep, PromptsDep, WaitingDep
 from backend.api.roles import READ
+from backend.schemas.code import CodeRequest
 from backend.schemas.workbench import (
     Ablation,
     AblationRequest,
@@ -17,6 +19,8 @@ from backend.schemas.workbench import (
     TokenizeRequest,
     Trust,
 )
+from backend.services import code, files
+from backend.web.contract import file
 
 router = APIRouter(prefix="/api/decompositions", tags=["workbench"], dependencies=[READ])
 
@@ -54,3 +58,13 @@ async def get_trust(
 ) -> Trust:  # fmt: skip
     """How far the decomposition describes a prompt: its causal importances as masks beside everything off."""
     return await wait(ablations.trust(await catalogue.aget(id), request, client))
+
+
+@router.post(
+    "/{id}/code.{kind}", response_class=Response, responses=file("text/x-python", "application/x-ipynb+json")
+)
+def write_code(id: Id, kind: code.CodeKind, request: CodeRequest, catalogue: CatalogueDep) -> Response:
+    """What is on screen as Python that computes it again: a script, or a notebook."""
+    entry = catalogue.get(id)
+    headers = files.disposition(entry.slug, "screen", kind)
+    return Response(code.of_screen(entry, request, kind), media_type=files.MEDIA[kind], headers=headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from backend.commands.console import Device, Home, fail, out, settings
 from backend.commands.listing import AsJson, opened
 from backend.services.container import Services
+from backend.settings import Settings
 
 WAIT_SECONDS = 1_800
 
@@ -84,6 +86,26 @@ def verify(
     if bad:
         fail(f"{bad} of {len(wanted)} findings differ or cannot be computed.")
     out.print(f"{len(wanted)} findings hold.", highlight=False)
+
+
+def import_finding(made: Settings, path: Path) -> str:
+    """Keep the finding of a .json file, computed here; its slug. Ends with a sentence where that cannot be."""
+    from pydantic import ValidationError
+
+    from backend.schemas.findings import FindingFile
+    from backend.services.finding_imports import bring_in_now
+
+    try:
+        file = FindingFile.model_validate_json(path.read_bytes())
+    except OSError as error:
+        fail(f"{path} cannot be read: {error.strerror or error}.")
+    except ValidationError as error:
+        first = error.errors()[0]
+        fail(f"{path} is not a finding: {'.'.join(map(str, first['loc']))}: {first['msg']}.")
+    with opened(made) as services:
+        entry = services.catalogue.get(file.artifact_hash)
+        services.engines.wait(entry, WAIT_SECONDS)
+        return bring_in_now(services.findings, entry, file).slug
 
 
 def _replayed(services: Services, slug: str):

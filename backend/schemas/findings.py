@@ -74,6 +74,14 @@ class FindingRecord(Wire):
     provenance: Provenance
 
 
+class FindingFile(FindingRecord):
+    """A finding as a file of another server has it. What only described it there is not read."""
+
+    url: str = ""
+    featured: bool = False
+    notes_html: str = ""
+
+
 class Replay(Wire):
     """A finding computed again: same numbers, or how far apart."""
 

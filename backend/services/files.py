@@ -12,8 +12,16 @@ from typing import Any, Literal
 from backend.schemas.common import Provenance
 
 FileKind = Literal["csv", "json"]
-FindingKind = Literal["csv", "json", "md"]
-MEDIA = {"csv": "text/csv; charset=utf-8", "json": "application/json", "md": "text/markdown; charset=utf-8"}
+FindingKind = Literal["csv", "json", "md", "html", "bib", "py", "ipynb"]
+MEDIA = {
+    "csv": "text/csv; charset=utf-8",
+    "json": "application/json",
+    "md": "text/markdown; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "bib": "text/plain; charset=utf-8",
+    "py": "text/x-python; charset=utf-8",
+    "ipynb": "application/x-ipynb+json",
+}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 

@@ -78,6 +78,31 @@ def markdown(finding: Finding) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def bibtex(finding: Finding, base: str) -> str:
+    """The finding as an entry of a bibliography; `base` is where the server is."""
+    of = finding.provenance
+    fields = {
+        "title": f"{{{_bib(finding.title)}}}",
+        "year": f"{finding.created_at:%Y}",
+        "month": f"{finding.created_at:%b}".lower(),
+        "howpublished": f"Unweave {of.versions.get('unweave', '')}, \\url{{{base}{finding.url}}}",
+        "note": _bib(
+            f"Decomposition {finding.decomposition}, SHA-256 {finding.artifact_hash}, of {of.model}"
+        ),
+    }
+    lines = ",\n".join(
+        f"  {name} = {value}" if name == "month" else f"  {name} = {{{value}}}"
+        for name, value in fields.items()
+    )
+    return f"@misc{{unweave-{finding.slug},\n{lines}\n}}\n"
+
+
+def _bib(text: str) -> str:
+    """Text as TeX reads it."""
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(special.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in " ".join(text.split()))
+
+
 def _text(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", " ".join(text.split()))
 

@@ -55,7 +55,15 @@ class Findings:
         """Compute and keep a finding. Raises ApiError as an ablation would."""
         entry = await self.catalogue.aget(request.decomposition)
         record = await self.pool.run(lambda: self.compose(entry, request))
-        return await self.pool.run(lambda: self._keep(record, featured=False))
+        return await self.pool.run(lambda: self.keep(record, featured=False))
+
+    def groups_of(self, finding: Finding) -> dict[str, list[str]]:
+        """Groups of a finding's decomposition by name; none where it is not here."""
+        try:
+            entry = self.catalogue.get(finding.artifact_hash)
+        except ApiError:
+            return {}
+        return {group.name: group.components for group in entry.artifact.groups}
 
     def compose(self, entry: Entry, request: FindingRequest, slug: str | None = None) -> FindingRecord:
         """A record of what the engine answers now, under a new slug unless one is given."""
@@ -90,7 +98,8 @@ class Findings:
         trust = self.ablations.trust_now(entry, Prompt(token_ids=ids, bos=asked.bos))
         return FindingResult(request=exact, result=result, importances=importances, trust=trust)
 
-    def _keep(self, record: FindingRecord, *, featured: bool) -> Finding:
+    def keep(self, record: FindingRecord, *, featured: bool) -> Finding:
+        """Write a record that was composed here."""
         row = _row(record, featured=featured)
         with self.database.session() as session:
             session.add(row)
@@ -184,7 +193,7 @@ class Findings:
         entry, other = self.entry_of(record)
         results = [self.ablations.ablate_now(entry, stored.request) for stored in record.results]
         apart = max(
-            _difference(stored.result, now) for stored, now in zip(record.results, results, strict=True)
+            difference(stored.result, now) for stored, now in zip(record.results, results, strict=True)
         )
         verdict = "same" if apart <= SAME else "close" if apart <= CLOSE else "different"
         summary = {
@@ -286,7 +295,7 @@ def _focus(asked: list[int], number: int, result: Ablation) -> int:
     return wanted
 
 
-def _difference(stored: Ablation, now: Ablation) -> float:
+def difference(stored: Ablation, now: Ablation) -> float:
     """Largest difference of any probability both results hold."""
 
     def table(result: Ablation) -> dict[tuple[int, int], tuple[float, float]]:

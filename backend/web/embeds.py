@@ -1,38 +1,25 @@
-"""`/f/{slug}/embed`: a finding as one small page for frames on other sites. No script, no cookie, nothing to load.
+"""`/f/{slug}/embed`: a finding as one small page for frames on other sites, and `/api/oembed`, which tells them of it.
 
-It is made of escaped text only; a policy of its own (backend/web/headers.py) lets any site frame it and lets it do
-nothing.
+A policy of its own (backend/web/headers.py) lets any site frame it and lets it do nothing.
 """
 
 from __future__ import annotations
 
+import re
 from html import escape
+from typing import Annotated, Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Query, Request
 from fastapi.responses import HTMLResponse
+from starlette.responses import JSONResponse
 
 from backend.api.deps import FindingsDep
 from backend.api.roles import LINK
-from backend.schemas.findings import Finding
-from backend.services.sentences import probability
-from workers.spd.answers import OutputShift
+from backend.errors import not_found
+from backend.services.finding_html import page
 
-ROWS = 5
-STYLE = """
-:root{color-scheme:light dark;--bg:#fff;--ink:#1b2026;--soft:#545d68;--line:#e5e2da;--before:#a9adb3;--after:#0f5c66;
---link:#0f5c66}
-@media(prefers-color-scheme:dark){:root{--bg:#161b21;--ink:#e9ebee;--soft:#aeb7c2;--line:#29313a;--before:#6d7783;
---after:#5cc2cf;--link:#5cc2cf}}
-*{box-sizing:border-box}body{margin:0;padding:14px 16px;background:var(--bg);color:var(--ink);
-font:14px/1.45 Inter,system-ui,sans-serif}
-h1{font-size:16px;margin:0 0 4px}h2{font:12.5px ui-monospace,monospace;margin:14px 0 4px;color:var(--soft)}
-p{margin:0 0 4px}.soft,footer{color:var(--soft)}a{color:var(--link)}
-table{border-collapse:collapse;width:100%;max-width:34rem}th,td{padding:3px 8px 3px 0;text-align:right;
-border-bottom:1px solid var(--line);font-weight:400;font-variant-numeric:tabular-nums}
-th:first-child{text-align:left;font-family:ui-monospace,monospace}thead th{color:var(--soft);font-size:12px}
-.bar{display:block;height:4px;border-radius:2px;background:var(--before);margin:2px 0}
-.bar.after{background:var(--after)}td.bars{width:34%}footer{margin-top:12px;font-size:12px}
-"""
+WIDTH, HEIGHT = 640, 420
+LINKED = re.compile(r"/f/([a-z0-9][a-z0-9-]*)(?:/embed)?/?(?:[?#]|$)")
 
 
 def install(app: FastAPI, root_path: str = "") -> None:
@@ -42,50 +29,23 @@ def install(app: FastAPI, root_path: str = "") -> None:
     def embed(slug: str, findings: FindingsDep) -> HTMLResponse:
         return HTMLResponse(page(findings.get(slug), root_path), headers={"Cache-Control": "no-cache"})
 
-
-def page(finding: Finding, root_path: str = "") -> str:
-    """The whole page. Every text is escaped."""
-    parts = [
-        f"<h1>{escape(finding.title)}</h1>",
-        f'<p class="soft">{escape(finding.claim)}</p>' if finding.claim else "",
-    ]
-    for number, stored in enumerate(finding.results):
-        text = "".join(token.piece for token in stored.result.tokens)
-        at = finding.focus[number] if number < len(finding.focus) else -1
-        place = next((p for p in stored.result.positions if p.position == at), None)
-        parts.append(f"<h2>{escape(text)}</h2>")
-        if number < len(finding.summary) and finding.summary[number]:
-            parts.append(f"<p>{escape(finding.summary[number])}</p>")
-        if place is not None:
-            rows = {row.token_id: row for row in [*place.watched, *place.top]}.values()
-            likely = sorted(rows, key=lambda row: -max(row.baseline.probability, row.ablated.probability))
-            parts.append(_table(likely[:ROWS]))
-    model = finding.provenance.model
-    parts.append(
-        f'<footer>{escape(model)} · {escape(finding.decomposition)} · <a href="{root_path}/f/{escape(finding.slug)}" '
-        'target="_blank" rel="noopener">Open in Unweave</a></footer>'
-    )
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(finding.title)}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{STYLE}</style><body><main>{''.join(parts)}</main></body></html>"
-    )
+    @app.get("/api/oembed", include_in_schema=False, dependencies=[LINK])
+    def oembed(
+        url: Annotated[str, Query(max_length=2_000)], findings: FindingsDep, request: Request
+    ) -> JSONResponse:
+        """How a finding's link is framed by pages that know oEmbed (oembed.com)."""
+        linked = LINKED.search(url)
+        if linked is None:
+            raise not_found("not_a_finding", "This is not the link of a finding.")
+        found, base = findings.get(linked[1]), site(request, root_path)
+        frame = f'src="{escape(base)}/f/{found.slug}/embed" title="{escape(found.title)}"'
+        answer: dict[str, Any] = {
+            "version": "1.0", "type": "rich", "title": found.title, "provider_name": "Unweave", "provider_url": base,
+            "width": WIDTH, "height": HEIGHT, "html": f'<iframe {frame} width="{WIDTH}" height="{HEIGHT}"></iframe>',
+        }  # fmt: skip
+        return JSONResponse(answer)
 
 
-def _table(rows: list[OutputShift]) -> str:
-    most = max([0.01, *(max(row.baseline.probability, row.ablated.probability) for row in rows)])
-
-    def bar(p: float, kind: str) -> str:
-        return f'<span class="bar {kind}" style="width:{100 * min(1.0, p / most):.1f}%"></span>'
-
-    lines = "".join(
-        f'<tr><th scope="row">{escape(row.token.replace(" ", "␣"))}</th>'
-        f'<td class="bars" aria-hidden="true">{bar(row.baseline.probability, "")}'
-        f"{bar(row.ablated.probability, 'after')}</td>"
-        f"<td>{probability(row.baseline.probability)}</td><td>{probability(row.ablated.probability)}</td></tr>"
-        for row in rows
-    )
-    return (
-        '<table><thead><tr><th scope="col">Token</th><td></td><th scope="col">Before</th>'
-        f'<th scope="col">After</th></tr></thead><tbody>{lines}</tbody></table>'
-    )
+def site(request: Request, root_path: str) -> str:
+    """Where this server is, as it was asked."""
+    return f"{request.url.scheme}://{request.url.netloc}{root_path}"

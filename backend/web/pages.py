@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
 from starlette.types import Receive, Scope, Send
 
-from backend.api.roles import PUBLIC
-from backend.errors import not_found
+from backend.api.roles import PUBLIC, may_look
+from backend.errors import ApiError, not_found
+from backend.schemas.findings import Finding
+from backend.web.embeds import site
 
 BACKEND = Path(__file__).resolve().parents[1]
 PLACES = (BACKEND / "static", BACKEND.parent / "frontend" / "dist")
@@ -23,6 +27,8 @@ PATHS = (
 )  # fmt: skip
 """The pages, as frontend/src/pages/router.tsx writes them. At any other path the page says that there is none, with
 status 404: a probe or a wrong link must not pass for a page."""
+FINDING = re.compile(r"f/([a-z0-9][a-z0-9-]*)/?")
+DESCRIPTION = re.compile(r'<meta name="description" content="[^"]*"\s*/?>')
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 FOREVER = "public, max-age=31536000, immutable"
 
@@ -60,7 +66,7 @@ def install(app: FastAPI, folder: Path | None = None, *, root_path: str = "") ->
     app.router.routes.append(Mount("/api", app=no_such_route))
 
     @app.api_route("/{path:path}", methods=["GET", "HEAD"], include_in_schema=False, dependencies=[PUBLIC])
-    def page(path: str) -> Response:
+    def page(path: str, request: Request) -> Response:
         root = folder or built()
         if root is None:
             return HTMLResponse(
@@ -76,6 +82,14 @@ def install(app: FastAPI, folder: Path | None = None, *, root_path: str = "") ->
             )
         status = 200 if known.fullmatch("/" + path.removesuffix("/")) and "\0" not in path else 404
         html = _page(root, root_path, (root / "index.html").stat().st_mtime_ns)
+        shared = FINDING.fullmatch(path)
+        services = getattr(request.app.state, "services", None)  # none before the server has started
+        if shared is not None and services is not None and may_look(request):
+            try:
+                finding = services.findings.get(shared[1])
+                html = _about(html, finding, site(request, root_path))
+            except ApiError:
+                pass  # the page says that there is none
         return HTMLResponse(html, status_code=status, headers={"Cache-Control": "no-cache"})
 
 
@@ -85,6 +99,25 @@ def _page(root: Path, root_path: str, _changed: int) -> str:
     html = (root / "index.html").read_text(encoding="utf-8")
     named = html.replace('="./', f'="{root_path}/')
     return named.replace('name="unweave-root" content=""', f'name="unweave-root" content="{root_path}"')
+
+
+def _about(html: str, finding: Finding, base: str) -> str:
+    """The page with a finding's own title and what other sites show of a link to it (ogp.me, oembed.com)."""
+    address = base + finding.url
+    said = finding.claim or " ".join(finding.summary)
+    tags = {
+        "title": finding.title,
+        "description": said,
+        "type": "article",
+        "url": address,
+        "site_name": "Unweave",
+    }
+    lines = [f'<meta property="og:{name}" content="{escape(text)}" />' for name, text in tags.items()]
+    known = f"{escape(base)}/api/oembed?url={quote(address, safe='')}"
+    lines.append(f'<link rel="alternate" type="application/json+oembed" href="{known}" />')
+    title = f"<title>{escape(finding.title)} · Unweave</title>"
+    html = DESCRIPTION.sub(lambda _: f'<meta name="description" content="{escape(said)}" />', html, count=1)
+    return html.replace("<title>Unweave</title>", title + "".join(lines), 1)
 
 
 def _file(root: Path, path: str) -> Path | None:

@@ -106,9 +106,15 @@ def test_verify_and_replay_tell_a_finding_that_holds_from_one_that_was_changed(
     with servers.inside(settings(real_home, database_url=url)) as server:
         d = server.open("tiny")
         slugs = [d.publish(title, d.ablate(WOODS)).slug for title in ("one", "two")]
+        file = tmp_path / "finding.json"
+        file.write_text(server.finding(slugs[0]).data.model_dump_json())
     done = run(real_home, "verify")
     assert done.exit_code == 0, done.output
     assert "2 findings hold" in done.output
+
+    assert f"agree: {slugs[0]}" in run(real_home, "import", str(file)).output, "it is here already"
+    file.write_text("{}")
+    assert "is not a finding" in run(real_home, "import", str(file)).output
 
     database = create_engine(url)
     with database.begin() as connection:

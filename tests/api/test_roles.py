@@ -25,7 +25,7 @@ ANYONE = {
 """What needs no role: a route is added here with a reason, not by the way."""
 ONLY_ASKS = re.compile(
     r"POST /api/decompositions/\{id\}/(target|tokenize|importances|ablations|trust|comparisons|sweeps|regimes|attention"
-    r"|attributions|continuations|circuits(/graph)?|components/\{key\}/try)"
+    r"|attributions|continuations|circuits(/graph)?|components/\{key\}/try|code\.\{kind\})"
     r"|POST /api/findings/\{slug\}/replay|POST /api/tables\.\{kind\}"
 )
 """What is sent as a POST and changes nothing that is stored."""

@@ -101,3 +101,20 @@ def test_a_figure_that_cannot_be_made_says_so_and_stays(page: Page) -> None:
     expect(page.get_by_role("alert").get_by_text("No figure today.")).to_be_visible()
     page.get_by_role("alert").get_by_role("button", name="Dismiss").click()
     expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_screen_and_a_circuit_are_saved_as_the_python_that_computes_them(
+    page: Page, tmp_path: Path
+) -> None:
+    page.goto("/d/induction/workbench")
+    prompts = page.get_by_role("article", name=re.compile("^Output shift, "))
+    expect(prompts.first).to_be_visible()
+    script = saved(page, "this screen", "Python", tmp_path).read_text(encoding="utf-8")
+    assert 'd = uw.load("induction")' in script
+    assert script.count("d.ablate(") == len(
+        page.get_by_role("article", name=re.compile("^Output shift, ")).all()
+    )
+    page.goto("/d/induction/circuit")
+    expect(page.get_by_role("region", name="Graph", exact=True)).to_be_visible()
+    notebook = json.loads(saved(page, "Circuit", "Notebook", tmp_path).read_text(encoding="utf-8"))
+    assert "d.circuit(" in "".join(notebook["cells"][-1]["source"])

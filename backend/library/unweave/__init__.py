@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from backend.schemas.workbench import Suppression
 from unweave.decomposition import AsyncDecomposition, Decomposition
 from unweave.errors import UnweaveError
 from unweave.results import Ablation, Circuit, Components, Finding, Importances, Trust
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Ablation", "AsyncDecomposition", "AsyncServer", "Circuit", "Components", "Decomposition", "Finding", "Importances",
-    "Server", "Trust", "UnweaveError", "connect", "connect_async", "decompose", "here", "load",
+    "Server", "Suppression", "Trust", "UnweaveError", "connect", "connect_async", "decompose", "here", "load",
 ]  # fmt: skip
 
 

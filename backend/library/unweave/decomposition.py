@@ -66,15 +66,16 @@ class Decomposition(_Described):
     def ablate(
         self, prompt: Text, suppress: Chosen = (), *, keep: Chosen | None = None, watch: Sequence[Token] = (),
         top_k: int = 10, positions: Sequence[int] | None = None, remainder: Literal["on", "off"] | None = None,
-        bos: bool = False,
+        bos: bool = False, plain_text: bool = False,
     ) -> Ablation:  # fmt: skip
         """What the prompt's output becomes without some components, or (`keep`) with them alone.
 
         `watch`: tokens to report everywhere, beside the `top_k`; `positions`: those to report, all by default;
-        `remainder`: what no component explains, by default on to suppress and off to keep.
+        `remainder`: what no component explains, by default on to suppress and off to keep; `plain_text`: control tokens
+        such as <|endoftext|> are read as they are written.
         """
         request = self._ask.ablation(
-            prompt, suppress, keep, watch=list(watch), top_k=top_k, remainder=remainder, bos=bos,
+            prompt, suppress, keep, watch=list(watch), top_k=top_k, remainder=remainder, bos=bos, plain_text=plain_text,
             positions=None if positions is None else list(positions),
         )  # fmt: skip
         return self._server.ask(self._ask.ablate(request))
@@ -85,11 +86,18 @@ class Decomposition(_Described):
 
     def circuit(
         self, prompt: Text, token: Token | None = None, *, against: Token | None = None, position: int | None = None,
-        threshold: float | None = None, top_edges: int = 400, bos: bool = False,
+        threshold: float | None = None, top_edges: int = 400, bos: bool = False, plain_text: bool = False,
     ) -> Circuit:  # fmt: skip
         """Which component feeds which, and the logit of a token (the likeliest by default), less that of `against`."""
         question = self._ask.circuit(
-            prompt, token, against, position, threshold=threshold, top_edges=top_edges, bos=bos
+            prompt,
+            token,
+            against,
+            position,
+            threshold=threshold,
+            top_edges=top_edges,
+            bos=bos,
+            plain_text=plain_text,
         )
         return self._server.ask(question)
 
@@ -142,11 +150,11 @@ class AsyncDecomposition(_Described):
     async def ablate(
         self, prompt: Text, suppress: Chosen = (), *, keep: Chosen | None = None, watch: Sequence[Token] = (),
         top_k: int = 10, positions: Sequence[int] | None = None, remainder: Literal["on", "off"] | None = None,
-        bos: bool = False,
+        bos: bool = False, plain_text: bool = False,
     ) -> Ablation:  # fmt: skip
         """As `Decomposition.ablate`."""
         request = self._ask.ablation(
-            prompt, suppress, keep, watch=list(watch), top_k=top_k, remainder=remainder, bos=bos,
+            prompt, suppress, keep, watch=list(watch), top_k=top_k, remainder=remainder, bos=bos, plain_text=plain_text,
             positions=None if positions is None else list(positions),
         )  # fmt: skip
         return await self._server.ask(self._ask.ablate(request))
@@ -157,11 +165,18 @@ class AsyncDecomposition(_Described):
 
     async def circuit(
         self, prompt: Text, token: Token | None = None, *, against: Token | None = None, position: int | None = None,
-        threshold: float | None = None, top_edges: int = 400, bos: bool = False,
+        threshold: float | None = None, top_edges: int = 400, bos: bool = False, plain_text: bool = False,
     ) -> Circuit:  # fmt: skip
         """As `Decomposition.circuit`."""
         question = self._ask.circuit(
-            prompt, token, against, position, threshold=threshold, top_edges=top_edges, bos=bos
+            prompt,
+            token,
+            against,
+            position,
+            threshold=threshold,
+            top_edges=top_edges,
+            bos=bos,
+            plain_text=plain_text,
         )
         return await self._server.ask(question)
 

@@ -397,6 +397,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/decompositions/{id}/code.{kind}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Write Code
+         * @description What is on screen as Python that computes it again: a script, or a notebook.
+         */
+        post: operations["write_code"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/decompositions/{id}/comparisons": {
         parameters: {
             query?: never;
@@ -601,6 +621,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/findings/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Import Finding
+         * @description Bring in a finding that another server exported (`.json`). It is computed here and refused where the numbers
+         *     differ; once more, it is the same finding.
+         */
+        post: operations["import_finding"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/findings.{kind}": {
         parameters: {
             query?: never;
@@ -630,7 +671,8 @@ export interface paths {
         };
         /**
          * Export Finding
-         * @description A finding as a file: its numbers as CSV, the whole record as JSON, or Markdown to read.
+         * @description A finding as a file: its numbers as CSV, the whole record as JSON, Markdown, one HTML page or BibTeX, or the
+         *     Python (script or notebook) that computes it again.
          */
         get: operations["export_finding"];
         put?: never;
@@ -2123,6 +2165,18 @@ export interface components {
             /** @description each column holds one number */
             inputs: components["schemas"]["CircuitInputs"];
         };
+        /**
+         * CodeRequest
+         * @description What the code recomputes, in this order.
+         */
+        CodeRequest: {
+            /**
+             * Ablations
+             * @default []
+             */
+            ablations: components["schemas"]["AblationRequest"][];
+            circuit?: components["schemas"]["CircuitRequest"] | null;
+        };
         /** CofiringRow */
         CofiringRow: {
             component: components["schemas"]["ComponentLink"];
@@ -3536,6 +3590,53 @@ export interface components {
             /** Results */
             results: components["schemas"]["FindingResult"][];
             provenance: components["schemas"]["Provenance"];
+        };
+        /**
+         * FindingFile
+         * @description A finding as a file of another server has it. What only described it there is not read.
+         */
+        FindingFile: {
+            /** Slug */
+            slug: string;
+            /** Title */
+            title: string;
+            /** Claim */
+            claim: string;
+            /** Notes */
+            notes: string;
+            /** Decomposition */
+            decomposition: string;
+            /** Artifact Hash */
+            artifact_hash: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Groups */
+            groups: string[];
+            /** Focus */
+            focus: number[];
+            /** Summary */
+            summary: string[];
+            /** Results */
+            results: components["schemas"]["FindingResult"][];
+            provenance: components["schemas"]["Provenance"];
+            /**
+             * Url
+             * @default
+             */
+            url: string;
+            /**
+             * Featured
+             * @default false
+             */
+            featured: boolean;
+            /**
+             * Notes Html
+             * @default
+             */
+            notes_html: string;
         };
         /**
          * FindingRequest
@@ -7862,6 +7963,45 @@ export interface operations {
             503: components["responses"]["Error503"];
         };
     };
+    write_code: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description readable slug or content hash */
+                id: string;
+                kind: "py" | "ipynb";
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CodeRequest"];
+            };
+        };
+        responses: {
+            /** @description The file */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/x-python": string;
+                    "application/x-ipynb+json": string;
+                };
+            };
+            400: components["responses"]["Error400"];
+            401: components["responses"]["Error401"];
+            403: components["responses"]["Error403"];
+            404: components["responses"]["Error404"];
+            413: components["responses"]["Error413"];
+            421: components["responses"]["Error421"];
+            422: components["responses"]["Error422"];
+            429: components["responses"]["Error429"];
+            500: components["responses"]["Error500"];
+            503: components["responses"]["Error503"];
+        };
+    };
     compare: {
         parameters: {
             query?: never;
@@ -8280,6 +8420,48 @@ export interface operations {
             503: components["responses"]["Error503"];
         };
     };
+    import_finding: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FindingFile"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Finding"];
+                };
+            };
+            400: components["responses"]["Error400"];
+            401: components["responses"]["Error401"];
+            403: components["responses"]["Error403"];
+            /** @description Its decomposition is not here */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            413: components["responses"]["Error413"];
+            421: components["responses"]["Error421"];
+            422: components["responses"]["Error422"];
+            429: components["responses"]["Error429"];
+            500: components["responses"]["Error500"];
+            503: components["responses"]["Error503"];
+        };
+    };
     export_findings: {
         parameters: {
             query?: {
@@ -8329,7 +8511,7 @@ export interface operations {
             header?: never;
             path: {
                 slug: string;
-                kind: "csv" | "json" | "md";
+                kind: "csv" | "json" | "md" | "html" | "bib" | "py" | "ipynb";
             };
             cookie?: never;
         };
@@ -8344,6 +8526,9 @@ export interface operations {
                     "text/csv": string;
                     "application/json": unknown;
                     "text/markdown": string;
+                    "text/html": string;
+                    "text/plain": string;
+                    "text/x-python": string;
                 };
             };
             /** @description Not changed since the client's ETag */

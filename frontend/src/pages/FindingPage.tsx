@@ -2,6 +2,7 @@ import { useMutation, useQuery } from '@tanstack/react-query'
 import { Link, useParams } from '@tanstack/react-router'
 import { useState } from 'react'
 import { client, unwrap } from '@/api/client'
+import { codeOfFinding } from '@/api/code'
 import { queries } from '@/api/queries'
 import { at } from '@/api/root'
 import type { Finding, Group, Replay } from '@/api/types'
@@ -18,6 +19,8 @@ import { Icon } from '@/ui/Icon'
 import { SanitisedNotes } from '@/ui/Markdown'
 import { Dialog, ErrorNotice, Notice, Panel, Skeleton } from '@/ui/surfaces'
 import { LoadFailed } from './Root'
+
+const FILES = { csv: 'CSV', json: 'JSON', md: 'Markdown', html: 'HTML', bib: 'BibTeX' }
 
 export function FindingPage() {
   const { slug } = useParams({ from: '/f/$slug' })
@@ -88,10 +91,11 @@ function FindingView({ finding }: { finding: Finding }) {
             of={finding.slug}
             name="finding"
             title="this finding"
-            links={(['csv', 'json', 'md'] as const).map((kind) => ({
-              label: kind === 'md' ? 'Markdown' : kind.toUpperCase(),
+            links={Object.entries(FILES).map(([kind, label]) => ({
+              label,
               href: at(`/api/findings/${encodeURIComponent(finding.slug)}.${kind}`),
             }))}
+            code={(kind) => codeOfFinding(finding.slug, kind)}
           />
           <Link to="/d/$id/workbench" params={{ id: finding.decomposition }} search={search} className="btn">
             Open in the workbench

@@ -6,7 +6,7 @@ import { GridPanel } from '@/panels/grid/GridPanel'
 import { MattersPanel } from '@/panels/matters/MattersPanel'
 import { PromptsPanel } from '@/panels/prompts/PromptsPanel'
 import { ProvenanceStrip } from '@/panels/provenance/ProvenanceStrip'
-import { ShareDialog } from '@/panels/share/ShareDialog'
+import { ScreenCode, ShareDialog } from '@/panels/share/ShareDialog'
 import { ShiftPanel } from '@/panels/shift/ShiftPanel'
 import { TargetNotice } from '@/panels/target/TargetNotice'
 import { Tour } from '@/panels/tour/Tour'
@@ -39,6 +39,7 @@ function Bench({ decomposition }: { decomposition: Decomposition }) {
         <div className="bench-head">
           <h1>{decomposition.title}</h1>
           <span className="grow" />
+          <ScreenCode bench={bench} />
           <ShareDialog bench={bench} />
         </div>
         <div className="bench-notices">

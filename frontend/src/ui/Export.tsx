@@ -1,6 +1,7 @@
 import { DropdownMenu } from 'radix-ui'
 import { useEffect, useState } from 'react'
 import { sentenceOf } from '@/api/client'
+import type { CodeKind } from '@/api/code'
 import { Button } from './controls'
 import { type Facts, fileName, save, type TableData, tableFile } from './download'
 import { Icon } from './Icon'
@@ -31,8 +32,10 @@ export function ExportMenu(props: {
   /** Files written by the server, for tables that are too long for the page. */
   links?: { label: string; href: string }[]
   more?: Other[]
+  /** The Python that computes it again, written by the server. */
+  code?: (kind: CodeKind) => Promise<string>
 }) {
-  const { of, name, title, table, figure, links = [], more = [] } = props
+  const { of, name, title, table, figure, links = [], more = [], code } = props
   const [message, setMessage] = useState<string | null>(null)
   const [error, setError] = useState<unknown>(null)
   const [busy, setBusy] = useState(false)
@@ -55,6 +58,15 @@ export function ExportMenu(props: {
       setBusy(false)
     }
   }
+  const copy = async (make: () => Promise<string>) => {
+    setError(null)
+    try {
+      await navigator.clipboard.writeText(await make())
+      setMessage('Copied')
+    } catch (failure) {
+      setError(failure)
+    }
+  }
   const blob = (text: string, type: string) => new Blob([text], { type })
   const items: [string, () => Promise<void>][] = []
   if (table) {
@@ -69,6 +81,10 @@ export function ExportMenu(props: {
   }
   for (const { label, ending, make } of more)
     items.push([label, () => store(ending, async () => blob(await make(), 'text/plain'))])
+  if (code) {
+    items.push(['Notebook', () => store('ipynb', async () => blob(await code('ipynb'), 'application/json'))])
+    items.push(['Python', () => store('py', async () => blob(await code('py'), 'text/plain'))])
+  }
   return (
     <span className="export">
       <DropdownMenu.Root modal={false}>
@@ -92,6 +108,11 @@ export function ExportMenu(props: {
                 </a>
               </DropdownMenu.Item>
             ))}
+            {code && (
+              <DropdownMenu.Item className="menu-item" onSelect={() => void copy(() => code('py'))}>
+                Copy as Python
+              </DropdownMenu.Item>
+            )}
           </DropdownMenu.Content>
         </DropdownMenu.Portal>
       </DropdownMenu.Root>

@@ -1,8 +1,10 @@
 import { keepPreviousData, useQuery } from '@tanstack/react-query'
 import { useEffect, useMemo, useRef, useState } from 'react'
+import { withDefaults } from '@/api/client'
+import { codeOfScreen } from '@/api/code'
 import { attributionGraph } from '@/api/experiments'
 import { queries } from '@/api/queries'
-import type { Circuit, CircuitQuestion, Decomposition, GraphRequest } from '@/api/types'
+import type { Circuit, CircuitQuestion, CircuitRequest, Decomposition, GraphRequest } from '@/api/types'
 import { count, plural, visible } from '@/api/words'
 import { CircuitFigure } from '@/charts/CircuitFigure'
 import { buildGraph, explained, OUT } from '@/charts/circuit'
@@ -29,7 +31,7 @@ export function CircuitPanel(props: {
   search: CircuitSearch
   onSearch: (change: Partial<CircuitSearch>) => void
 }) {
-  const { decomposition, circuit, search, onSearch } = props
+  const { decomposition, circuit, request, search, onSearch } = props
   const { id } = decomposition
   const labels = useQuery({ ...queries.labels(id), placeholderData: keepPreviousData }).data
   const graph = useMemo(
@@ -121,6 +123,9 @@ export function CircuitPanel(props: {
               name="circuit"
               title="Circuit"
               facts={facts}
+              code={(kind) =>
+                codeOfScreen(id, { ablations: [], circuit: withDefaults<CircuitRequest>(request) }, kind)
+              }
               figure={() => (drawing.current ? svgOfElement(drawing.current) : '')}
               more={[{ label: 'Neuronpedia graph', ending: 'neuronpedia.json', make: graphFile }]}
               table={() => ({

@@ -4,6 +4,7 @@ import { useMutation, useQueryClient } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { useState } from 'react'
 import { client, unwrap, withDefaults } from '@/api/client'
+import { codeOfScreen } from '@/api/code'
 import { at } from '@/api/root'
 import type { AblationRequest, FindingRequest } from '@/api/types'
 import { plural, visible } from '@/api/words'
@@ -11,6 +12,7 @@ import { promptBody } from '@/state/prompts'
 import type { Workbench } from '@/state/useWorkbench'
 import { TOP_K } from '@/state/workbench'
 import { Button, CopyButton, Field } from '@/ui/controls'
+import { ExportMenu } from '@/ui/Export'
 import { Icon } from '@/ui/Icon'
 import { Dialog, ErrorNotice } from '@/ui/surfaces'
 import './share.css'
@@ -155,15 +157,32 @@ function toRequest(
     decomposition: bench.id,
     ...words,
     focus: bench.prompts.map((_, i) => bench.search.at?.[i] ?? -1),
-    ablations: bench.prompts.map((prompt) =>
-      withDefaults<AblationRequest>({
-        ...promptBody(prompt.spec),
-        components: prompt.suppressed,
-        mode: prompt.suppressed.length > 0 ? bench.mode : 'suppress',
-        remainder: prompt.suppressed.length > 0 ? bench.remainder : 'on',
-        top_k: bench.search.k ?? TOP_K,
-        watch: bench.watch,
-      }),
-    ),
+    ablations: ablationsOf(bench),
   }
+}
+
+/** What is on screen, prompt by prompt. */
+function ablationsOf(bench: Workbench): AblationRequest[] {
+  return bench.prompts.map((prompt) =>
+    withDefaults<AblationRequest>({
+      ...promptBody(prompt.spec),
+      components: prompt.suppressed,
+      mode: prompt.suppressed.length > 0 ? bench.mode : 'suppress',
+      remainder: prompt.suppressed.length > 0 ? bench.remainder : 'on',
+      top_k: bench.search.k ?? TOP_K,
+      watch: bench.watch,
+    }),
+  )
+}
+
+/** The Python that computes what is on screen, to copy or as a notebook. */
+export function ScreenCode({ bench }: { bench: Workbench }) {
+  return (
+    <ExportMenu
+      of={bench.id}
+      name="workbench"
+      title="this screen"
+      code={(kind) => codeOfScreen(bench.id, { ablations: ablationsOf(bench) }, kind)}
+    />
+  )
 }
