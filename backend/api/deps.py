@@ -16,6 +16,7 @@ from backend.services.ablation.experiments import Experiments
 from backend.services.ablation.sweeps import Sweeps
 from backend.services.access.visitors import Visitors
 from backend.services.catalogue import Catalogue
+from backend.services.checkpoints import Checkpoints
 from backend.services.circuits import Circuits
 from backend.services.collections import Collections
 from backend.services.components import Components
@@ -136,6 +137,10 @@ async def _jobs(all: ServicesDep) -> JobService:
     return all.jobs
 
 
+async def _checkpoints(all: ServicesDep) -> Checkpoints:
+    return all.checkpoints
+
+
 async def _housekeeping(all: ServicesDep) -> Housekeeping:
     return all.housekeeping
 
@@ -157,6 +162,7 @@ CollectionsDep = Annotated[Collections, Depends(_collections)]
 HealthDep = Annotated[HealthService, Depends(_health)]
 VisitorsDep = Annotated[Visitors, Depends(_visitors)]
 JobsDep = Annotated[JobService, Depends(_jobs)]
+CheckpointsDep = Annotated[Checkpoints, Depends(_checkpoints)]
 HousekeepingDep = Annotated[Housekeeping, Depends(_housekeeping)]
 ModelsDep = Annotated[Models, Depends(_models)]
 CircuitsDep = Annotated[Circuits, Depends(_circuits)]

@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
 
-from backend.api.deps import JobsDep
+from backend.api.deps import CheckpointsDep, JobsDep
 from backend.api.roles import ADMIN, READ, WRITE, ChangeDep, VisitorDep
 from backend.schemas.common import CURSOR, Listing
-from backend.schemas.jobs import Job, JobLog, JobRequest, Preset
+from backend.schemas.jobs import Job, JobLog, JobRequest, OpenedCheckpoint, Preset
 from backend.web.contract import conflict
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"], dependencies=[READ])
@@ -89,6 +89,15 @@ def retry_job(id: JobId, jobs: JobsDep, change: ChangeDep) -> Job:
     job = jobs.retry(id)
     change.made(job.id)
     return job
+
+
+@router.post(
+    "/{id}/checkpoint", dependencies=[WRITE], responses=conflict("It has written no checkpoint, or left none")
+)
+def open_job_checkpoint(id: JobId, checkpoints: CheckpointsDep) -> OpenedCheckpoint:
+    """Open the last checkpoint of a job while it trains, as a decomposition whose title says at which step it is. It
+    goes when the job ends."""
+    return checkpoints.open(id)
 
 
 @router.delete("/{id}", status_code=204, dependencies=[ADMIN], responses=conflict("It has not ended"))

@@ -112,6 +112,12 @@ class Job(Wire):
     )
 
 
+class OpenedCheckpoint(Wire):
+    decomposition: str = Field(
+        description="where the checkpoint can be opened, as long as the job has not ended; its result where it just has"
+    )
+
+
 class JobLog(Wire):
     lines: list[str] = Field(
         description="the last lines of its log, oldest first, without the server's paths"

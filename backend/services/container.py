@@ -15,6 +15,7 @@ from backend.services.ablation.experiments import Experiments
 from backend.services.ablation.sweeps import Sweeps
 from backend.services.access.visitors import Visitors
 from backend.services.catalogue import Catalogue
+from backend.services.checkpoints import Checkpoints
 from backend.services.circuits import Circuits
 from backend.services.collections import Collections
 from backend.services.components import Components
@@ -57,6 +58,7 @@ class Services:
     collections: Collections
     jobs: JobService
     models: Models
+    checkpoints: Checkpoints
     housekeeping: Housekeeping
     health: HealthService
     visitors: Visitors
@@ -109,6 +111,7 @@ def build(settings: Settings, loader: Loader | None = None) -> Services:
     jobs = JobService(settings, job_limits(settings))
     shelf = Shelf(settings.home)
     findings = Findings(database, catalogue, ablations, pool)
+    models = Models(settings, job_limits(settings))
     return Services(
         settings=settings,
         database=database,
@@ -128,7 +131,8 @@ def build(settings: Settings, loader: Loader | None = None) -> Services:
         collections=Collections(database, findings),
         jobs=jobs,
         housekeeping=Housekeeping(settings.home, catalogue, database, jobs, shelf),
-        models=Models(settings, job_limits(settings)),
+        models=models,
+        checkpoints=Checkpoints(settings, jobs, catalogue, models.scout),
         health=HealthService(database, catalogue, engines, jobs),
         visitors=Visitors(settings, database),
         pool=pool,

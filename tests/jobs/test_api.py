@@ -19,6 +19,8 @@ from tests.factories import FakeAblator, settings
 from tests.jobs.conftest import Workers, config_of
 from workers.jobs.limits import Limits
 from workers.spd.config import preset_names
+from workers.spd.progress import Stopped
+from workers.spd.run.decompose import decompose
 
 
 @pytest.fixture
@@ -327,3 +329,26 @@ def test_the_log_of_a_job_tells_its_stages_and_figures(api: TestClient, workers:
     assert any("step 20 of 20: kl 0.05" in line for line in lines)
     assert lines[-1].endswith("published as tiny")
     assert api.get(f"/api/jobs/{job['id']}/log?lines=1").json()["lines"] == lines[-1:]
+
+
+@pytest.mark.slow
+def test_the_last_checkpoint_of_a_job_is_a_decomposition_until_the_job_ends(
+    api: TestClient, home: Path
+) -> None:
+    config = config_of("mine")
+    job = api.post("/api/jobs", json={"config": config.model_dump(mode="json")}).json()
+    refused = api.post(f"/api/jobs/{job['id']}/checkpoint")
+    assert (refused.status_code, refused.json()["code"]) == (409, "no_checkpoint")
+    assert refused.json()["message"].endswith("no checkpoint yet. It writes one every 10 steps.")
+    seen = {"step": 0}
+    with pytest.raises(Stopped):  # what a worker does, up to a step
+        decompose(
+            config, home / "jobs" / job["id"] / "mine", home=home, stop=lambda: seen["step"] >= 3,
+            report=lambda progress: seen.update(step=progress.step),
+        )  # fmt: skip
+    slug = api.post(f"/api/jobs/{job['id']}/checkpoint").json()["decomposition"]
+    shown = api.get(f"/api/decompositions/{slug}").json()
+    assert shown["title"] == "mine (step 3 of 40, still training)"
+    assert api.post(f"/api/jobs/{job['id']}/cancel").json()["state"] == "cancelled"
+    api.delete(f"/api/jobs/{job['id']}")
+    assert not (home / "artifacts" / job["id"]).exists()

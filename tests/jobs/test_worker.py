@@ -77,6 +77,18 @@ def test_a_job_runs_to_a_decomposition_in_the_gallery(shared: JobQueue) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["job.log", "lock"]
 
 
+def test_a_run_over_running_text_is_harvested_by_itself(shared: JobQueue) -> None:
+    target = {"target": {"kind": "folder", "path": str(shared.home / "models" / "m")}, "sites": ["a"]}
+    text = {"kind": "corpus", "path": str(shared.home / "texts" / "text.txt")}
+    job = shared.enqueue(
+        config_of("text", steps=1, data=text, reconstruction={}, **target), preset=None, name=None
+    )
+    assert wait_for(shared, job.id, has_ended).state == "done"
+    (harvest,) = [one for one in shared.listing(limit=20, offset=0) if one.kind == "harvest"]
+    assert (harvest.name, harvest.corpus) == ("text", "text.txt")
+    wait_for(shared, harvest.id, has_ended)  # the stand-in's components cannot be read, which is told there
+
+
 def test_a_running_job_stops_soon_when_cancelled_and_its_work_is_removed(shared: JobQueue) -> None:
     job = shared.enqueue(config_of("long", steps=10_000, wishes="sleep=0.02"), preset=None, name=None)
     wait_for(shared, job.id, has_trained(15))

@@ -8,12 +8,16 @@ from safetensors.torch import load_file
 
 from tests.jobs.conftest import config_of as jobs_config
 from tests.spd import tiny
+from workers.spd.ablation.engine import AblationEngine
+from workers.spd.artifact_check import check_artifact
 from workers.spd.config import ConfigError
 from workers.spd.method.training import DivergedError, Trainer
 from workers.spd.progress import RunProgress, Stopped
+from workers.spd.queries import AblationQuery, Condition
 from workers.spd.run import checkpoint
 from workers.spd.run.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from workers.spd.run.decompose import decompose
+from workers.spd.run.snapshot import snapshot
 from workers.spd.targets.target import TargetError
 
 FILES = ["components.safetensors", "ci.safetensors", "harvest/components.json", "metrics.jsonl"]
@@ -325,3 +329,26 @@ def test_a_run_that_fails_after_training_has_stored_what_it_trained_and_does_not
 
     monkeypatch.setattr(Trainer, "train_step", lambda *_: pytest.fail("it trains again"))
     same_numbers(decompose(config(home), tmp_path / "out", home=home), undisturbed)
+
+
+def test_the_last_checkpoint_opens_like_a_decomposition_and_is_marked(home, tmp_path):
+    """Its ablations are those of what was trained so far, and the run goes on as if nobody had looked."""
+    out = tmp_path / "run"
+    with pytest.raises(CheckpointError, match="has written no checkpoint yet"):
+        snapshot(tmp_path / "run.partial", tmp_path / "seen", home=home)
+    with pytest.raises(Stopped):
+        decompose(config(home, title="Mine"), out, home=home, **stop_at(5))
+    before = load_file(tmp_path / "run.partial" / "checkpoint" / "state.safetensors")
+    seen = snapshot(tmp_path / "run.partial", tmp_path / "seen", home=home)
+    assert seen.name == "tiny-step-5"
+    assert seen.manifest.config.title == "Mine (step 5 of 12, still training)"
+    assert "Still training: this is the checkpoint at step 5 of 12" in seen.manifest.notes[0]
+    check_artifact(seen)
+    engine = AblationEngine.load(seen, home)
+    V = engine.decomposition.components.V[engine.decomposition.sites[0]]
+    assert torch.equal(V, before["components.V_list.0"])
+    assert engine.ablate(AblationQuery((1, 2, 3), (Condition(),)))[0].kl == pytest.approx([0, 0, 0], abs=1e-6)
+    assert snapshot(tmp_path / "run.partial", tmp_path / "seen", home=home).name == seen.name, (
+        "it is replaced"
+    )
+    assert decompose(config(home, title="Mine"), out, home=home).manifest.metrics

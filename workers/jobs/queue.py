@@ -21,7 +21,7 @@ from workers.jobs.heartbeat import Worker, read_workers
 from workers.jobs.limits import Limits
 from workers.jobs.names import SHIPPED, suffixed, taken_names
 from workers.jobs.progress import Point, ProgressRow, ProgressStore
-from workers.jobs.runner import CONTINUES, has_checkpoint
+from workers.jobs.runner import CONTINUES, has_checkpoint, snapshot_folder
 from workers.spd.config import DecomposeConfig, parse_config
 from workers.spd.statistics.config import HarvestConfig, parse_harvest
 
@@ -248,6 +248,7 @@ class JobQueue:
         folder = self.home / "jobs" / job_id
         if folder.is_dir():
             shutil.rmtree(folder)
+        shutil.rmtree(snapshot_folder(self.home, job_id), ignore_errors=True)
         store.forget(job_id)
         client.delete_workflow(job_id)
 
@@ -257,14 +258,17 @@ class JobQueue:
             for path in (self.home / "jobs" / job_id).iterdir():
                 if path.is_dir():
                     shutil.rmtree(path)
+            shutil.rmtree(snapshot_folder(self.home, job_id), ignore_errors=True)
         return self.get(job_id)
 
     def enqueue_harvest(
-        self, config: HarvestConfig, *, name: str, artifact_hash: str, place: str
+        self, config: HarvestConfig, *, name: str, artifact_hash: str, place: str, allowed: bool = False
     ) -> JobRecord:
         """Put a harvest of a stored decomposition in the queue; `place` is its folder, “shipped/<name>” or
-        “home/<name>”. Raises HarvestWaitsError, QueueFullError, and ConfigError where the limits forbid it."""
-        self.limits.check_harvest(config, self.home)
+        “home/<name>”. Raises HarvestWaitsError, QueueFullError, and ConfigError where the limits forbid it; `allowed`:
+        it reads what the run itself was allowed to."""
+        if not allowed:
+            self.limits.check_harvest(config, self.home)
         client, _ = self._open()
         self._must_be_writable()
         job_id = f"harvest-{name}-{secrets.token_hex(4)}"

@@ -45,6 +45,11 @@ CONTINUES = "continues"
 KEPT = "Its work up to the last checkpoint is kept."
 
 
+def snapshot_folder(home: Path, job_id: str) -> Path:
+    """Where the last checkpoint of a job that has not ended lies as an artefact, once somebody has opened it."""
+    return home / "artifacts" / job_id
+
+
 def has_checkpoint(folder: Path) -> bool:
     """Whether a job's folder holds work that can be resumed: a checkpoint, or a run that only has to be stored."""
     return any(folder.glob("*.partial/checkpoint*/state.json")) or any(folder.glob(f"*/{MANIFEST}"))
@@ -171,6 +176,7 @@ class JobRunner:
                 for work in [path for path in old.iterdir() if path.is_dir()]:
                     # Both jobs make a decomposition of the same name, so the folder keeps its own.
                     os.rename(work, folder / work.name)
+            shutil.rmtree(snapshot_folder(self.home, before), ignore_errors=True)
             self.store.take_curve(before, job_id)
             self.note(job_id, f"resumes {before}")
         (folder / CONTINUES).unlink()
@@ -241,6 +247,7 @@ class JobRunner:
 
     def clear(self, job_id: str) -> None:
         """Remove what the job made so far; its log stays. Raises OSError where that cannot be done."""
+        shutil.rmtree(snapshot_folder(self.home, job_id), ignore_errors=True)
         folder = self.folder(job_id)
         if folder.is_dir():
             for path in folder.iterdir():

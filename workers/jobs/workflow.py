@@ -1,4 +1,4 @@
-"""A job, a decomposition or a harvest, as a DBOS workflow of two steps. The first resumes from its checkpoint when it
+"""A job, a decomposition or a harvest, as a DBOS workflow. Its first step resumes from its checkpoint when it
 is run again, the second is one rename; so a worker that dies anywhere leaves a job that another can finish."""
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from sqlalchemy.exc import OperationalError
 
 from workers.jobs.database import HARVEST, WORKFLOW
 from workers.jobs.failures import JobError
+from workers.jobs.following import follow
 from workers.jobs.harvesting import publish_harvest, run_harvest
 from workers.jobs.monitor import Why
+from workers.jobs.queue import JobQueue
 from workers.jobs.runner import JobRunner, RunStoppedError, WorkerLeaves
 
 DATABASE_SECONDS = 2.0
@@ -25,11 +27,16 @@ log = logging.getLogger("unweave.jobs")
 
 
 def register(
-    runner: JobRunner, executor_id: str, leaving: threading.Event, busy: Callable[[str | None], None]
+    runner: JobRunner,
+    queue: JobQueue,
+    executor_id: str,
+    leaving: threading.Event,
+    busy: Callable[[str | None], None],
 ) -> None:
     """Make the workflow known to DBOS. Call once, before `DBOS.launch()`.
 
-    `leaving` is set when the worker shuts down; `busy` gets the job's id when it starts and None when it ends.
+    `queue`: where what follows a job is put; `leaving` is set when the worker shuts down; `busy` gets the job's id when
+    it starts and None when it ends.
     """
 
     def wanted(job_id: str) -> Callable[[], Why | None]:
@@ -76,6 +83,10 @@ def register(
     def publish(job_id: str, name: str, digest: str) -> str:
         return runner.publish(job_id, name, digest)
 
+    @DBOS.step(name="follow")
+    def follows(config: dict[str, Any], slug: str, digest: str) -> str | None:
+        return follow(queue, config, slug, digest)
+
     @DBOS.step(name="harvest")
     def harvest(job_id: str, data: dict[str, Any]) -> str:
         return outcome(job_id, lambda: run_harvest(runner, job_id, data, wanted(job_id)))
@@ -93,7 +104,9 @@ def register(
         log.info("job begins")
         try:
             digest = decompose(job_id, config)
-            return publish(job_id, config["name"], digest)
+            slug = publish(job_id, config["name"], digest)
+            follows(config, slug, digest)
+            return slug
         finally:
             log.info("job leaves the worker")
             structlog.contextvars.unbind_contextvars("job_id")

@@ -23,6 +23,7 @@ from workers.jobs.fitting import take_what_fits
 from workers.jobs.heartbeat import Heartbeat
 from workers.jobs.machine import device_memory
 from workers.jobs.progress import ProgressStore
+from workers.jobs.queue import JobQueue
 from workers.jobs.runner import JobRunner, Method, has_checkpoint
 from workers.jobs.workflow import register
 from workers.trainer.rescue import SILENT_SECONDS, Rescue
@@ -53,7 +54,7 @@ class WorkerProcess:
         silent_seconds: float = SILENT_SECONDS,
     ) -> None:
         self.home, self.device, self._silent_seconds = home, device, silent_seconds
-        self._url = database.jobs_url(database_url)
+        self._database_url, self._url = database_url, database.jobs_url(database_url)
         self._method = method
         self._memory = memory_bytes
         self._leaving = threading.Event()
@@ -152,7 +153,8 @@ class WorkerProcess:
             else:
                 self._idle.clear()
 
-        register(runner, executor_id, self._leaving, busy)
+        queue = JobQueue(self.home, self._database_url)
+        register(runner, queue, executor_id, self._leaving, busy)
         take_what_fits(heartbeat.memory_bytes)
         DBOS.launch()
         DBOS.register_queue(

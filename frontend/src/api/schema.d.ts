@@ -915,6 +915,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/jobs/{id}/checkpoint": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Open Job Checkpoint
+         * @description Open the last checkpoint of a job while it trains, as a decomposition whose title says at which step it is. It
+         *     goes when the job ends.
+         */
+        post: operations["open_job_checkpoint"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/jobs/{id}/log": {
         parameters: {
             query?: never;
@@ -5145,6 +5166,14 @@ export interface components {
              */
             secret: string;
         };
+        /** OpenedCheckpoint */
+        OpenedCheckpoint: {
+            /**
+             * Decomposition
+             * @description where the checkpoint can be opened, as long as the job has not ended; its result where it just has
+             */
+            decomposition: string;
+        };
         /**
          * OptimizerConfig
          * @description Adam with a cosine decay to zero after `warmup` (share of the steps).
@@ -9050,6 +9079,47 @@ export interface operations {
             403: components["responses"]["Error403"];
             404: components["responses"]["Error404"];
             /** @description It has not ended, or its name is taken */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            413: components["responses"]["Error413"];
+            421: components["responses"]["Error421"];
+            422: components["responses"]["Error422"];
+            429: components["responses"]["Error429"];
+            500: components["responses"]["Error500"];
+            503: components["responses"]["Error503"];
+        };
+    };
+    open_job_checkpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenedCheckpoint"];
+                };
+            };
+            400: components["responses"]["Error400"];
+            401: components["responses"]["Error401"];
+            403: components["responses"]["Error403"];
+            404: components["responses"]["Error404"];
+            /** @description It has written no checkpoint, or left none */
             409: {
                 headers: {
                     [name: string]: unknown;

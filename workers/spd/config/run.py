@@ -37,10 +37,15 @@ class CheckConfig(Frozen):
     keeps: float | None = Field(default=None, description="the share of the probability that must remain")
 
 
+LONGEST_NAME = 100
+
+
 class DecomposeConfig(Frozen):
     """Everything that decides what a run computes. The same config, seed and device give the same numbers."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,99}$", description="slug of the result")
+    name: str = Field(
+        pattern=rf"^[a-z0-9][a-z0-9-]{{0,{LONGEST_NAME - 1}}}$", description="slug of the result"
+    )
     title: str = Field(
         default="", max_length=200, description="what the page calls the result; empty: its name"
     )

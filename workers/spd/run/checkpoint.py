@@ -31,6 +31,7 @@ from workers.spd.method.training import Trainer
 
 FOLDER = "checkpoint"
 FORMAT = 2
+ATTEMPTS = 3
 """1, which says no number, was written by 0.1: it holds its config's hash and not the config."""
 
 
@@ -88,14 +89,10 @@ def save_checkpoint(
 def load_checkpoint(work: Path, trainer: Trainer, *, texts: str | None = None) -> Checkpoint | None:
     """Put the trainer where the checkpoint under `work` stands; None where there is none (for this config). Raises
     CheckpointError, and ConfigError where its dataset's texts were others than `texts`."""
-    folder = next((work / (FOLDER + end) for end in ("", ".old") if (work / (FOLDER + end)).is_dir()), None)
-    if folder is None:
+    found = _read(work)
+    if found is None:
         return None
-    try:
-        meta: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        tensors = load_file(folder / "state.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"The checkpoint in {folder} cannot be read: {error}.") from None
+    meta, tensors = found
     if not _same_config(meta, trainer.config):
         if meta.get("format", 2 if "given" in meta else 1) != FORMAT:
             raise ConfigError(_other_format(meta.get("format", 1)))
@@ -106,16 +103,7 @@ def load_checkpoint(work: Path, trainer: Trainer, *, texts: str | None = None) -
             "numbers. Start it again (`unweave decompose --fresh`, or a new job); a commit as data.dataset.revision "
             "never changes."
         )
-    index: dict[str, list[int]] = meta["index"]
-    sites, pairs = trainer.components.sites, _under("components.", tensors)
-    components = Components(
-        {site: pairs[f"V_list.{place}"] for place, site in enumerate(sites)},
-        {site: pairs[f"U_list.{place}"] for place, site in enumerate(sites)},
-        index,
-    )
-    shapes = {site: (V.shape[0], V.shape[1]) for site, V in components.V.items()}
-    ci = CIFunctions(shapes, trainer.config.ci, torch.Generator())
-    ci.load_state_dict(_under("ci.", tensors))
+    components, ci = _trained(meta, tensors, trainer.components.sites, trainer.config)
     trainer.adopt(components.to(trainer.target.device), ci.to(trainer.target.device))
     trainer.trained = {site: int(count) for site, count in meta["trained"].items()}
     trainer.adaptations = [
@@ -130,11 +118,70 @@ def load_checkpoint(work: Path, trainer: Trainer, *, texts: str | None = None) -
     adversary = _under("adversary.", tensors)
     if adversary:
         device = trainer.target.device
-        sources = {site: adversary[site].to(device) for site in sites}
+        sources = {site: adversary[site].to(device) for site in trainer.components.sites}
         trainer.adversary = Adversary(sources, trainer.config.adversary)
     trainer.generator.set_state(tensors["generator"])
     trainer.step = int(meta["step"])
     return Checkpoint(trainer.step, float(meta["seconds"]), int(meta["log_lines"]))
+
+
+def _read(work: Path) -> tuple[dict[str, Any], dict[str, Shaped[Tensor, ...]]] | None:
+    """What the checkpoint under `work` holds; None where there is none. Raises CheckpointError."""
+    folder = next((work / (FOLDER + end) for end in ("", ".old") if (work / (FOLDER + end)).is_dir()), None)
+    if folder is None:
+        return None
+    try:
+        meta: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        return meta, load_file(folder / "state.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"The checkpoint in {folder} cannot be read: {error}.") from None
+
+
+def _trained(
+    meta: dict[str, Any], tensors: dict[str, Shaped[Tensor, ...]], sites: list[str], config: DecomposeConfig
+) -> tuple[Components, CIFunctions]:
+    pairs = _under("components.", tensors)
+    components = Components(
+        {site: pairs[f"V_list.{place}"] for place, site in enumerate(sites)},
+        {site: pairs[f"U_list.{place}"] for place, site in enumerate(sites)},
+        meta["index"],
+    )
+    shapes = {site: (V.shape[0], V.shape[1]) for site, V in components.V.items()}
+    ci = CIFunctions(shapes, config.ci, torch.Generator())
+    ci.load_state_dict(_under("ci.", tensors))
+    return components, ci
+
+
+@dataclass(frozen=True)
+class Halfway:
+    """What a run that has not ended had trained at its checkpoint. trained: components each site began with or grew."""
+
+    config: DecomposeConfig
+    step: int
+    seconds: float
+    components: Components
+    ci: CIFunctions
+    trained: dict[str, int]
+
+
+def halfway(work: Path) -> Halfway | None:
+    """The checkpoint under `work` without what only training needs; None where there is none. A run may be writing its
+    next one. Raises CheckpointError."""
+    found = None
+    for attempt in range(ATTEMPTS):
+        try:
+            found = _read(work)
+            break
+        except CheckpointError:  # replaced while it was read
+            if attempt + 1 == ATTEMPTS:
+                raise
+    if found is None or "given" not in found[0]:
+        return None
+    meta, tensors = found
+    config = parse_config(meta["given"])
+    components, ci = _trained(meta, tensors, list(meta["index"]), config)
+    trained = {site: int(count) for site, count in meta["trained"].items()}
+    return Halfway(config, int(meta["step"]), float(meta["seconds"]), components, ci, trained)
 
 
 def _same_config(meta: dict[str, Any], config: DecomposeConfig) -> bool:

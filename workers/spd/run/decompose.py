@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import workers
-from workers.spd.artifact import Artifact, Manifest, Metric, SiteCard, read_artifact, seal, write_json
+from workers.spd.artifact import Artifact, Manifest, Metric, read_artifact, seal, write_json
 from workers.spd.config import DatasetText, DecomposeConfig, PackageText
 from workers.spd.corpora.dataset_texts import Taken, ensure_texts
 from workers.spd.evaluation.evidence import full_evidence, metric_rows
@@ -27,7 +27,7 @@ from workers.spd.prompts.kinds import training_data
 from workers.spd.prompts.rest import RestText
 from workers.spd.prompts.training_data import TrainingData
 from workers.spd.run.context import Run
-from workers.spd.run.storing import remarks, store_statistics, store_trained
+from workers.spd.run.storing import remarks, site_cards, store_statistics, store_trained
 from workers.spd.run.train import train
 from workers.spd.statistics.prompt_statistics import PromptStatistics, prompt_statistics
 from workers.spd.targets.sites import check_sites
@@ -122,7 +122,7 @@ def _measure_and_store(run: Run, subject: Subject, trainer: Trainer, seconds: fl
     """Harvest, evidence and checks of a trained decomposition, sealed as an artefact. What was trained is on disk
     before any of it, and a run that fails from here on does not train again (SPEC 16)."""
     config, decomposition, data = run.config, trainer.decomposition, subject.data
-    store_trained(config, trainer, subject.tokenizer, subject.target, run.work, subject.folder)
+    store_trained(config, decomposition, run.work, subject.folder)
     quiet = subject.rest.sample(SIDE_EFFECT_WINDOWS, config.seed) if subject.rest is not None else None
     statistics = gather_statistics(run, subject, trainer, quiet, subject.data.most_effects)
 
@@ -138,16 +138,9 @@ def _measure_and_store(run: Run, subject: Subject, trainer: Trainer, seconds: fl
     for name, content in extra.files.items():
         write_json(run.work / "harvest" / name, content)
     faithful, by_site = faithfulness_by_site(decomposition)
-    components = decomposition.components
     manifest = Manifest(
         created_at=datetime.now(UTC), config=config, target=subject.target.card,
-        sites=[
-            SiteCard(
-                name=site, d_in=components.V[site].shape[0], d_out=components.U[site].shape[1],
-                trained=trainer.trained[site], kept=components.index[site],
-            )
-            for site in subject.sites
-        ],
+        sites=site_cards(decomposition.components, trainer.trained),
         versions=workers.versions(), dtype="float32", device=device, training_seconds=round(seconds, 1),
         metrics=[*metric_rows(evidence, faithful, statistics.alive()), *quietness],
         l0_by_site=evidence["train"].l0_by_site, faithfulness_by_site=by_site, paper=extra.paper, facts=extra.facts,

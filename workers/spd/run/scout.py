@@ -1,4 +1,5 @@
-"""A process that answers questions before a run: what a model is, what it makes of prompts, what a run will take.
+"""A process that answers questions before a run: what a model is, what it makes of prompts, what a run will take; and
+while one trains: its last checkpoint as an artefact.
 
     python -m workers.spd.run.scout HOME DEVICE
 
@@ -21,7 +22,9 @@ from pydantic import TypeAdapter
 from workers.spd.config import ConfigError, InductionSource, PromptData, Source, TextModelSource, parse_config
 from workers.spd.corpora.dataset_library import TextsError
 from workers.spd.prompts.asking import ask
+from workers.spd.run.checkpoint import CheckpointError
 from workers.spd.run.estimate import estimate
+from workers.spd.run.snapshot import snapshot
 from workers.spd.targets.inspection import inspect_model
 from workers.spd.targets.reading import TargetError
 from workers.spd.targets.target import Target, ensure_target, load_target, target_present
@@ -56,6 +59,9 @@ class Scout:
             case "run":
                 config = parse_config(question["config"])
                 return estimate(config, self.home, self.device).model_dump(mode="json")
+            case "checkpoint":
+                work, out = Path(question["work"]), Path(question["out"])
+                return snapshot(work, out, home=self.home, device=self.device).name
             case other:
                 raise ValueError(f"nothing is known about {other}")
 
@@ -78,7 +84,7 @@ class Scout:
 
 def refusal(error: Exception) -> str | None:
     """What is wrong with the question, in a sentence; None where the question is not what is wrong."""
-    if isinstance(error, TargetError | ConfigError | TextsError | TokenizerError):
+    if isinstance(error, TargetError | ConfigError | TextsError | TokenizerError | CheckpointError):
         return str(error)
     if isinstance(error, MemoryError) or "not enough memory" in str(error) or "out of memory" in str(error):
         return "There is not enough memory for it on this machine."

@@ -4,44 +4,38 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from workers.spd.artifact import write_json
+from workers.spd.artifact import SiteCard, write_json
 from workers.spd.config import AttentionCI, DecomposeConfig
 from workers.spd.method.adaptation import adaptation_notes
+from workers.spd.method.components import Components
+from workers.spd.method.decomposition import Decomposition
 from workers.spd.method.training import Trainer
 from workers.spd.prompts.training_data import TrainingData
 from workers.spd.statistics.prompt_statistics import PromptStatistics
 from workers.spd.targets.sites import tied_notes
-from workers.spd.targets.target import Target
-from workers.spd.targets.tokenizer import PromptTokenizer
 
 SHIPPED_TARGET_BYTES = 4 * 2**20
 
 
-def store_trained(
-    config: DecomposeConfig,
-    trainer: Trainer,
-    tokenizer: PromptTokenizer,
-    target: Target,
-    work: Path,
-    folder: Path,
-) -> None:
+def store_trained(config: DecomposeConfig, decomposition: Decomposition, work: Path, folder: Path) -> None:
     """Components, importance functions and tokenizer: what training made, before anything is measured."""
     dtype = {"float32": torch.float32, "float16": torch.float16}[config.stored_dtype]
-    components = trainer.components
+    components, target = decomposition.components, decomposition.target
     tensors = {}
     for site in components.sites:
         tensors[f"{site}.V"] = components.V[site].detach().cpu().to(dtype).contiguous()
         tensors[f"{site}.U"] = components.U[site].detach().cpu().to(dtype).contiguous()
         tensors[f"{site}.index"] = torch.tensor(components.index[site], dtype=torch.int64)
     functions = {
-        name: value.detach().cpu().to(dtype).contiguous() for name, value in trainer.ci.state_dict().items()
+        name: value.detach().cpu().to(dtype).contiguous()
+        for name, value in decomposition.ci.state_dict().items()
     }
     try:
         save_file(tensors, work / "components.safetensors")
@@ -59,6 +53,17 @@ def store_statistics(statistics: PromptStatistics, work: Path) -> None:
     write_json(work / "harvest" / "components.json", statistics.columns.model_dump())
     write_json(work / "harvest" / "prompts.json", [prompt.model_dump() for prompt in statistics.prompts])
     write_json(work / "harvest" / "groups.json", [group.model_dump() for group in statistics.groups])
+
+
+def site_cards(components: Components, trained: Mapping[str, int]) -> list[SiteCard]:
+    """The decomposed matrices. trained: components each began with or grew."""
+    return [
+        SiteCard(
+            name=site, d_in=components.V[site].shape[0], d_out=components.U[site].shape[1],
+            trained=trained[site], kept=components.index[site],
+        )
+        for site in components.sites
+    ]  # fmt: skip
 
 
 def remarks(

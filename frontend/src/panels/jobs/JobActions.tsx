@@ -1,5 +1,5 @@
 import { useMutation, useQueryClient } from '@tanstack/react-query'
-import { Link } from '@tanstack/react-router'
+import { Link, useNavigate } from '@tanstack/react-router'
 import { useState } from 'react'
 import { client, unwrap } from '@/api/client'
 import type { Job } from '@/api/types'
@@ -43,6 +43,14 @@ export function JobActions({ job }: { job: Job }) {
       return queryClient.invalidateQueries({ queryKey: ['jobs'] })
     },
   })
+  const navigate = useNavigate()
+  const opens = useMutation({
+    mutationFn: () => unwrap(client.POST('/api/jobs/{id}/checkpoint', path)),
+    onSuccess: async ({ decomposition }) => {
+      await queryClient.invalidateQueries({ queryKey: ['decompositions'] })
+      await navigate({ to: '/d/$id/workbench', params: { id: decomposition } })
+    },
+  })
   const active = isActive(job)
   const trained = job.kind === 'decompose'
   const button = (
@@ -75,6 +83,18 @@ export function JobActions({ job }: { job: Job }) {
           Open its components
         </Link>
       )}
+      {trained && (job.state === 'running' || job.resumable) && job.step > 0 && (
+        <Button
+          size="small"
+          needs="write"
+          disabled={opens.isPending}
+          aria-label={`Open the last checkpoint of ${job.name}`}
+          title="What it has trained so far, on the workbench; marked as still training"
+          onClick={() => opens.mutate()}
+        >
+          {opens.isPending ? 'Opening the checkpoint…' : 'Open the last checkpoint'}
+        </Button>
+      )}
       {active && button('cancel', 'Cancel', `Cancel ${job.name}`)}
       {job.resumable && button('resume', 'Resume', `Resume ${job.name}`, true)}
       {job.resumable && button('discard', 'Discard', `Discard the checkpoint of ${job.name}`)}
@@ -90,7 +110,7 @@ export function JobActions({ job }: { job: Job }) {
         </Link>
       )}
       {!active && button('delete', 'Delete', `Delete job ${job.name}`)}
-      <ErrorNotice error={does.error} />
+      <ErrorNotice error={does.error ?? opens.error} />
       {question && (
         <Dialog open onOpenChange={(open) => !open && setAsked(null)} title={question.title}>
           <p>{question.words}</p>
