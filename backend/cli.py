@@ -266,6 +266,61 @@ def harvest(
         fail(said, code)
 
 
+@app.command()
+def evaluate(
+    id: Annotated[str, typer.Argument(help="Slug or content hash of a decomposition.")],
+    facts: Annotated[
+        Path | None, typer.Option(help="A YAML file of relations, instead of the run's own facts.")
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file of prompts, each with a fact, an answer and a split, instead of the run's."
+        ),
+    ] = None,
+    k: Annotated[
+        list[int] | None, typer.Option("--k", min=1, help="A budget, again for more [default: 1, 4, 16]")
+    ] = None,
+    main: Annotated[int, typer.Option(min=1, help="The budget of the score.")] = 4,
+    methods: Annotated[
+        str | None, typer.Option(help="Names joined by commas [default: all that fit]")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many facts, drawn by the seed.")
+    ] = None,
+    others: Annotated[int, typer.Option(min=1, help="Other facts asked after each edit.")] = 20,
+    windows: Annotated[int, typer.Option(min=0, help="Windows of held-out text, shared by the facts.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Draws facts, text and random directions.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the evaluations [default: HOME/evaluations/…]")
+    ] = None,
+    home: Home = None,
+    device: Device = None,
+) -> None:
+    """Compare suppressing components with every other method, on the same facts. Ctrl-C stops; it resumes."""
+    from backend.commands.evaluate import compare
+    from workers.spd.comparison.stored import EvaluationConfig, evaluation_place
+
+    made = settings(home=home, device=device)
+    if facts is not None and prompts is not None:
+        fail("Give --facts or --prompts, not both.", 2)
+    source = facts or prompts
+    if source is not None and not source.is_file():
+        fail(f"There is no file {source}.", 2)
+    config = EvaluationConfig(
+        seed=seed, budgets=sorted({*(k or [1, 4, 16]), main}), main=main, facts=limit, others=others, windows=windows,
+        methods=[] if methods is None else [name.strip() for name in methods.split(",")],
+        source="run" if source is None else source.name,
+    )  # fmt: skip
+    entry = _entry(made, id)
+    place = (output or evaluation_place(made.home, entry.hash)).expanduser().resolve()
+    code, said = compare(
+        entry.artifact, config, place, home=made.home, source=source, device=made.device, console=out
+    )
+    if code:
+        fail(said, code)
+
+
 @app.command("import")
 def import_artifact(
     source: Annotated[

@@ -21,6 +21,7 @@ from backend.services.circuits import Circuits
 from backend.services.collections import Collections
 from backend.services.components import Components
 from backend.services.container import Services
+from backend.services.evaluations import Evaluations
 from backend.services.findings import Findings
 from backend.services.gallery import Gallery
 from backend.services.harvests import Harvests
@@ -54,6 +55,10 @@ async def _components(all: ServicesDep) -> Components:
 
 async def _harvests(all: ServicesDep) -> Harvests:
     return all.harvests
+
+
+async def _evaluations(all: ServicesDep) -> Evaluations:
+    return all.evaluations
 
 
 async def _labels(all: ServicesDep) -> Labels:
@@ -153,6 +158,7 @@ CatalogueDep = Annotated[Catalogue, Depends(_catalogue)]
 GalleryDep = Annotated[Gallery, Depends(_gallery)]
 ComponentsDep = Annotated[Components, Depends(_components)]
 HarvestsDep = Annotated[Harvests, Depends(_harvests)]
+EvaluationsDep = Annotated[Evaluations, Depends(_evaluations)]
 LabelsDep = Annotated[Labels, Depends(_labels)]
 EnginesDep = Annotated[Engines, Depends(_engines)]
 PromptsDep = Annotated[Prompts, Depends(_prompts)]

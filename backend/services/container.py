@@ -19,6 +19,7 @@ from backend.services.checkpoints import Checkpoints
 from backend.services.circuits import Circuits
 from backend.services.collections import Collections
 from backend.services.components import Components
+from backend.services.evaluations import Evaluations
 from backend.services.findings import Findings
 from backend.services.gallery import Gallery
 from backend.services.harvests import Harvests
@@ -47,6 +48,7 @@ class Services:
     gallery: Gallery
     components: Components
     harvests: Harvests
+    evaluations: Evaluations
     labels: Labels
     prompts: Prompts
     ablations: Ablations
@@ -120,6 +122,7 @@ def build(settings: Settings, loader: Loader | None = None) -> Services:
         gallery=Gallery(catalogue, engines, database, shelf),
         components=Components(database, harvests),
         harvests=harvests,
+        evaluations=Evaluations(settings.home),
         labels=Labels(database),
         prompts=prompts,
         ablations=ablations,

@@ -29,6 +29,8 @@ OUTER = {
     "GET /api/decompositions/{id}/components/{key}/labels",
     "GET /api/decompositions/{id}/harvests",
     "POST /api/decompositions/{id}/harvests",
+    "GET /api/decompositions/{id}/evaluations",
+    "GET /api/decompositions/{id}/evaluations/{evaluation}",
     "GET /api/decompositions/{id}/groups",
     "POST /api/decompositions/{id}/tokenize",
     "POST /api/decompositions/{id}/importances",

@@ -11,6 +11,7 @@ The rooms, each of which imports only rooms above it in this list:
     circuits/      which component feeds which on one prompt
     evaluation/    the figures of a run
     run/           from a config to a stored artefact
+    comparison/    every method on the same facts, measured alike
 
 Nothing here knows a web framework, a database, the environment or the command line.
 """

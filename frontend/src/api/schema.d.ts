@@ -172,6 +172,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/decompositions/{id}/evaluations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Evaluations
+         * @description Stored evaluations of a decomposition, the newest first.
+         */
+        get: operations["list_evaluations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/decompositions/{id}/evaluations/{evaluation}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Evaluation
+         * @description One of them whole: every method on every fact, and the summary.
+         */
+        get: operations["get_evaluation"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/decompositions/{id}/components": {
         parameters: {
             query?: never;
@@ -1591,6 +1631,21 @@ export interface components {
              * @default false
              */
             bos: boolean;
+        };
+        /**
+         * Asked
+         * @description What an edit does to the answers of some questions. `change`: mean of |p′/p − 1|, at most 1; `worst`: the
+         *     largest, and on which text.
+         */
+        Asked: {
+            /** Questions */
+            questions: number;
+            /** Change */
+            change: number;
+            /** Worst */
+            worst: number;
+            /** Worst Text */
+            worst_text: string;
         };
         /**
          * AskedPrompt
@@ -3366,6 +3421,183 @@ export interface components {
             notes: string[];
         };
         /**
+         * Evaluation
+         * @description The whole of it.
+         */
+        Evaluation: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Artifact Hash */
+            artifact_hash: string;
+            config: components["schemas"]["EvaluationConfig"];
+            /**
+             * First
+             * @default spd
+             */
+            first: string;
+            /** Methods */
+            methods: components["schemas"]["MethodCard"][];
+            /** Facts */
+            facts: components["schemas"]["FactCard"][];
+            /** Kinds */
+            kinds: ("others" | "reverse" | "elsewhere" | "text")[];
+            /** Rows */
+            rows: components["schemas"]["EvaluationRow"][];
+            /** Summary */
+            summary: components["schemas"]["MethodSummary"][];
+            /**
+             * Pairs
+             * @default []
+             */
+            pairs: components["schemas"]["PairEffect"][];
+            /**
+             * Layers
+             * @default []
+             */
+            layers: components["schemas"]["LayerEffect"][];
+            /**
+             * Notes
+             * @default []
+             */
+            notes: string[];
+            /** Seconds */
+            seconds: number;
+            /**
+             * Versions
+             * @default {}
+             */
+            versions: {
+                [key: string]: string;
+            };
+        };
+        /**
+         * EvaluationConfig
+         * @description What is asked. The same config and seed on the same artefact give the same table.
+         */
+        EvaluationConfig: {
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Budgets
+             * @description terms an edit may have
+             * @default [
+             *       1,
+             *       4,
+             *       16
+             *     ]
+             */
+            budgets: number[];
+            /**
+             * Main
+             * @description the budget of the score; one of `budgets`
+             * @default 4
+             */
+            main: number;
+            /**
+             * Facts
+             * @description how many facts, drawn by the seed; null: all
+             */
+            facts?: number | null;
+            /**
+             * Others
+             * @description other facts asked after each edit, drawn by the seed
+             * @default 20
+             */
+            others: number;
+            /**
+             * Windows
+             * @description windows of held-out text, shared out over the facts
+             * @default 500
+             */
+            windows: number;
+            /**
+             * Methods
+             * @description by name; empty: all that fit
+             * @default []
+             */
+            methods: string[];
+            /**
+             * Source
+             * @description the facts: the run's own, or the name of a file
+             * @default run
+             */
+            source: string;
+        };
+        /**
+         * EvaluationRow
+         * @description One fact under one method's edit. `forgets`: mean of 1 − p′/p on held-out templates, from −1 to 1; `trained`: the
+         *     same on the templates it was chosen on; `nats`: mean change of the answer's log-probability; `rank_before`,
+         *     `rank_after`: median rank of the answer; `damage`: mean over the kinds asked; `score`: forgets − damage.
+         */
+        EvaluationRow: {
+            /** Fact */
+            fact: string;
+            /** Method */
+            method: string;
+            /** Budget */
+            budget: number;
+            /** Parts */
+            parts: string[];
+            /** Trained */
+            trained: number;
+            /** Forgets */
+            forgets: number;
+            /** Nats */
+            nats: number;
+            /** Rank Before */
+            rank_before: number;
+            /** Rank After */
+            rank_after: number;
+            others?: components["schemas"]["Asked"] | null;
+            reverse?: components["schemas"]["Asked"] | null;
+            elsewhere?: components["schemas"]["Asked"] | null;
+            text?: components["schemas"]["TextEffect"] | null;
+            /** Damage */
+            damage: number;
+            /** Score */
+            score: number;
+        };
+        /**
+         * EvaluationSummary
+         * @description A stored evaluation of a decomposition.
+         */
+        EvaluationSummary: {
+            /**
+             * Id
+             * @description of its content: the same table has the same id
+             */
+            id: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Facts */
+            facts: number;
+            /** Methods */
+            methods: number;
+            /** Seed */
+            seed: number;
+            /**
+             * Source
+             * @description the facts: the run's own (“run”), or the name of a file
+             */
+            source: string;
+            /**
+             * Budgets
+             * @description terms an edit may have
+             */
+            budgets: number[];
+            /** Seconds */
+            seconds: number;
+        };
+        /**
          * EvidenceRow
          * @description One measured figure, with plain words and a warning where it is weak. Units: see `unit`.
          */
@@ -3434,6 +3666,24 @@ export interface components {
             quantile: "top" | "90-100" | "50-90" | "10-50";
             /** Examples */
             examples: components["schemas"]["HarvestExample"][];
+        };
+        /**
+         * FactCard
+         * @description A fact that was asked about, with one of its held-out prompts.
+         */
+        FactCard: {
+            /** Name */
+            name: string;
+            /** Answer */
+            answer: string;
+            /** Relation */
+            relation: string;
+            /** Prompt */
+            prompt: string;
+            /** Probability */
+            probability: number;
+            /** Rank */
+            rank: number;
         };
         /**
          * FactRow
@@ -4417,6 +4667,18 @@ export interface components {
             /** Probability */
             probability: number;
         };
+        /**
+         * Interval
+         * @description A mean over facts with its bootstrap interval of 95 %.
+         */
+        Interval: {
+            /** Mean */
+            mean: number;
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
+        };
         /** Job */
         Job: {
             /** Id */
@@ -4806,6 +5068,20 @@ export interface components {
             /** Items */
             items: components["schemas"]["Label"][];
         };
+        /**
+         * LayerEffect
+         * @description One layer at a time, change of the answer's log-probability in nats, mean over facts. `suppressed`: only the
+         *     edit's components of this layer; `traced`: the subject's embeddings are noised and this layer's MLP or block output
+         *     at the subject is put back, share of the loss restored.
+         */
+        LayerEffect: {
+            /** Layer */
+            layer: number;
+            /** Suppressed */
+            suppressed: number | null;
+            /** Traced */
+            traced: number | null;
+        };
         /** Listing[AccessToken] */
         Listing_AccessToken_: {
             /** Items */
@@ -4837,6 +5113,15 @@ export interface components {
         Listing_ComponentRow_: {
             /** Items */
             items: components["schemas"]["ComponentRow"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+            /** Total */
+            total: number;
+        };
+        /** Listing[EvaluationSummary] */
+        Listing_EvaluationSummary_: {
+            /** Items */
+            items: components["schemas"]["EvaluationSummary"][];
             /** Next Cursor */
             next_cursor?: string | null;
             /** Total */
@@ -4934,6 +5219,23 @@ export interface components {
             hidden: number;
         };
         /**
+         * MethodCard
+         * @description `gated`: it acts only where the subject's tokens stand, which no edit of weights can.
+         */
+        MethodCard: {
+            /** Name */
+            name: string;
+            /** Title */
+            title: string;
+            /** About */
+            about: string;
+            /**
+             * Gated
+             * @default false
+             */
+            gated: boolean;
+        };
+        /**
          * MethodPart
          * @description One part of the paper's method beside what this run does, read off its config.
          */
@@ -4949,6 +5251,37 @@ export interface components {
              * @enum {string}
              */
             use: "as in the paper" | "changed" | "not used" | "added";
+        };
+        /**
+         * MethodSummary
+         * @description One method at one budget. `behind`: mean of the first method's score less this one's on the same facts; `verdict`
+         *     is of the first method against this one.
+         */
+        MethodSummary: {
+            /** Method */
+            method: string;
+            /** Budget */
+            budget: number;
+            /** Facts */
+            facts: number;
+            score: components["schemas"]["Interval"];
+            forgets: components["schemas"]["Interval"];
+            trained: components["schemas"]["Interval"];
+            /** Others */
+            others?: number | null;
+            /** Reverse */
+            reverse?: number | null;
+            /** Elsewhere */
+            elsewhere?: number | null;
+            /** Text */
+            text?: number | null;
+            /** Kl */
+            kl?: number | null;
+            /** Ce Change */
+            ce_change?: number | null;
+            behind?: components["schemas"]["Interval"] | null;
+            /** Verdict */
+            verdict?: ("wins" | "loses" | "level") | null;
         };
         /**
          * ModelChoice
@@ -5341,6 +5674,27 @@ export interface components {
              * @description of the text, as its reader should know it
              */
             license?: string | null;
+        };
+        /**
+         * PairEffect
+         * @description Of two components of a fact's edit: each alone and both, change of the answer's log-probability, nats, mean over
+         *     the held-out templates. `interaction`: both − first − second.
+         */
+        PairEffect: {
+            /** Fact */
+            fact: string;
+            /** First */
+            first: string;
+            /** Second */
+            second: string;
+            /** Effect First */
+            effect_first: number;
+            /** Effect Second */
+            effect_second: number;
+            /** Effect Both */
+            effect_both: number;
+            /** Interaction */
+            interaction: number;
         };
         /** PaperTable */
         PaperTable: {
@@ -6519,6 +6873,23 @@ export interface components {
             message?: string | null;
         };
         /**
+         * TextEffect
+         * @description On held-out windows: KL(target ‖ edited) and change of cross-entropy, nats a position; `damage`: mean of
+         *     |p′/p − 1|, at most 1, of the tokens that follow.
+         */
+        TextEffect: {
+            /** Windows */
+            windows: number;
+            /** Positions */
+            positions: number;
+            /** Kl */
+            kl: number;
+            /** Ce Change */
+            ce_change: number;
+            /** Damage */
+            damage: number;
+        };
+        /**
          * TextModelSource
          * @description A small language model of the Llama architecture, trained here on texts of a package: its tokenizer and its
          *     weights follow from these settings. What is held out of the texts it never sees.
@@ -7467,6 +7838,86 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Listing_Group_"];
+                };
+            };
+            /** @description Not changed since the client's ETag */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Error401"];
+            403: components["responses"]["Error403"];
+            404: components["responses"]["Error404"];
+            413: components["responses"]["Error413"];
+            421: components["responses"]["Error421"];
+            422: components["responses"]["Error422"];
+            429: components["responses"]["Error429"];
+            500: components["responses"]["Error500"];
+            503: components["responses"]["Error503"];
+        };
+    };
+    list_evaluations: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description readable slug or content hash */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listing_EvaluationSummary_"];
+                };
+            };
+            /** @description Not changed since the client's ETag */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Error401"];
+            403: components["responses"]["Error403"];
+            404: components["responses"]["Error404"];
+            413: components["responses"]["Error413"];
+            421: components["responses"]["Error421"];
+            422: components["responses"]["Error422"];
+            429: components["responses"]["Error429"];
+            500: components["responses"]["Error500"];
+            503: components["responses"]["Error503"];
+        };
+    };
+    get_evaluation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description readable slug or content hash */
+                id: string;
+                /** @description its id, or “latest” */
+                evaluation: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Evaluation"];
                 };
             };
             /** @description Not changed since the client's ETag */

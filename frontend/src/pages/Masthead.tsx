@@ -49,6 +49,9 @@ export function Masthead(props: {
             >
               Components
             </Link>
+            <Link to="/d/$id/evidence" params={{ id }} className="tab">
+              Evidence
+            </Link>
           </>
         ) : (
           <Link to="/" activeOptions={{ exact: true }} className="tab">

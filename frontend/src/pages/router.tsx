@@ -33,6 +33,11 @@ const components = createRoute({
   validateSearch: validateComponents,
   component: lazyRouteComponent(() => import('./ComponentsPage'), 'ComponentsPage'),
 })
+const evidence = createRoute({
+  getParentRoute: () => root,
+  path: '/d/$id/evidence',
+  component: lazyRouteComponent(() => import('./EvidencePage'), 'EvidencePage'),
+})
 const component = createRoute({
   getParentRoute: () => root,
   path: '/d/$id/c/$key',
@@ -93,6 +98,7 @@ export const router = createRouter({
     circuit,
     components,
     component,
+    evidence,
     finding,
     findings,
     collection,

@@ -1,4 +1,4 @@
 """A whole run, from a config to a stored artefact: training with checkpoints, statistics, evidence, storing.
 
-The top room: imports all others, and no other room imports it.
+Imports every room but comparison.
 """

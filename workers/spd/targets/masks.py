@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -23,6 +24,20 @@ from transformers.pytorch_utils import Conv1D
 
 SiteInput = Float[Tensor, "batch seq d_in"] | Int[Tensor, "#batch seq"]
 """What a site reads; an embedding reads token ids, or position ids that are the same for the whole batch."""
+
+
+@runtime_checkable
+class SiteChange(Protocol):
+    """What a site gives instead of the target's output."""
+
+    def applied(
+        self,
+        module: nn.Module,
+        x: Float[Tensor, "*#batch d_in"] | Int[Tensor, "*#batch"],
+        output: Float[Tensor, "*#batch d_out"],
+    ) -> Float[Tensor, "*#batch d_out"]:
+        """From what the site reads and what the target gives."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +72,7 @@ class SiteMask:
         return torch.addcmul(change, output, delta)
 
 
-_masks: ContextVar[Mapping[str, SiteMask] | None] = ContextVar("unweave_masks", default=None)
+_masks: ContextVar[Mapping[str, SiteChange] | None] = ContextVar("unweave_masks", default=None)
 _inputs: ContextVar[dict[str, SiteInput] | None] = ContextVar("unweave_inputs", default=None)
 _only: ContextVar[frozenset[str] | None] = ContextVar("unweave_only", default=None)
 _shape: ContextVar[tuple[int, int] | None] = ContextVar("unweave_shape", default=None)
@@ -79,7 +94,7 @@ class _Recorded(Exception):
 
 
 @contextmanager
-def masked(masks: Mapping[str, SiteMask]) -> Iterator[None]:
+def masked(masks: Mapping[str, SiteChange]) -> Iterator[None]:
     """Within this block, forward passes of this thread (or task) run with these masks."""
     token = _masks.set(masks)
     try:

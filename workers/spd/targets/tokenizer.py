@@ -60,6 +60,10 @@ class PromptTokenizer:
             return [self.bos_token_id, *ids]
         return ids
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where in `text` each of its tokens begins and ends, a BOS left out."""
+        return self._tokenizer.encode(text, add_special_tokens=False).offsets
+
     @property
     def _as_text(self) -> Tokenizer:
         if self._plain is None:  # a tokenizer of its own: the switch is a state, and threads share this one
