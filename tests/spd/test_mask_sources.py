@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from workers.spd.method.mask_sources import Route, SourceKind, draw, routed, site_mask
+from workers.spd.method.mask_sources import (
+    Route,
+    SourceKind,
+    draw,
+    routed,
+    site_mask,
+    uniform,
+    uniform_by_row,
+)
 
 SITES = ["a0", "a1", "b0", "b1", "c0"]
 LAYERS = {"a0": 0, "a1": 0, "b0": 1, "b1": 1, "c0": 2}
@@ -35,6 +43,24 @@ def test_level_sources_are_coins_of_one_level_a_pass_and_levels_are_uniform():
 def test_the_same_seed_draws_the_same_sources():
     kinds: list[SourceKind] = ["uniform", "level"]
     assert torch.equal(draw(kinds, (5, 5), generator(3)), draw(kinds, (5, 5), generator(3)))
+
+
+def test_rows_drawn_by_themselves_are_those_drawn_with_all_whoever_draws_them():
+    """As on a GPU, where each row has a counter-based generator of its own."""
+    shape, rows = (2, 5, 3), torch.tensor([1, 3])
+    every = uniform_by_row(shape, generator(3), device="cpu", dim=1)
+    assert every.shape == shape
+    assert torch.equal(uniform_by_row(shape, generator(3), rows, device="cpu", dim=1), every[:, rows])
+    assert torch.equal(
+        uniform(shape, generator(3), rows, dim=1), uniform(shape, generator(3), dim=1)[:, rows]
+    )
+    one, other = generator(3), generator(3)
+    uniform_by_row(shape, one, rows, device="cpu", dim=1)
+    uniform_by_row(shape, other, device="cpu", dim=1)
+    assert torch.equal(one.get_state(), other.get_state()), "all processes go on alike"
+    many = uniform_by_row((400, 500), generator(), device="cpu")
+    assert many.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert torch.corrcoef(many).triu(1).abs().max() < 0.3
 
 
 def test_a_site_mask_carries_mask_less_remainder_where_it_is_replaced_and_nothing_elsewhere():

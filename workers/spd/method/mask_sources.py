@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workers.spd.config import Shared
@@ -24,17 +24,60 @@ Masks = Mapping[str, Float[Tensor, "batch seq _C"]]
 Remainders = Mapping[str, Float[Tensor, "batch seq 1"]]
 
 
+def uniform(
+    shape: tuple[int, ...],
+    generator: torch.Generator,
+    rows: Int[Tensor, " rows"] | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    dim: int = 0,
+) -> Float[Tensor, ...]:
+    """U(0, 1) of this shape, or of it only these `rows` along `dim`, which is that of the prompts of all processes.
+
+    A process on a CPU draws the numbers of all and takes its own. On a GPU nothing is drawn that is not used, and
+    nothing is copied: each row has a counter-based generator of its own there, seeded by one number that `generator`
+    gives and by the row's place, so any number of processes draw the same.
+    """
+    if torch.device(device).type == "cpu":
+        r = torch.rand(*shape, generator=generator)
+        return r if rows is None else r.index_select(dim, rows)
+    return uniform_by_row(shape, generator, rows, device=device, dim=dim)
+
+
+def uniform_by_row(
+    shape: tuple[int, ...],
+    generator: torch.Generator,
+    rows: Int[Tensor, " rows"] | None = None,
+    *,
+    device: torch.device | str,
+    dim: int = 0,
+) -> Float[Tensor, ...]:
+    """See `uniform`."""
+    key = int(torch.randint(2**62, (), generator=generator))
+    places = list(range(shape[dim])) if rows is None else rows.tolist()
+    r = torch.empty(len(places), *shape[:dim], *shape[dim + 1 :], device=device)
+    own = torch.Generator(device)
+    for row, place in zip(r, places, strict=True):
+        own.manual_seed(key + place)
+        row.uniform_(generator=own)
+    return r.movedim(0, dim)
+
+
 def draw(
-    kinds: Sequence[SourceKind], shape: tuple[int, ...], generator: torch.Generator
+    kinds: Sequence[SourceKind],
+    shape: tuple[int, ...],
+    generator: torch.Generator,
+    rows: Int[Tensor, " rows"] | None = None,
+    device: torch.device | str = "cpu",
 ) -> Float[Tensor, "passes ..."]:
-    """Sources r in [0, 1] for several passes, on the CPU (SPEC 7). `uniform`: r ~ U(0, 1); `level`: one λ ~ U(0, 1)
-    a pass, each r ~ Bernoulli(λ)."""
-    r = torch.rand(len(kinds), *shape, generator=generator)
+    """Sources r in [0, 1] for several passes (SPEC 7). `uniform`: r ~ U(0, 1); `level`: one λ ~ U(0, 1) a pass, each r
+    ~ Bernoulli(λ). `shape`: of all prompts; `rows`: those that are wanted."""
+    r = uniform((len(kinds), *shape), generator, rows, device=device, dim=1)
     levels = torch.rand(len(kinds), generator=generator)
     for place, kind in enumerate(kinds):
         assert kind != "adversarial", "adversarial sources are kept, not drawn"
         if kind == "level":
-            r[place] = (r[place] < levels[place]).float()
+            r[place] = (r[place] < float(levels[place])).float()
     return r
 
 

@@ -17,10 +17,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class World:
-    """This process among its equals; `rank` 0 is the one that stores and reports."""
+    """This process among its equals; `rank` 0 is the one that stores and reports. device: where what is sent must lie
+    (nccl sends from GPUs alone)."""
 
     rank: int = 0
     size: int = 1
+    device: str = "cpu"
 
     @classmethod
     def join(cls, device: str) -> World:
@@ -40,7 +42,8 @@ class World:
     def current(cls) -> World:
         """The process group as it was initialised; a world of one where none was."""
         if dist.is_available() and dist.is_initialized():
-            return cls(dist.get_rank(), dist.get_world_size())
+            device = f"cuda:{torch.cuda.current_device()}" if dist.get_backend() == "nccl" else "cpu"
+            return cls(dist.get_rank(), dist.get_world_size(), device)
         return cls()
 
     def rows(self, count: int) -> Int[Tensor, " rows"]:
@@ -64,7 +67,9 @@ class World:
 
     def any(self, here: bool) -> bool:
         """Whether it holds in any process."""
-        return here if self.size == 1 else bool(self.summed(torch.tensor(float(here))) > 0)
+        return (
+            here if self.size == 1 else bool(self.summed(torch.tensor(float(here), device=self.device)) > 0)
+        )
 
     def wait(self) -> None:
         """Until all have come this far."""

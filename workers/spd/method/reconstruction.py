@@ -18,7 +18,7 @@ from workers.spd.config import (
 from workers.spd.method.adversary import Adversary
 from workers.spd.method.decomposition import Decomposition
 from workers.spd.method.losses import Distance
-from workers.spd.method.mask_sources import SourceKind, draw, routed, stochastic_masks
+from workers.spd.method.mask_sources import SourceKind, draw, routed, stochastic_masks, uniform
 from workers.spd.method.processes import World
 from workers.spd.prompts.batches import Batch
 
@@ -77,7 +77,7 @@ def reconstruction(
     own = batch.rows(mine.to(device)) if world.size > 1 else batch
     sizes = [g[site].shape[-1] + 1 for site in sites]
     drawn: list[SourceKind] = [item.sources for item in passes if item.sources != "adversarial"]
-    r = draw(drawn, (everyone, seq, sum(sizes)), generator)[:, mine].to(device)
+    r = draw(drawn, (everyone, seq, sum(sizes)), generator, mine, device)
     source = dict(zip(sites, r.split(sizes, dim=-1), strict=True))
     if len(drawn) < len(passes):
         assert adversary is not None
@@ -123,12 +123,13 @@ def divided_reconstruction(
     sources = [passes[number].sources for number in meets.tolist()]
     sizes = [g[site].shape[-1] + 1 for site in sites]
     drawn = sum(kind != "adversarial" for kind in sources)
-    r = torch.rand(drawn, seq, sum(sizes), generator=generator)
+    here = mine[mine < drawn]
+    r = uniform((drawn, seq, sum(sizes)), generator, here, device=device)
     level = torch.rand(drawn, 1, 1, generator=generator)
-    for row in range(drawn):
+    for place, row in enumerate(here.tolist()):
         if sources[row] == "level":
-            r[row] = (r[row] < level[row]).float()
-    source = dict(zip(sites, r[mine[mine < drawn]].to(device).split(sizes, dim=-1), strict=True))
+            r[place] = (r[place] < float(level[row])).float()
+    source = dict(zip(sites, r.split(sizes, dim=-1), strict=True))
     if drawn < everyone:
         assert adversary is not None
         attacked = mine[mine >= drawn]

@@ -46,7 +46,7 @@ def rest_loss(
     level: list[SourceKind] = ["level"]
     kinds = uniform * config.uniform + level * config.level
     sizes = [importances.g[site].shape[-1] for site in decomposition.sites]
-    r = draw(kinds, (everyone, batch.tokens.shape[1], sum(sizes)), generator)[:, mine].to(device)
+    r = draw(kinds, (everyone, batch.tokens.shape[1], sum(sizes)), generator, mine, device)
     source = dict(zip(decomposition.sites, r.split(sizes, dim=-1), strict=True))
     mask: dict[str, Tensor] = {}
     for site, g in importances.g.items():
