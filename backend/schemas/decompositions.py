@@ -228,6 +228,7 @@ class AblationCheck(Wire):
     untrained_change: float | None = Field(
         description="the same change by the same components as they were before training; null where that was not asked"
     )
+    looked_at: bool = Field(description="whether it was looked at while the run's settings were chosen")
     wanted: str
     ok: bool
 

@@ -32,9 +32,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with a decomposition of a tiny Llama over two facts, and text to be quiet on."""
     home = tmp_path_factory.mktemp("evaluated")
     text = home / "text.txt"
-    text.write_text(
-        "The capital of France was Paris. Kobe was a basketball player. " * 200, encoding="utf-8"
-    )
+    text.write_text("The capital of France was Paris. Kobe was a basketball player. " * 200, encoding="utf-8")
     rest = {"text": {"kind": "corpus", "path": str(text), "window": 8, "batch_size": 2, "evaluation": 4}}
     config = tiny_config(
         target={"kind": "folder", "path": str(tiny_llama(home / "llama"))},

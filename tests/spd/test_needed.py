@@ -50,6 +50,7 @@ def test_bystanders_are_drawn_by_a_seed_the_same_number_of_each_kind():
     drawn = bystanders.drawn(7)
     assert drawn == bystanders.drawn(7) != bystanders.drawn(8)
     assert len(set(drawn)) == 60
+    assert not {*drawn, *bystanders.drawn(8)} & {*bystanders.drawn(bystanders.LOOKED_AT)}
     assert [sum(prompt in lists[kind] for prompt in drawn) for kind in lists] == [12] * 5
 
 

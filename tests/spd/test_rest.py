@@ -293,3 +293,20 @@ def test_a_background_of_rest_text_needs_rest_text():
 def test_a_run_about_all_of_its_text_has_no_rest(texts):
     with pytest.raises(ConfigError, match="about all of its text"):
         config_of(texts, data={"kind": "corpus", "path": str(texts)}, start={"kind": "svd"})
+
+
+def test_a_share_of_the_training_windows_holds_a_subjects_token(texts):
+    prompts = [{"text": "w1 w2 w7 w3", "answer": "w5", "fact": "w2 w7"}]
+    made = prepared(config_of(texts, rest={"planted": 0.5}, data={"kind": "prompts", "prompts": prompts}))
+    generator = torch.Generator().manual_seed(0)
+    held_out, train = made.windows(40, "held_out", generator), made.windows(40, "train", generator, 0.5)
+    found = [[at for at, token in enumerate(window) if token in (2, 7)] for window in train]
+    assert [len(places) for places in found] == [1] * 20 + [0] * 20
+    assert {place for places in found for place in places} == {1, 2, 3, 4, 5}
+    assert {window[place] for window, places in zip(train, found, strict=True) for place in places} == {2, 7}
+    assert not any({2, 7} & {*window} for window in held_out)
+
+
+def test_planting_needs_prompts_that_say_what_they_are_about(texts):
+    with pytest.raises(ConfigError, match=r"rest\.planted puts the tokens"):
+        prepared(config_of(texts, rest={"planted": 0.5}))

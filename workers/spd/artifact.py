@@ -158,6 +158,9 @@ class Check(Stored):
         default=None,
         description="the same with the same components as they were before training (runs with rest text)",
     )
+    looked_at: bool = Field(
+        default=False, description="whether it was looked at while the run's settings were chosen"
+    )
     wanted: str
     ok: bool
 

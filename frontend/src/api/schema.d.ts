@@ -1350,6 +1350,11 @@ export interface components {
              * @description the same change by the same components as they were before training; null where that was not asked
              */
             untrained_change: number | null;
+            /**
+             * Looked At
+             * @description whether it was looked at while the run's settings were chosen
+             */
+            looked_at: boolean;
             /** Wanted */
             wanted: string;
             /** Ok */
@@ -2046,6 +2051,12 @@ export interface components {
              * @description the share of the probability that must remain
              */
             keeps?: number | null;
+            /**
+             * Looked At
+             * @description whether it was looked at while the run's settings were chosen
+             * @default false
+             */
+            looked_at: boolean;
         };
         /** Circuit */
         Circuit: {
@@ -2761,6 +2772,7 @@ export interface components {
                  *       "positions": "all",
                  *       "distance": "kl",
                  *       "first_position": "masked",
+                 *       "remainder": "everywhere",
                  *       "passes": "each"
                  *     }
                  */
@@ -4917,6 +4929,7 @@ export interface components {
                  *       "positions": "all",
                  *       "distance": "kl",
                  *       "first_position": "masked",
+                 *       "remainder": "everywhere",
                  *       "passes": "each"
                  *     }
                  */
@@ -5988,6 +6001,31 @@ export interface components {
              */
             positions: number;
         };
+        /**
+         * QuietWrites
+         * @description A second-order step on the writes before the first step: what other text would miss goes, what removal does to
+         *     the run's own prompts stays.
+         */
+        QuietWrites: {
+            /**
+             * Weight
+             * @description of what other text would miss against what the prompts are about
+             * @default 0.003
+             */
+            weight: number;
+            /**
+             * Windows
+             * @description of rest text, by which it is known what is missed
+             * @default 200
+             */
+            windows: number;
+            /**
+             * Draws
+             * @description random masks a prompt, under which it is known what it is about
+             * @default 32
+             */
+            draws: number;
+        };
         /** ReadPrompts */
         ReadPrompts: {
             /** Items */
@@ -6044,6 +6082,13 @@ export interface components {
              * @enum {string}
              */
             first_position: "masked" | "unmasked";
+            /**
+             * Remainder
+             * @description where the remainder is masked. subject: only at the tokens of what a prompt is about, its `fact` as it stands there, so that the words around it need no components; elsewhere it stays on, as on rest text
+             * @default everywhere
+             * @enum {string}
+             */
+            remainder: "everywhere" | "subject";
             /**
              * Passes
              * @description each: every prompt of a step meets every masked pass; divided: a step's prompts are shared out among the passes, which costs one pass in all and asks each of them on other text
@@ -6265,6 +6310,14 @@ export interface components {
              *     }
              */
             minimality: components["schemas"]["ImportanceMinimality"];
+            /**
+             * Planted
+             * @description the share of a step's windows in which one token, at a random place, is replaced by one of the subjects' own, so that a component tells its subject from the same word elsewhere; above 0, a quiet start of the layers after the first sees such windows only
+             * @default 0
+             */
+            planted: number;
+            /** @description a step on the writes alone, before the first one; null: none */
+            quiet_writes?: components["schemas"]["QuietWrites"] | null;
             /**
              * Start Windows
              * @description windows from which the second moments of a quiet start are taken

@@ -66,8 +66,10 @@ def load_decomposition(artifact: Artifact, target: Target) -> Decomposition:
     components.to(target.device).requires_grad_(False)
     ci.to(target.device).requires_grad_(False)
     return Decomposition(
-        target, components, ci, first_unmasked=config.reconstruction.first_position == "unmasked"
-    )
+        target, components, ci,
+        first_unmasked=config.reconstruction.first_position == "unmasked",
+        by_subject=config.reconstruction.remainder == "subject",
+    )  # fmt: skip
 
 
 def _shape(tensors: Mapping[str, Shaped[Tensor, ...]], name: str) -> tuple[int, ...] | None:

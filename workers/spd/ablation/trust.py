@@ -3,6 +3,8 @@
 ci      m = g, remainder off
 rest    m = g, remainder on: for a decomposition that leaves other text to the remainder
 off     m = 0, remainder off: the scale of the other two
+
+Of a run by subject (SPEC 27) “remainder off” means where something fires.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ def trust(
         kl = clean.trust
     cached = kl is not None and (not rest or "rest" in kl)
     if kl is None or not cached:
-        kl = _kl(engine, token_ids, g, ("ci", "rest", "off") if rest else ("ci", "off"))
+        kl = _kl(engine, token_ids, g, ("ci", "rest", "off") if rest else ("ci", "off"), threshold)
         with clean.lock:
             clean.trust = kl
     firing = {site: value > threshold for site, value in g.items()}
@@ -50,8 +52,10 @@ def _kl(
     token_ids: tuple[int, ...],
     g: dict[str, Float[Tensor, "seq _C"]],
     names: tuple[str, ...],
+    threshold: float,
 ) -> dict[str, list[float]]:
     """KL(target ‖ masked) of each regime named, nats a position."""
+    alone = engine.decomposition.remainder_masks(g, threshold)
     before = engine.baseline(engine.clean(token_ids)).rows
     tokens = torch.tensor([token_ids], device=engine.target.device)
     size = before.logits.numel() * before.logits.element_size()
@@ -64,8 +68,8 @@ def _kl(
             for site, value in g.items()
         }
         delta = {
-            site: torch.stack([value.new_full((len(value), 1), float(name == "rest")) for name in some])
-            for site, value in g.items()
+            site: torch.stack([torch.ones_like(value) if name == "rest" else value for name in some])
+            for site, value in alone.items()
         }
         with masked(engine.decomposition.site_masks(mask, delta)):
             logits = engine.target.logits(tokens.repeat(len(some), 1))

@@ -47,7 +47,7 @@ from workers.spd.config.losses import (
     StochasticReconstruction,
 )
 from workers.spd.config.reading import PRESETS, load_config, parse_config, preset_names, with_overrides
-from workers.spd.config.rest import RestConfig
+from workers.spd.config.rest import QuietWrites, RestConfig
 from workers.spd.config.run import CheckConfig, DecomposeConfig
 from workers.spd.config.sources import (
     FolderSource,
@@ -101,6 +101,7 @@ __all__ = [
     "PromptData",
     "PromptsConfig",
     "PruneConfig",
+    "QuietWrites",
     "ReconstructionConfig",
     "Relation",
     "RestConfig",

@@ -35,6 +35,9 @@ class CheckConfig(Frozen):
     at_least: float | None = Field(default=None, description="the share by which the probability must fall")
     at_most: float | None = Field(default=None, description="the share by which it may move, either way")
     keeps: float | None = Field(default=None, description="the share of the probability that must remain")
+    looked_at: bool = Field(
+        default=False, description="whether it was looked at while the run's settings were chosen"
+    )
 
 
 LONGEST_NAME = 100
@@ -170,6 +173,15 @@ class DecomposeConfig(Frozen):
             raise ValueError(
                 f"data.held_out ({data.held_out:g}) must be target.held_out ({target.held_out:g}): otherwise text that "
                 "the model was trained on would count as held out."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _prompts_have_subjects(self) -> DecomposeConfig:
+        if self.reconstruction.remainder == "subject" and self.data.kind not in ("prompts", "facts"):
+            raise ValueError(
+                f"reconstruction.remainder “subject” goes with data.kind “prompts” or “facts”; “{self.data.kind}” is "
+                "about nothing in particular."
             )
         return self
 

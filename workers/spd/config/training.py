@@ -118,6 +118,11 @@ class ReconstructionConfig(Frozen):
         default="masked",
         description="unmasked: the target's own weights run at position 0 (an attention sink in Llama)",
     )
+    remainder: Literal["everywhere", "subject"] = Field(
+        default="everywhere",
+        description="where the remainder is masked. subject: only at the tokens of what a prompt is about, its `fact`"
+        " as it stands there, so that the words around it need no components; elsewhere it stays on, as on rest text",
+    )
     passes: Literal["each", "divided"] = Field(
         default="each",
         description="each: every prompt of a step meets every masked pass; divided: a step's prompts are shared out"

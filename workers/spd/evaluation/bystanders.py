@@ -1,7 +1,7 @@
 """What suppressing a group does to prompts that nobody looked at while the run was made (SPEC 27).
 
 The list was written without the model. A seed draws from it, the same number of every kind; what is drawn is asked
-once, when the run is final.
+once, when the run is final. What was asked of one run is known to the next.
 """
 
 from __future__ import annotations
@@ -20,6 +20,13 @@ from workers.spd.prompts.batches import answer_column, clean_batch
 from workers.spd.statistics.needed import suppressed
 from workers.spd.targets.tokenizer import PromptTokenizer
 
+LOOKED_AT = 11
+"""The draw that the settings of later runs were chosen by; other draws leave its prompts out."""
+ALSO_LOOKED_AT = {
+    "The largest planet in the solar system is", "The Colosseum is in the city of",
+    "The language spoken in Brazil is", "The children were playing in the", "The capital of Egypt is",
+    "The Statue of Liberty stands in New", "import matplotlib.pyplot as", "The currency of Japan is the",
+}  # fmt: skip
 LIST = Path(__file__).parents[1] / "texts" / "bystanders.txt"
 ROWS = 20
 
@@ -49,10 +56,11 @@ def kinds() -> dict[str, list[str]]:
 
 
 def drawn(seed: int, count: int = 60) -> list[str]:
-    """`count` prompts, as many of each kind."""
-    lists = kinds()
+    """`count` prompts, as many of each kind, none that was looked at before."""
+    known = set[str]() if seed == LOOKED_AT else {*drawn(LOOKED_AT), *ALSO_LOOKED_AT}
+    lists = [[prompt for prompt in prompts if prompt not in known] for prompts in kinds().values()]
     generator = random.Random(seed)
-    return [prompt for prompts in lists.values() for prompt in generator.sample(prompts, count // len(lists))]
+    return [prompt for prompts in lists for prompt in generator.sample(prompts, count // len(lists))]
 
 
 @torch.no_grad()

@@ -59,7 +59,7 @@ class Evaluator:
 
     def _kl(self, mask: Masks, delta: Remainders) -> Float[Tensor, ""]:
         self.check_stop()
-        masks = self.decomposition.site_masks(mask, delta)
+        masks = self.decomposition.site_masks(mask, self.batch.remainder(delta))
         return mean_counted(self.decomposition.kl(self.batch, masks)[0], self.batch.counted)
 
     def _stochastic(self, sources: Sources) -> Float[Tensor, ""]:
@@ -119,7 +119,8 @@ class Evaluator:
             return float(-torch.log_softmax(logits.float(), -1)[rows, column, answers].mean())
 
         def run(mask: Masks) -> float:
-            with masked(self.decomposition.site_masks(mask, self._delta(0.0))):
+            delta = self.batch.remainder(self._delta(0.0))
+            with masked(self.decomposition.site_masks(mask, delta)):
                 return ce(self.decomposition.target.logits(batch.tokens, batch.keep))
 
         target = float(-batch.log_probs[rows, column, answers].mean())

@@ -96,6 +96,7 @@ def made_checks(
                 baseline=before,
                 ablated=after,
                 untrained=start,
+                looked_at=check.looked_at,
                 wanted=wanted,
                 ok=ok and all(name in groups for name in check.groups),
             )

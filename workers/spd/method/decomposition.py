@@ -31,10 +31,17 @@ class Decomposition:
     """One target, one set of components, one set of causal importance functions. Holds nothing of any one prompt."""
 
     def __init__(
-        self, target: Target, components: Components, ci: CIFunctions, *, first_unmasked: bool
+        self,
+        target: Target,
+        components: Components,
+        ci: CIFunctions,
+        *,
+        first_unmasked: bool,
+        by_subject: bool = False,
     ) -> None:
+        """`by_subject`: the remainder is masked at the subject of a prompt only (SPEC 27)."""
         self.target, self.components, self.ci = target, components, ci
-        self.first_unmasked = first_unmasked
+        self.first_unmasked, self.by_subject = first_unmasked, by_subject
         self.sites = components.sites
 
     def importances(
@@ -51,6 +58,16 @@ class Decomposition:
         if self.first_unmasked:
             g = {site: torch.cat([torch.zeros_like(v[:, :1]), v[:, 1:]], dim=1) for site, v in g.items()}
         return Importances(inner, gamma, g)
+
+    def remainder_masks(
+        self, g: Mapping[str, Float[Tensor, "... seq _C"]], threshold: float
+    ) -> dict[str, Float[Tensor, "... seq 1"]]:
+        """m_Δ = 0 where a prompt is described. Of a run by subject, a prompt whose subject nobody names is described
+        where something fires, and its remainder stays on elsewhere."""
+        if not self.by_subject:
+            return {site: torch.zeros_like(value[..., :1]) for site, value in g.items()}
+        quiet = torch.stack([(value <= threshold).all(-1, keepdim=True) for value in g.values()]).all(0)
+        return {site: quiet.to(value) for site, value in g.items()}
 
     def site_masks(
         self,

@@ -47,8 +47,10 @@ class _Masks:
             for site, place in places:
                 mask[site][row, ..., place] = 0
         flat = {site: value.flatten(0, 1) for site, value in mask.items()}
-        delta = {site: torch.zeros_like(value[..., :1]) for site, value in flat.items()}
-        masks = self.decomposition.site_masks(flat, delta)
+        delta = self.batch.remainder({site: torch.zeros_like(value[..., :1]) for site, value in mask.items()})
+        masks = self.decomposition.site_masks(
+            flat, {site: value.flatten(0, 1) for site, value in delta.items()}
+        )
         return mean_counted(self.decomposition.kl(self.batch, masks, count), self.batch.counted)
 
 

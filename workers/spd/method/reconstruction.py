@@ -88,7 +88,7 @@ def reconstruction(
         }
     mask, delta = stochastic_masks(g, source)
     replaced = _replaced(decomposition, batch, passes, generator, mine)
-    masks = decomposition.site_masks(_joined(mask), _joined(delta), replaced)
+    masks = decomposition.site_masks(_joined(mask), _joined(own.remainder(delta)), replaced)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
         values = decomposition.distance(own, masks, len(passes), distance)
     each = (values * own.counted).sum((-2, -1)) / batch.counted.sum()
@@ -146,7 +146,7 @@ def divided_reconstruction(
             here = (meets == number)[:, None, None]
             replaced = {site: torch.where(here, part[site], all_of) for site, all_of in replaced.items()}
     masks = decomposition.site_masks(
-        mask, delta, {s: value[mine].to(device) for s, value in replaced.items()}
+        mask, own.remainder(delta), {s: value[mine].to(device) for s, value in replaced.items()}
     )
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
         values = decomposition.distance(own, masks, 1, distance)[0]

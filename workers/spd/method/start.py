@@ -29,6 +29,8 @@ def initial_components(
     V: dict[str, Tensor] = {}
     U: dict[str, Tensor] = {}
     valid = batch.masked(config.reconstruction.first_position == "unmasked")
+    if batch.subject is not None and config.start.kind == "data":
+        valid = valid & batch.subject  # the words around it need no components
     background = (moments or {}) if config.start.background else {}
     for site in sites:
         W = target.weight(site).float()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from jaxtyping import Float
@@ -26,6 +26,7 @@ from workers.spd.method.decomposition import Decomposition, Importances
 from workers.spd.method.elimination import Elimination, eliminate
 from workers.spd.method.optimizer import adam, clip_gradients, learning_rate, trained_parameters
 from workers.spd.method.processes import World
+from workers.spd.method.quiet_writes import quiet_writes
 from workers.spd.method.reconstruction import Pass, attack, divided_reconstruction, passes_of, reconstruction
 from workers.spd.method.resizing import Moments
 from workers.spd.method.rest import rest_loss
@@ -84,8 +85,11 @@ class Trainer:
 
     def adopt(self, components: Components, ci: CIFunctions, moments: Moments | None = None) -> None:
         """Train these from here on, with Adam's `moments` where there are any."""
-        first_unmasked = self.config.reconstruction.first_position == "unmasked"
-        self.decomposition = Decomposition(self.target, components, ci, first_unmasked=first_unmasked)
+        where = self.config.reconstruction
+        self.decomposition = Decomposition(
+            self.target, components, ci,
+            first_unmasked=where.first_position == "unmasked", by_subject=where.remainder == "subject",
+        )  # fmt: skip
         self.optimizer = adam(components, ci, self.config.optimizer, self.scales, moments)
 
     @property
@@ -116,6 +120,18 @@ class Trainer:
             solver.step(closure)
         with torch.no_grad():
             return float(losses.faithfulness(self.weights, self.components.V, self.components.U))
+
+    def quiet_writes(
+        self, batch: Batch, rest: Iterable[Batch], check_stop: Callable[[], None] = lambda: None
+    ) -> None:
+        """A step on the writes alone, before the run (SPEC 27); the same in every process."""
+        settings = self.config.rest and self.config.rest.quiet_writes
+        assert settings is not None
+        generator = torch.Generator().manual_seed(self.config.seed + 6)
+        writes = quiet_writes(self.decomposition, batch, rest, settings, generator, check_stop)
+        with torch.no_grad():
+            for site, U in self.components.U.items():
+                U.copy_(writes[site])
 
     # --- one step ---------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,7 +22,8 @@ class Batch:
 
     tokens: [batch, seq]; valid: real tokens; answer_at: the position whose output is the answer, [batch];
     keep: the positions whose logits are computed, [kept]; counted: which of them the reconstruction counts,
-    [batch, kept]; log_probs: the target's, [batch, kept, vocab]; inputs: what each site reads.
+    [batch, kept]; log_probs: the target's, [batch, kept, vocab]; inputs: what each site reads; subject: where the
+    remainder may be masked, None: everywhere.
     """
 
     tokens: Int[Tensor, "batch seq"]
@@ -31,6 +33,16 @@ class Batch:
     counted: Bool[Tensor, "batch kept"]
     log_probs: Float[Tensor, "batch kept vocab"]
     inputs: dict[str, SiteInput]
+    subject: Bool[Tensor, "batch seq"] | None = None
+
+    def remainder(
+        self, delta: Mapping[str, Float[Tensor, "... seq 1"]]
+    ) -> dict[str, Float[Tensor, "... seq 1"]]:
+        """The remainder's masks of these prompts, 1 outside the subject (SPEC 27); leading dimensions are of passes."""
+        if self.subject is None:
+            return dict(delta)
+        here = self.subject[..., None]
+        return {site: torch.where(here, value, torch.ones_like(value)) for site, value in delta.items()}
 
     def masked(self, first_unmasked: bool) -> Bool[Tensor, "batch seq"]:
         """Positions whose components are masked: the valid ones, without the first where that stays the target's."""
@@ -46,6 +58,7 @@ class Batch:
             self, tokens=self.tokens[chosen], valid=self.valid[chosen], answer_at=self.answer_at[chosen],
             counted=self.counted[chosen], log_probs=self.log_probs[chosen],
             inputs={site: x[chosen] for site, x in self.inputs.items()},
+            subject=None if self.subject is None else self.subject[chosen],
         )  # fmt: skip
 
     def trimmed(self) -> Batch:
@@ -56,6 +69,7 @@ class Batch:
             self, tokens=self.tokens[:, :seq], valid=self.valid[:, :seq], keep=self.keep[:kept],
             counted=self.counted[:, :kept], log_probs=self.log_probs[:, :kept],
             inputs={site: x[:, :seq] for site, x in self.inputs.items()},
+            subject=None if self.subject is None else self.subject[:, :seq],
         )  # fmt: skip
 
 
@@ -73,8 +87,14 @@ def padded(
 
 
 @torch.no_grad()
-def clean_batch(target: Target, token_lists: list[list[int]], positions: str) -> Batch:
-    """Run the target once on these prompts (lists of ids) and note what each attached site reads."""
+def clean_batch(
+    target: Target,
+    token_lists: list[list[int]],
+    positions: str,
+    subjects: Sequence[Sequence[int]] | None = None,
+) -> Batch:
+    """Run the target once on these prompts (lists of ids) and note what each attached site reads. `subjects`: the
+    places of each prompt's subject, the only ones where the remainder may be masked; None: all."""
     target.check_tokens(token for ids in token_lists for token in ids)
     tokens, valid = padded(token_lists)
     answer_at = valid.sum(1) - 1
@@ -86,9 +106,15 @@ def clean_batch(target: Target, token_lists: list[list[int]], positions: str) ->
         logits = target.logits(tokens, keep)
     rows = len(token_lists)
     inputs = {site: x if x.shape[0] == rows else x.expand(rows, *x.shape[1:]) for site, x in inputs.items()}
+    subject = None
+    if subjects is not None:
+        subject = torch.zeros_like(valid)
+        for row, places in enumerate(subjects):
+            subject[row, list(places)] = True
+        subject = subject.to(device)
     return Batch(
         tokens, valid.to(device), answer_at.to(device), keep, counted.to(device),
-        torch.log_softmax(logits.float(), dim=-1), inputs,
+        torch.log_softmax(logits.float(), dim=-1), inputs, subject,
     )  # fmt: skip
 
 
@@ -99,12 +125,13 @@ def answer_column(batch: Batch) -> Int[Tensor, " batch"]:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt of the run with its ids; `answer` is a token id."""
+    """A prompt of the run with its ids; `answer` is a token id, `subject` the places of its fact's tokens."""
 
     data: PromptData
     ids: list[int]
     answer: int | None
     marks: dict[str, int] | None = None
+    subject: tuple[int, ...] = ()
 
 
 def read_prompts(config: PromptsConfig, tokenizer: PromptTokenizer) -> list[Prompt]:
@@ -127,8 +154,13 @@ def read_prompts(config: PromptsConfig, tokenizer: PromptTokenizer) -> list[Prom
                 raise ConfigError(
                     f"data.prompts: the answer “{data.answer}” is not a single token of this model."
                 )
-        prompts.append(Prompt(data, ids, answer))
+        prompts.append(Prompt(data, ids, answer, subject=subject_of(data, tokenizer, bos=config.bos)))
     return prompts
+
+
+def subject_of(data: PromptData, tokenizer: PromptTokenizer, *, bos: bool) -> tuple[int, ...]:
+    """The places of a prompt's fact in its text; none where it has no fact, or the text does not say it."""
+    return tuple(tokenizer.places(data.text, data.fact, bos=bos)) if data.fact else ()
 
 
 def induction_prompts(

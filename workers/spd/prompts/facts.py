@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from workers.spd.config import ConfigError, FactsData, PromptData
-from workers.spd.prompts.batches import Prompt, answer_column, clean_batch
+from workers.spd.prompts.batches import Prompt, answer_column, clean_batch, subject_of
 from workers.spd.targets.target import Target
 from workers.spd.targets.tokenizer import PromptTokenizer
 
@@ -61,7 +61,12 @@ def known_facts(
                 "possible."
             )
         data = PromptData(text=text, answer=answer, fact=subject, split=split, watch=False)  # type: ignore[arg-type]
-        return Prompt(data, ids, tokenizer.token_id(answer))
+        return Prompt(
+            data,
+            ids,
+            tokenizer.token_id(answer),
+            subject=subject_of(data, tokenizer, bos=config.bos),
+        )
 
     candidates: list[Candidate] = []
     known: dict[str, list[tuple[str, str]]] = {}

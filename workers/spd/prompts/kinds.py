@@ -37,13 +37,18 @@ def training_data(
     """The data of a run; `texts`: those of its dataset, where it has one. Raises ConfigError for data that cannot be
     used."""
     data, positions = config.data, config.reconstruction.positions
+    by_subject = config.reconstruction.remainder == "subject"
     same_length = config.adversary is not None and config.adversary.keeps_positions
     match data:
         case PromptsConfig():
             prompts = read_prompts(data, tokenizer)
-            return FixedPrompts(target, prompts, positions, data.batch_size, same_length=same_length)
+            return FixedPrompts(
+                target, prompts, positions, data.batch_size, same_length=same_length, by_subject=by_subject
+            )
         case FactsData():
-            return KnownFacts(data, target, tokenizer, positions, same_length=same_length)
+            return KnownFacts(
+                data, target, tokenizer, positions, same_length=same_length, by_subject=by_subject
+            )
         case CorpusData():
             return CorpusWindows(data, target, tokenizer, positions, texts, seed=config.seed)
         case InductionData():
@@ -66,13 +71,17 @@ class FixedPrompts(TrainingData):
         batch_size: int | None,
         *,
         same_length: bool = False,
+        by_subject: bool = False,
     ) -> None:
         super().__init__(target, prompts, positions)
-        self.batch_size, self.same_length = batch_size, same_length
-        train = [prompt.ids for prompt in self.of_split("train")]
+        self.batch_size, self.same_length, self.by_subject = batch_size, same_length, by_subject
+        train = self.of_split("train")
         if not train:
             raise ConfigError("data.prompts: at least one prompt must be in the split “train”.")
-        self.fixed = clean_batch(target, train, positions)
+        if by_subject:
+            for prompt in [*train, *self.of_split("held_out")]:
+                _names_its_subject(prompt)
+        self.fixed = self.batch(train, positions)
 
     def next(self, generator: torch.Generator) -> Batch:
         count = self.fixed.tokens.shape[0]
@@ -100,9 +109,12 @@ class KnownFacts(FixedPrompts):
         positions: Positions,
         *,
         same_length: bool = False,
+        by_subject: bool = False,
     ) -> None:
         prompts, candidates = known_facts(data, target, tokenizer)
-        super().__init__(target, prompts, positions, data.batch_size, same_length=same_length)
+        super().__init__(
+            target, prompts, positions, data.batch_size, same_length=same_length, by_subject=by_subject
+        )
         self.candidates: list[Candidate] = candidates
         self.rank = data.rank
         # The prompts go through the facts template by template: this shows each fact once per split.
@@ -184,6 +196,15 @@ class CorpusWindows(TrainingData):
         return [
             clean_batch(self.target, drawn[at : at + rows], self.positions) for at in range(0, count, rows)
         ]
+
+
+def _names_its_subject(prompt: Prompt) -> None:
+    """Raise ConfigError where the remainder could be masked nowhere."""
+    if not prompt.subject:
+        raise ConfigError(
+            "reconstruction.remainder “subject” needs to know what every prompt is about: give "
+            f"“{prompt.data.text[:60]}” a `fact` that stands in it, word for word."
+        )
 
 
 def _window(ids: list[int], split: CorpusSplit, tokenizer: PromptTokenizer) -> Prompt:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float
@@ -36,6 +36,12 @@ class RestText:
         taken: Taken | None = None,
     ) -> None:
         self.config, self.target = config, target
+        self.words = sorted({p.ids[at] for p in prompts if p.data.split == "train" for at in p.subject})
+        if config.planted and not self.words:
+            raise ConfigError(
+                "rest.planted puts the tokens of the run's subjects into other text: give the prompts a `fact` that "
+                "stands in them, word for word."
+            )
         try:
             self.corpus = Corpus(config.text, tokenizer, taken)
         except ConfigError as error:
@@ -70,18 +76,35 @@ class RestText:
                     "in the model's own vocabulary."
                 )
 
-    def windows(self, count: int, split: CorpusSplit, generator: torch.Generator) -> list[list[int]]:
-        """Windows of ids from random places."""
-        return self.corpus.draw(count, split, generator)
+    def windows(
+        self, count: int, split: CorpusSplit, generator: torch.Generator, planted: float = 0.0
+    ) -> list[list[int]]:
+        """Windows of ids from random places; a share `planted` of them holds a token of a subject, never as its
+        first."""
+        drawn = self.corpus.draw(count, split, generator)
+        for window in drawn[: round(planted * count)]:
+            at, which = torch.rand(2, generator=generator).tolist()
+            window[1 + int(at * (len(window) - 1))] = self.words[int(which * len(self.words))]
+        return drawn
 
     def next(self, generator: torch.Generator) -> Batch:
         """The batch of one step, its outputs kept at all positions."""
-        return clean_batch(self.target, self.windows(self.config.text.batch_size, "train", generator), "all")
+        text = self.config.text
+        windows = self.windows(text.batch_size, "train", generator, self.config.planted)
+        return clean_batch(self.target, windows, "all")
 
     def sample(self, count: int, seed: int) -> Batch:
         """Training windows by which groups are chosen."""
         generator = torch.Generator().manual_seed(seed + 4)
         return clean_batch(self.target, self.windows(count, "train", generator), "all")
+
+    def quieting(self, seed: int) -> Iterator[Batch]:
+        """Training windows by which writes are made quiet, a batch at a time: all outputs would fill the memory."""
+        assert self.config.quiet_writes is not None
+        generator = torch.Generator().manual_seed(seed + 5)
+        windows = self.windows(self.config.quiet_writes.windows, "train", generator)
+        for at in range(0, len(windows), CHUNK):
+            yield clean_batch(self.target, windows[at : at + CHUNK], "all")
 
     def evaluation(self, split: CorpusSplit, seed: int) -> list[Batch]:
         """The windows that figures are of, the same for the same seed, in batches that fit the memory."""
@@ -95,13 +118,19 @@ class RestText:
         self, sites: list[str], seed: int, check_stop: Callable[[], None] = lambda: None
     ) -> dict[str, Float[Tensor, "d_in d_in"]]:
         """Mean of x xᵀ over training windows, what each site reads there, first positions left out. In float64; sites
-        that read token ids have none."""
-        return second_moments(
-            self.target,
-            sites,
-            self.windows(self.config.start_windows, "train", torch.Generator().manual_seed(seed + 3)),
-            check_stop,
-        )
+        that read token ids have none. Where words are planted, every window here holds one; but not for layer 0, which
+        reads little but the token itself, so that no direction tells a word there from the same word elsewhere."""
+
+        def of(chosen: list[str], planted: float) -> dict[str, Float[Tensor, "d_in d_in"]]:
+            generator = torch.Generator().manual_seed(seed + 3)
+            windows = self.windows(self.config.start_windows, "train", generator, planted)
+            return second_moments(self.target, chosen, windows, check_stop)
+
+        if not self.config.planted:
+            return of(sites, 0.0)
+        first = [site for site in sites if self.target.layer(site) == 0]
+        later = [site for site in sites if site not in first]
+        return (of(first, 0.0) if first else {}) | (of(later, 1.0) if later else {})
 
 
 @torch.no_grad()

@@ -36,6 +36,9 @@ class TrainingData(ABC):
     most_effects: int | None = None
     """How many components are suppressed alone at the end, those with the highest mean importance; None: all alive."""
 
+    by_subject = False
+    """Whether the remainder of a prompt is masked at its subject only."""
+
     texts: Taken | None = None
     """The texts of a dataset, where they come from one."""
 
@@ -56,8 +59,13 @@ class TrainingData(ABC):
 
     def split(self, name: str, positions: Positions, limit: int = 64) -> Batch | None:
         """Up to `limit` prompts of a split with their clean pass; None where there are none."""
-        chosen = [prompt.ids for prompt in self.of_split(name)][:limit]
-        return clean_batch(self.target, chosen, positions) if chosen else None
+        chosen = self.of_split(name)[:limit]
+        return self.batch(chosen, positions) if chosen else None
+
+    def batch(self, prompts: Sequence[Prompt], positions: Positions) -> Batch:
+        """These prompts with their clean pass."""
+        subjects = [prompt.subject for prompt in prompts] if self.by_subject else None
+        return clean_batch(self.target, [prompt.ids for prompt in prompts], positions, subjects)
 
     @property
     def texts_hash(self) -> str | None:

@@ -41,7 +41,7 @@ def train(
     """Take all steps; returns the seconds they took. `start`: the batch that pruning and growing look at; `rest`: the
     second stream of a targeted run."""
     config, schedule, light = run.config, Schedule(run.config), LightEvidence(run.config, data)
-    log, clock = _begin(run, trainer, data)
+    log, clock = _begin(run, trainer, data, start, rest)
 
     def save() -> None:
         trainer.check_finite()
@@ -72,13 +72,18 @@ def train(
     return clock.seconds
 
 
-def _begin(run: Run, trainer: Trainer, data: TrainingData) -> tuple[TrainingLog, Clock]:
+def _begin(
+    run: Run, trainer: Trainer, data: TrainingData, start: Batch, rest: RestText | None
+) -> tuple[TrainingLog, Clock]:
     """The trainer at its checkpoint, or warmed up where there is none, with the log and the clock that go with it."""
     checkpoint = load_checkpoint(run.work, trainer, texts=data.texts_hash)
     if checkpoint is None:
         if run.config.faithfulness_steps:
             run.report("train", "Faithfulness alone, before the first step")
         trainer.warm_up_faithfulness(run.config.faithfulness_steps, run.check_stop)
+        if rest is not None and rest.config.quiet_writes is not None:
+            run.report("train", "Making the writes quiet on other text, before the first step")
+            trainer.quiet_writes(start, rest.quieting(run.config.seed), run.check_stop)
     log = TrainingLog(
         run.work / "metrics.jsonl", keep=checkpoint.log_lines if checkpoint else 0, writes=run.world.leads
     )

@@ -64,6 +64,16 @@ class PromptTokenizer:
         """Where in `text` each of its tokens begins and ends, a BOS left out."""
         return self._tokenizer.encode(text, add_special_tokens=False).offsets
 
+    def places(self, text: str, part: str, *, bos: bool) -> list[int]:
+        """The places of the tokens that hold any of `part` where it first stands in `text`; none where it does not."""
+        first = text.find(part)
+        if first < 0 or not part:
+            return []
+        last, shift = first + len(part), int(bos and self.bos_token_id is not None)
+        return [
+            at + shift for at, (begin, end) in enumerate(self.spans(text)) if begin < last and end > first
+        ]
+
     @property
     def _as_text(self) -> Tokenizer:
         if self._plain is None:  # a tokenizer of its own: the switch is a state, and threads share this one

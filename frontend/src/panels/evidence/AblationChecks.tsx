@@ -89,7 +89,12 @@ export function AblationChecks({ checks, from }: { checks: AblationCheck[]; from
                   {check.prompt}{' '}
                   <span className="badge">
                     {check.role === 'reverse' ? 'reverse' : SPLIT_WORDS[check.split]}
-                  </span>
+                  </span>{' '}
+                  {check.looked_at && (
+                    <span className="badge" title="Looked at while the settings of this run were chosen">
+                      looked at
+                    </span>
+                  )}
                 </td>
                 <td>
                   <Piece text={check.answer} />
