@@ -382,7 +382,7 @@ def export(
             entry.artifact,
             (output or Path(f"{entry.slug}.zip")).expanduser(),
             harvests=Harvests(made.home).folders(entry),
-            labels=Labels(Database(made.url)).export(entry),
+            labels=Labels(Database(made.url), Harvests(made.home)).export(entry),
         )
     except ExchangeError as error:
         fail(str(error))
@@ -504,11 +504,12 @@ def _take_labels(made: Settings, hash: str, labels: list[dict[str, object]]) -> 
 
     from backend.db.session import Database
     from backend.errors import ApiError
+    from backend.services.harvests import Harvests
     from backend.services.labels import Labels
 
     entry = _entry(made, hash)
     try:
-        return Labels(Database(made.url)).bring_in(entry, labels)
+        return Labels(Database(made.url), Harvests(made.home)).bring_in(entry, labels)
     except (ApiError, ValidationError) as error:
         err.print(f"Its labels were left out: {str(error).splitlines()[0]}", highlight=False)
         return 0

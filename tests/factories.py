@@ -245,6 +245,8 @@ def hand_harvest(
         "ci_histogram": np.ones((count, 25), np.int64), "activation_range": np.full(count, 4.0),
         "activation_histogram": np.full((count, 32), 3), "activation_histogram_firing": np.zeros((count, 32), np.int64),
         "inputs": one(token), "outputs": one(token),
+        "label_tokens": inner([5]), "label_hits": np.full(count, 6), "label_guesses": np.full(count, 8),
+        "label_fires": np.full(count, fires),
         "cofiring": Ragged.of(each, {
             "ordinal": beside, "both": np.full(count, 4), "jaccard": np.full(count, 0.4), "pmi": np.full(count, 1.5),
         }),
@@ -272,7 +274,7 @@ def hand_harvest(
         described="a few words", corpus_hash="0" * 64, config=HarvestConfig(), threshold=0.1, windows=10, tokens=100,
         positions=100, all_read=True, sources={"corpus": 10}, components=count, fired=count, ablated=count,
         ablation_windows=1, sampled_positions=100, dtype="float32", device="cpu", versions={"unweave": "0.1.0"},
-        created_at=datetime(2026, 1, 2, hour, tzinfo=UTC), seconds=1.0, files={},
+        created_at=datetime(2026, 1, 2, hour, tzinfo=UTC), seconds=1.0, files={}, label_positions=50,
     )  # fmt: skip
     write_store(place / id, HarvestInfo(**{**info, **changes}), columns)
     return place / id

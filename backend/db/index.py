@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from backend.db.tables import ComponentIndexRow, DecompositionRow, LabelRow
-from workers.spd.artifact import MANIFEST, Artifact
+from workers.spd.artifact import MANIFEST, Artifact, HarvestColumns
 from workers.spd.keys import ComponentKey, short_name
 
 SKIPPED_ENDINGS = (".partial", ".old", ".part")
@@ -59,11 +60,20 @@ def _search_text(key: str, site: str, label: str, tokens: list[str]) -> str:
     return "\n".join([key, short_name(site), label, *tokens, *shown]).lower()
 
 
+_WRITES = re.compile(r"^(fires (?:on .*?|weakly)) · writes (?!the \w+ slice$).*$", re.DOTALL)
+
+
+def run_label(columns: HarvestColumns, ordinal: int) -> str:
+    """What a run alone calls a component. Runs of before named the strongest tokens that it writes however weak they
+    were; what it writes takes a harvest to say."""
+    return _WRITES.sub(r"\1", columns.label[ordinal])
+
+
 def component_rows(artifact: Artifact) -> Iterator[dict[str, Any]]:
     """Index rows of a checked artefact's components."""
     columns = artifact.columns
     for ordinal, (site, index) in enumerate(zip(columns.site, columns.index, strict=True)):
-        label, tokens = columns.label[ordinal], columns.top_tokens[ordinal]
+        label, tokens = run_label(columns, ordinal), columns.top_tokens[ordinal]
         yield {
             "hash": artifact.hash,
             "ordinal": ordinal,
@@ -127,8 +137,35 @@ def current_labels(session: Session, hash: str) -> dict[str, LabelRow]:
     return {row.key: row for row in rows}
 
 
-def rename(session: Session, hash: str, key: str, label: str) -> None:
-    """Give a component of the index another label, in its row and in what `q` looks into."""
+def relabel(
+    session: Session, artifact: Artifact, harvest: str, labels: Sequence[str], f1: Sequence[float | None]
+) -> None:
+    """Give every component of the index the automatic label and the score that a harvest has for it; labels that
+    people gave stay."""
+    columns = artifact.columns
+    named = {key for key, row in current_labels(session, artifact.hash).items() if row.text is not None}
+    rows: list[dict[str, Any]] = []
+    for ordinal, (site, index) in enumerate(zip(columns.site, columns.index, strict=True)):
+        key, label, score = f"{site}:{index}", labels[ordinal], f1[ordinal]
+        row: dict[str, Any] = {"hash": artifact.hash, "ordinal": ordinal}
+        if key in named:  # the score is the automatic label's
+            rows.append({**row, "label_f1": -1.0})
+            continue
+        words = {
+            "label": label, "label_order": label.lower()[:100],
+            "search": _search_text(key, site, label, columns.top_tokens[ordinal]),
+        }  # fmt: skip
+        rows.append({**row, "label_f1": -1.0 if score is None else score, **words})
+    for same in ([row for row in rows if "label" in row], [row for row in rows if "label" not in row]):
+        if same:
+            session.execute(update(ComponentIndexRow), same)
+    session.execute(
+        update(DecompositionRow).where(DecompositionRow.hash == artifact.hash).values(labels_of=harvest)
+    )
+
+
+def rename(session: Session, hash: str, key: str, label: str, f1: float | None = None) -> None:
+    """Give a component of the index another label, in its row and in what `q` looks into, and its score."""
     parsed = ComponentKey.parse(key)
     row = session.scalar(
         select(ComponentIndexRow).where(
@@ -139,6 +176,7 @@ def rename(session: Session, hash: str, key: str, label: str) -> None:
     )
     if row is not None:  # an artefact may hold fewer components than were once labelled
         row.label, row.label_order = label, label.lower()[:100]
+        row.label_f1 = -1.0 if f1 is None else f1
         row.search = _search_text(key, row.site, label, row.top_tokens)
 
 

@@ -20,7 +20,8 @@ def aware(when: datetime) -> datetime:
 
 
 class DecompositionRow(Base):
-    """One artefact folder. `place` is "shipped/<folder>" or "home/<folder>"; `signature` tells a changed manifest."""
+    """One artefact folder. `place` is "shipped/<folder>" or "home/<folder>"; `signature` tells a changed manifest;
+    `labels_of` is the harvest by which its components are labelled, empty where none is."""
 
     __tablename__ = "decompositions"
 
@@ -29,10 +30,12 @@ class DecompositionRow(Base):
     place: Mapped[str] = mapped_column(String(400), unique=True)
     signature: Mapped[str] = mapped_column(String(100))
     indexed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    labels_of: Mapped[str] = mapped_column(String(200), default="", server_default="")
 
 
 class ComponentIndexRow(Base):
-    """One stored component. `ordinal` is its place in model order; `search` is what `q` looks into, in lower case."""
+    """One stored component. `ordinal` is its place in model order; `search` is what `q` looks into, in lower case;
+    `label_f1` is −1 where it is not known."""
 
     __tablename__ = "components"
 
@@ -48,6 +51,7 @@ class ComponentIndexRow(Base):
     effect: Mapped[float] = mapped_column(Double, server_default="0")
     label: Mapped[str] = mapped_column(Text)
     label_order: Mapped[str] = mapped_column(String(100))
+    label_f1: Mapped[float] = mapped_column(Double, default=-1.0, server_default="-1")
     top_token: Mapped[str | None] = mapped_column(Text)
     top_tokens: Mapped[list[str]] = mapped_column(JSON)
     search: Mapped[str] = mapped_column(Text)
@@ -59,6 +63,7 @@ class ComponentIndexRow(Base):
         Index("ix_components_density", "hash", "density", "ordinal"),
         Index("ix_components_effect", "hash", "effect", "ordinal"),
         Index("ix_components_label", "hash", "label_order", "ordinal"),
+        Index("ix_components_label_f1", "hash", "label_f1", "ordinal"),
     )
 
 

@@ -146,6 +146,22 @@ class ExampleBand(Wire):
     examples: list[HarvestExample]
 
 
+class LabelScore(Wire):
+    """How well the tokens of the automatic label predict where the component fires, on text they were not chosen on.
+    Null where that is not defined, as where it never fires there."""
+
+    source: Literal["prompts", "corpus"] = Field(
+        description="the tokens are of the run's training prompts, or of the other half of this corpus"
+    )
+    tokens: list[Token]
+    precision: float | None = Field(description="P(fires | token)")
+    recall: float | None = Field(description="P(token | fires)")
+    f1: float | None = Field(description="their harmonic mean, 0–1")
+    balanced_accuracy: float | None = Field(description="0.5 is chance")
+    fires: int
+    positions: int = Field(description="positions on which it was scored")
+
+
 class ComponentHarvest(Wire):
     """What a harvest says of one component."""
 
@@ -168,6 +184,7 @@ class ComponentHarvest(Wire):
     effect_max: float | None = Field(description="largest KL at any position, nats")
     affected: list[AffectedWindow]
     bands: list[ExampleBand]
+    label: LabelScore | None = Field(default=None, description="null: the harvest has none")
 
 
 class TryRequest(Prompt):

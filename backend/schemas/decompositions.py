@@ -307,7 +307,7 @@ class Group(Wire):
     why: str
 
 
-ComponentSort = Literal["key", "mean_ci", "max_ci", "density", "effect", "label"]
+ComponentSort = Literal["key", "mean_ci", "max_ci", "density", "effect", "label", "label_f1"]
 
 
 class ComponentRow(Wire):
@@ -326,6 +326,11 @@ class ComponentRow(Wire):
     write_norm: float = Field(description="‖V_c‖·‖U_c‖, the size of the rank-1 matrix")
     effect: float | None = Field(
         default=None, description="largest KL at a training prompt's answer when it alone is suppressed, nats"
+    )
+    label_f1: float | None = Field(
+        default=None,
+        description="F1 of the automatic label's tokens as a prediction of where it fires on held-out text, 0–1; null: "
+        "not known, or people named it",
     )
 
 
@@ -347,7 +352,7 @@ class ComponentDetail(ComponentRow):
     )
     previous: str | None = None
     next: str | None = None
-    automatic_label: str = Field(default="", description="what the run itself called it")
+    automatic_label: str = Field(default="", description="what it is called where nobody named it")
     label_version: int = Field(default=0, description="of the label people gave it; 0: none was given")
     harvest: ComponentHarvest | None = Field(
         default=None, description="statistics over a corpus, where there is a harvest"

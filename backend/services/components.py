@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
+from backend.db.index import relabel, run_label
 from backend.db.session import Database
 from backend.db.tables import ComponentIndexRow as Row
-from backend.db.tables import LabelRow
+from backend.db.tables import DecompositionRow, LabelRow
 from backend.errors import InvalidCursorError, invalid, not_found
 from backend.schemas.common import Listing
 from backend.schemas.components import ComponentLink
@@ -31,6 +32,7 @@ _SORTS = {
     "density": Row.density,
     "effect": Row.effect,
     "label": Row.label_order,
+    "label_f1": Row.label_f1,
 }
 
 
@@ -57,6 +59,7 @@ class Components:
         not have, a cursor of another list, or both a cursor and an offset."""
         if cursor is not None and offset is not None:
             raise invalid("cursor_and_offset", "Send either “cursor” or “offset”, not both.")
+        self.refresh_labels(entry)
         query = _filtered(entry, site=site, q=q, alive=alive)
         with self.database.session() as session:
             total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
@@ -103,6 +106,7 @@ class Components:
 
         Raises ApiError 422 where the text is not a key, 404 where there is no such component or harvest.
         """
+        self.refresh_labels(entry)
         listed = _filtered(entry, site=site, q=q, alive=alive)
         parsed = parse_key(entry, key, status=404)
         with self.database.session() as session:
@@ -126,15 +130,27 @@ class Components:
             writes=columns.writes[row.ordinal],
             previous=_key(before),
             next=_key(after),
-            automatic_label=columns.label[row.ordinal],
+            automatic_label=automatic_label(entry, str(parsed), self.harvests)[0],
             label_version=version or 0,
             harvest=self.harvests.component(
                 entry, row.ordinal, lambda places: self.links(entry, places), harvest
             ),
         )
 
+    def refresh_labels(self, entry: Entry) -> None:
+        """Take the labels and scores of the newest harvest that has some into the index, where it has others."""
+        newest = self.harvests.labels_of(entry)
+        with self.database.session() as session:
+            row = session.get(DecompositionRow, entry.hash)
+            if not newest or row is None or row.labels_of == newest:
+                return
+            found = self.harvests.labels(entry)
+            if found is not None:
+                relabel(session, entry.artifact, found.harvest, found.texts, found.f1)
+
     def labels(self, entry: Entry) -> dict[str, str]:
         """What the components that are alive are called, by key."""
+        self.refresh_labels(entry)
         query = select(Row.site, Row.index, Row.label).where(Row.hash == entry.hash, Row.alive)
         with self.database.session() as session:
             return {str(ComponentKey(site, index)): label for site, index, label in session.execute(query)}
@@ -153,6 +169,20 @@ class Components:
             )
             for row in rows
         }
+
+
+def automatic_label(entry: Entry, key: str, harvests: Harvests) -> tuple[str, float | None]:
+    """What a component is called where nobody named it, and how well that predicts where it fires. Its key, where the
+    run lists no such component."""
+    place = entry.ordinals.get(key)
+    if place is None:
+        return key, None
+    found = harvests.labels(entry)
+    return (
+        (run_label(entry.artifact.columns, place), None)
+        if found is None
+        else (found.texts[place], found.f1[place])
+    )
 
 
 def parse_key(entry: Entry, key: str, *, status: Literal[404, 422] = 422) -> ComponentKey:
@@ -192,6 +222,7 @@ def _row(row: Row) -> ComponentRow:
         top_tokens=row.top_tokens,
         write_norm=row.write_norm,
         effect=row.effect,
+        label_f1=None if row.label_f1 < 0 else row.label_f1,
     )
 
 

@@ -28,6 +28,7 @@ from backend.schemas.components import (
     NearRow,
     TokenStat,
 )
+from backend.services.automatic_labels import AutomaticLabels, automatic_labels, label_score
 from backend.services.entries import Entry
 from workers.jobs.harvesting import FOLDER, harvest_place
 from workers.spd.artifact import ArtifactError
@@ -60,6 +61,7 @@ class Harvests:
         self.home = home
         self._open: dict[Path, tuple[int, HarvestStore]] = {}
         self._broken: dict[Path, int] = {}
+        self._labels: dict[Path, tuple[int, AutomaticLabels]] = {}
         self._lock = threading.Lock()
 
     def place(self, entry: Entry) -> Path:
@@ -89,9 +91,31 @@ class Harvests:
             return None
         folder, store = stores[0]
         try:
-            return _component(entry, _summary(store, folder), store.row(ordinal), links)
+            row = store.row(ordinal)
+            found = _component(entry, _summary(store, folder), row, links)
+            return found.model_copy(update={"label": label_score(entry, store, row)})
         except ArtifactError as error:
             raise ApiError(500, "broken_harvest", str(error)) from error
+
+    def labels_of(self, entry: Entry) -> str:
+        """The harvest whose labels are those of the decomposition; empty where none has any."""
+        return next((store.info.id for _, store in self._stores(entry) if store.info.labels), "")
+
+    def labels(self, entry: Entry) -> AutomaticLabels | None:
+        """The labels of the newest harvest that has some."""
+        for folder, store in self._stores(entry):
+            if store.info.labels is None:
+                continue
+            known = self._labels.get(folder.path)
+            if known is None or known[0] != folder.stamp:
+                try:
+                    known = folder.stamp, automatic_labels(entry, store)
+                except ArtifactError as error:
+                    log.warning("the labels of %s: %s", folder.path, error)
+                    continue
+                self._labels[folder.path] = known
+            return known[1]
+        return None
 
     def _stores(self, entry: Entry) -> list[tuple[_Found, HarvestStore]]:
         opened = [

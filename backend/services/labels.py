@@ -14,8 +14,9 @@ from backend.db.session import Database
 from backend.db.tables import LabelRow
 from backend.errors import ApiError, invalid
 from backend.schemas.components import MAX_AUTHOR, MAX_LABEL, Label, LabelEdit, LabelHistory
-from backend.services.components import parse_key
+from backend.services.components import automatic_label, parse_key
 from backend.services.entries import Entry
+from backend.services.harvests import Harvests
 
 MOST_VERSIONS = 500
 
@@ -23,13 +24,13 @@ MOST_VERSIONS = 500
 class Labels:
     """Reads and writes labels. Raises ApiError."""
 
-    def __init__(self, database: Database) -> None:
-        self.database = database
+    def __init__(self, database: Database, harvests: Harvests) -> None:
+        self.database, self.harvests = database, harvests
 
     def history(self, entry: Entry, key: str) -> LabelHistory:
         """All versions of a component's label. Raises ApiError 404 where there is no such component."""
         parsed = parse_key(entry, key, status=404)
-        automatic = automatic_label(entry, str(parsed))
+        automatic, _ = automatic_label(entry, str(parsed), self.harvests)
         with self.database.session() as session:
             rows = session.scalars(
                 select(LabelRow)
@@ -73,7 +74,8 @@ class Labels:
                     )
                 )  # fmt: skip
                 session.flush()
-                rename(session, entry.hash, str(parsed), text or automatic_label(entry, str(parsed)))
+                automatic, f1 = automatic_label(entry, str(parsed), self.harvests)
+                rename(session, entry.hash, str(parsed), text or automatic, None if text else f1)
         except (_Newer, IntegrityError):
             now = self.history(entry, key)
             raise ApiError(
@@ -119,12 +121,6 @@ class Labels:
 
 class _Newer(Exception):
     """There is a newer version than the editor saw."""
-
-
-def automatic_label(entry: Entry, key: str) -> str:
-    """What the run itself called a component; its key where the harvest does not list it."""
-    place = entry.ordinals.get(key)
-    return key if place is None else entry.artifact.columns.label[place]
 
 
 def plain(text: str, what: str, most: int) -> str:

@@ -73,6 +73,29 @@ def test_a_harvest_that_comes_later_is_seen_and_one_can_be_named(own: TestClient
     assert (missing.status_code, missing.json()["code"]) == (404, "unknown_harvest")
 
 
+def test_a_harvest_names_components_and_scores_the_names(own: TestClient, home: Path) -> None:
+    services: Any = own.app.state.services  # type: ignore[attr-defined]
+    entry = services.catalogue.get("tiny")
+    assert (
+        own.get(f"{PATH}/{KEY}").json()["label_f1"] is None
+    )  # the first harvest is of before labels had scores
+    put(own, "Sports people", 0)
+    hand_harvest(entry.artifact, harvest_place(home, entry.hash), id="later-1", hour=9, labels="corpus")
+    rows = own.get(PATH, params={"sort": "label_f1", "order": "desc", "limit": 100}).json()["items"]
+    named = {row["key"]: row for row in rows}
+    second = named[f"{SITES[1]}:1"]
+    piece = entry.piece(5).replace(" ", "␣")
+    assert second["label"].startswith(f"fires on {piece}")
+    assert second["label_f1"] == pytest.approx(2 * 6 / (8 + 7))
+    assert (named[KEY]["label"], named[KEY]["label_f1"]) == ("Sports people", None)
+    assert own.get(PATH, params={"q": f"fires on {piece}"}).json()["total"] > 0
+    page = own.get(f"{PATH}/{KEY}").json()
+    assert page["automatic_label"] == second["label"]
+    score = page["harvest"]["label"]
+    assert (score["precision"], score["fires"], score["positions"]) == (0.75, 7, 50)
+    assert score["balanced_accuracy"] == pytest.approx((6 / 7 + 1 - 2 / 43) / 2)
+
+
 def test_a_harvest_of_another_decomposition_is_passed_over(own: TestClient, home: Path) -> None:
     services: Any = own.app.state.services  # type: ignore[attr-defined]
     entry = services.catalogue.get("tiny")

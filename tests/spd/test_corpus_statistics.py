@@ -27,8 +27,9 @@ from workers.spd.statistics.corpus_statistics import harvest_corpus
 from workers.spd.statistics.counts import ACTIVATION_BINS, CI_BINS, Counts, Kept, Pairs, Together
 from workers.spd.statistics.directions import faces, heads_of, nearest, strongest
 from workers.spd.statistics.examples import chosen_examples
-from workers.spd.statistics.store import QUANTILES, HarvestStore, read_info
-from workers.spd.statistics.tables import cofiring, token_scores
+from workers.spd.statistics.labels import LabelScore, chosen_tokens, label_text, writes_bar
+from workers.spd.statistics.store import QUANTILES, HarvestStore, Ragged, read_info
+from workers.spd.statistics.tables import cofiring, label_columns, token_scores
 from workers.spd.statistics.text import Texts, Window, batches
 from workers.spd.targets.tokenizer import PromptTokenizer
 
@@ -43,6 +44,45 @@ def counted(**changes: torch.Tensor) -> Counts:
     found.add(IDS, where, {"site": CI}, {"site": INNER}, IDS.roll(-1, 1), np.array([0, 1]))
     found.flush()
     return found
+
+
+def test_a_label_is_made_of_some_windows_and_scored_on_the_others() -> None:
+    """Component 0 fires on token 1 wherever it stands, and once on 2; component 1 only in the held-out window."""
+    ids = torch.tensor([[1, 2, 1, 1], [1, 2, 1, 3]])
+    ci = torch.zeros(2, 4, 2)
+    ci[0, [0, 1, 2, 3], 0] = 1.0
+    ci[1, [0, 3], 0] = 1.0
+    ci[1, 3, 1] = 1.0
+    found = Counts(2, 4, threshold=0.1, seed=0)
+    everywhere = torch.ones_like(ids, dtype=torch.bool)
+    found.add(ids, everywhere, {"s": ci}, {"s": ci}, ids, np.array([0, 1]), np.array([False, True]))
+    found.flush()
+    made = label_columns(found, None)
+    tokens = made["label_tokens"]
+    assert isinstance(tokens, Ragged)
+    assert np.asarray(tokens.fields[""]).tolist() == [1]  # 2 was seen once, which is no sign of anything
+    assert tokens.offsets.tolist() == [0, 1, 1]
+    scored = {name: np.asarray(made[f"label_{name}"]).tolist() for name in ("hits", "guesses", "fires")}
+    assert scored == {"hits": [1, 0], "guesses": [2, 0], "fires": [2, 1]}
+    score = LabelScore(hits=1, guesses=2, fires=2, positions=4)
+    assert (score.precision, score.recall, score.f1, score.balanced_accuracy) == (0.5, 0.5, 0.5, 0.5)
+    assert LabelScore(0, 2, 0, 4).f1 is None
+    assert np.asarray(label_columns(found, [[1], [3, 2]])["label_hits"]).tolist() == [1, 1]
+
+
+def test_tokens_join_a_label_while_they_raise_its_f1() -> None:
+    """Fires 20 times: 10 of 10 on token 5, 6 of 8 on 7, 4 of 400 on 9; 9 would lower F1 from 0.84 to 0.09."""
+    tokens, counts, totals = np.array([5, 7, 9]), np.array([10, 6, 4]), np.array([10, 8, 400])
+    assert chosen_tokens(tokens, counts, totals, 20).tolist() == [5, 7]
+    assert chosen_tokens(tokens, np.array([1, 1, 1]), totals, 3).tolist() == []
+
+
+def test_writing_is_said_from_a_cosine_that_a_random_direction_does_not_reach() -> None:
+    U = torch.randn(200, 64, generator=torch.Generator().manual_seed(0))
+    rows = torch.randn(5000, 64, generator=torch.Generator().manual_seed(1))
+    cosines = torch.cosine_similarity(U[:, None], rows[None], dim=-1).amax(1)
+    assert writes_bar(5000, 64) > float(cosines.max())
+    assert label_text(["␣a"], [], alive=True) == "fires on ␣a"
 
 
 def test_firings_sums_and_histograms_are_those_counted_by_hand() -> None:

@@ -2475,6 +2475,11 @@ export interface components {
              * @description largest KL at a training prompt's answer when it alone is suppressed, nats
              */
             effect?: number | null;
+            /**
+             * Label F1
+             * @description F1 of the automatic label's tokens as a prediction of where it fires on held-out text, 0–1; null: not known, or people named it
+             */
+            label_f1?: number | null;
             /** Groups */
             groups: string[];
             /** Examples */
@@ -2497,7 +2502,7 @@ export interface components {
             next?: string | null;
             /**
              * Automatic Label
-             * @description what the run itself called it
+             * @description what it is called where nobody named it
              * @default
              */
             automatic_label: string;
@@ -2595,6 +2600,8 @@ export interface components {
             affected: components["schemas"]["AffectedWindow"][];
             /** Bands */
             bands: components["schemas"]["ExampleBand"][];
+            /** @description null: the harvest has none */
+            label?: components["schemas"]["LabelScore"] | null;
         };
         /**
          * ComponentLink
@@ -2649,6 +2656,11 @@ export interface components {
              * @description largest KL at a training prompt's answer when it alone is suppressed, nats
              */
             effect?: number | null;
+            /**
+             * Label F1
+             * @description F1 of the automatic label's tokens as a prediction of where it fires on held-out text, 0–1; null: not known, or people named it
+             */
+            label_f1?: number | null;
         };
         /**
          * ComponentTrace
@@ -5080,6 +5092,48 @@ export interface components {
             version: number;
             /** Items */
             items: components["schemas"]["Label"][];
+        };
+        /**
+         * LabelScore
+         * @description How well the tokens of the automatic label predict where the component fires, on text they were not chosen on.
+         *     Null where that is not defined, as where it never fires there.
+         */
+        LabelScore: {
+            /**
+             * Source
+             * @description the tokens are of the run's training prompts, or of the other half of this corpus
+             * @enum {string}
+             */
+            source: "prompts" | "corpus";
+            /** Tokens */
+            tokens: components["schemas"]["Token"][];
+            /**
+             * Precision
+             * @description P(fires | token)
+             */
+            precision: number | null;
+            /**
+             * Recall
+             * @description P(token | fires)
+             */
+            recall: number | null;
+            /**
+             * F1
+             * @description their harmonic mean, 0–1
+             */
+            f1: number | null;
+            /**
+             * Balanced Accuracy
+             * @description 0.5 is chance
+             */
+            balanced_accuracy: number | null;
+            /** Fires */
+            fires: number;
+            /**
+             * Positions
+             * @description positions on which it was scored
+             */
+            positions: number;
         };
         /**
          * LayerEffect
@@ -7997,7 +8051,7 @@ export interface operations {
                 site?: string | null;
                 /** @description matches labels, tokens and keys */
                 q?: string | null;
-                sort?: "key" | "mean_ci" | "max_ci" | "density" | "effect" | "label";
+                sort?: "key" | "mean_ci" | "max_ci" | "density" | "effect" | "label" | "label_f1";
                 order?: "asc" | "desc";
                 alive?: boolean | null;
                 limit?: number;
@@ -8047,7 +8101,7 @@ export interface operations {
                 site?: string | null;
                 /** @description matches labels, tokens and keys */
                 q?: string | null;
-                sort?: "key" | "mean_ci" | "max_ci" | "density" | "effect" | "label";
+                sort?: "key" | "mean_ci" | "max_ci" | "density" | "effect" | "label" | "label_f1";
                 order?: "asc" | "desc";
                 alive?: boolean | null;
             };
@@ -8097,7 +8151,7 @@ export interface operations {
                 site?: string | null;
                 /** @description matches labels, tokens and keys */
                 q?: string | null;
-                sort?: "key" | "mean_ci" | "max_ci" | "density" | "effect" | "label";
+                sort?: "key" | "mean_ci" | "max_ci" | "density" | "effect" | "label" | "label_f1";
                 order?: "asc" | "desc";
                 alive?: boolean | null;
             };

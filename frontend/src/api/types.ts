@@ -102,7 +102,7 @@ export type Job = Schemas['Job']
 export type JobRequest = Schemas['JobRequest']
 export type Preset = Schemas['Preset']
 
-export type ComponentSort = 'key' | 'mean_ci' | 'max_ci' | 'density' | 'effect' | 'label'
+export type ComponentSort = 'key' | 'mean_ci' | 'max_ci' | 'density' | 'effect' | 'label' | 'label_f1'
 export type Split = RunPrompt['split']
 export type Mode = Ablation['mode']
 

@@ -46,9 +46,15 @@ export function shortKey(key: string): string {
 
 /** A label for narrow places: of an automatic one, the tokens that the component fires on. */
 export function shortLabel(label: string): string {
-  const match = /^fires (?:on (.*?)|weakly)(?: · writes .*)?$/.exec(label)
+  const match = /^fires (?:on (.*?)|weakly|where no token predicts it)(?: · writes .*)?$/.exec(label)
   return match ? (match[1] ?? '') : label
 }
+
+/** From this F1 on a label is taken to predict where its component fires. */
+const PREDICTS = 0.5
+
+/** Whether a label may stand as it is: it predicts firing, or nothing is known about that. */
+export const predicts = (f1: number | null | undefined): boolean => typeof f1 !== 'number' || f1 >= PREDICTS
 
 /** A piece of text with its whitespace made visible: ␣ for a space, ↵ for a newline, ⇥ for a tab. */
 export function visible(piece: string): string {

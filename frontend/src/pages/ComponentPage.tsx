@@ -2,7 +2,7 @@ import { keepPreviousData, useQuery } from '@tanstack/react-query'
 import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router'
 import { queries } from '@/api/queries'
 import type { ComponentDetail } from '@/api/types'
-import { count, figure, nats, probability, SPLIT_WORDS, shortKey } from '@/api/words'
+import { count, figure, nats, SPLIT_WORDS, shortKey } from '@/api/words'
 import { Histogram } from '@/charts/Histogram'
 import { Legend } from '@/charts/Legend'
 import { TokenShade } from '@/charts/TokenShade'
@@ -12,6 +12,7 @@ import { ExamplesPanel } from '@/panels/component/ExamplesPanel'
 import { HarvestLine } from '@/panels/component/HarvestPanel'
 import { LabelEditor } from '@/panels/component/LabelEditor'
 import { Cofiring, Neighbours } from '@/panels/component/Relations'
+import { Stats } from '@/panels/component/Stats'
 import { TokenTable } from '@/panels/component/TokenTables'
 import { TryPanel } from '@/panels/component/TryPanel'
 import { useTitle } from '@/state/hooks'
@@ -196,42 +197,6 @@ function Component({ id, c, search }: { id: string; c: ComponentDetail; search: 
       )}
       {h && <OwnPrompts c={c} />}
     </div>
-  )
-}
-
-function Stats({ c }: { c: ComponentDetail }) {
-  const h = c.harvest
-  const stats: [string, string, string][] = [
-    [
-      'density',
-      probability(h?.density ?? c.density),
-      h ? 'of the corpus: where it fires' : 'of positions above the threshold',
-    ],
-    ['mean CI', figure(h?.mean_ci ?? c.mean_ci), h ? 'over the corpus' : 'over all positions harvested'],
-    ['max CI', figure(h?.max_ci ?? c.max_ci), 'the largest at any position'],
-    [
-      'effect',
-      typeof h?.effect_mean === 'number'
-        ? nats(h.effect_mean)
-        : typeof c.effect === 'number'
-          ? nats(c.effect)
-          : '–',
-      h && typeof h.effect_mean === 'number'
-        ? 'nats, mean KL when it alone is suppressed'
-        : 'nats, largest KL at a training prompt’s answer',
-    ],
-    ['‖V‖·‖U‖', figure(c.write_norm), 'size of the rank-1 matrix'],
-  ]
-  return (
-    <dl className="stats">
-      {stats.map(([name, value, words]) => (
-        <div key={name}>
-          <dt>{name}</dt>
-          <dd className="num">{value}</dd>
-          <dd className="small soft">{words}</dd>
-        </div>
-      ))}
-    </dl>
   )
 }
 

@@ -25,8 +25,9 @@ export function ComponentsPage() {
         <div>
           <h1>Components</h1>
           <p className="lead">
-            Every rank-1 component of {query.data.title}: its label, how often it is causally important, and
-            how much.
+            Every rank-1 component of {query.data.title}. CI, density and effect are those on the run’s own
+            prompts; Label F1 says how well the label predicts where the component fires on other text. Labels
+            below 0.5 are in italics.
           </p>
         </div>
         <NewHarvest id={id} text={query.data.source.kind !== 'induction'} />

@@ -11,6 +11,7 @@ export const COMPONENT_SORTS = [
   'density',
   'effect',
   'label',
+  'label_f1',
 ] as const satisfies readonly ComponentSort[]
 
 export interface ComponentsSearch {
@@ -61,7 +62,7 @@ export function validateComponent(raw: Record<string, unknown>): ComponentSearch
   return search
 }
 
-export const defaultSort: ComponentSort = 'max_ci'
+export const defaultSort: ComponentSort = 'effect'
 export const defaultOrder = (sort: ComponentSort) => (sort === 'key' || sort === 'label' ? 'asc' : 'desc')
 
 /** The request of an address. */

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
@@ -40,6 +40,7 @@ from workers.spd.targets.masks import recorded
 from workers.spd.targets.tokenizer import PromptTokenizer
 
 PART = 256
+LABEL_PIECES = 3
 CHECKPOINT_SECONDS = 20.0
 BYTES_A_TOKEN = 4
 COUNTING, SHOWING, SUPPRESSING = 0.45, 0.6, 0.95
@@ -154,7 +155,8 @@ def harvest_corpus(
     examples, windows = _show(run, counts)
     effects = _suppress(run, counts, windows)
     run.report_progress(SUPPRESSING, "Working out where components read and write")
-    made = columns(run.decomposition, counts, examples, effects, config, run.check_stop)
+    labels = None if _labels_itself(artifact) else prompt_labels(artifact, tokenizer)
+    made = columns(run.decomposition, counts, examples, effects, config, run.check_stop, labels)
     public = config.dataset if config.dataset is not None and config.dataset.name is not None else None
     info = HarvestInfo(
         id=id, artifact_hash=artifact.hash, weights_hash=card.weights_hash, corpus=texts.name,
@@ -165,12 +167,38 @@ def harvest_corpus(
         fired=int((counts.fires > 0).sum()), ablated=effects.components, ablation_windows=len(effects.shared),
         sampled_positions=len(counts.together.chances), dtype=engine.dtype, device=engine.device,
         versions=workers.versions(), created_at=datetime.now(UTC), seconds=round(run.spent(), 1),
+        labels="corpus" if labels is None else "prompts", label_positions=int(counts.held_total.sum()),
         notes=[*_remarks(counts, effects), *([taken.summary] if taken is not None else [])], files={},
     )  # fmt: skip
     run.report_progress(0.99, "Storing the harvest")
     write_store(place / id, info, made)
     shutil.rmtree(work, ignore_errors=True)
     return place / id
+
+
+def _resumable(work: Path) -> bool:
+    """Whether there is a state to resume from; one of an earlier version, which counted less, is none."""
+    if not (work / STATE).is_file() or not (work / NOTES).is_file():
+        return False
+    with safe_open(work / STATE, "np") as state:
+        return "held_fires" in set(state.keys())
+
+
+def _labels_itself(artifact: Artifact) -> bool:
+    """Whether a harvest of this decomposition makes labels of what it reads: where it is of no prompts."""
+    return artifact.manifest.config.data.kind in ("corpus", "induction")
+
+
+def prompt_labels(artifact: Artifact, tokenizer: PromptTokenizer) -> list[list[int]]:
+    """The tokens that each component's label names, as the run's training prompts gave them; every token that is
+    written so counts."""
+    named = [pieces[:LABEL_PIECES] for pieces in artifact.columns.top_tokens]
+    wanted = {piece for pieces in named for piece in pieces}
+    ids: dict[str, list[int]] = {piece: [] for piece in wanted}
+    for token in range(tokenizer.vocabulary):
+        if (piece := tokenizer.piece(token)) in wanted:
+            ids[piece].append(token)
+    return [[token for piece in pieces for token in ids[piece]] for pieces in named]
 
 
 def _texts_of(artifact: Artifact) -> DatasetText | PackageText:
@@ -236,7 +264,7 @@ def _count(run: _Run) -> tuple[Counts, Counter[str]]:
     counts = Counts(total, vocabulary, run.artifact.manifest.config.threshold, run.config.seed)
     sources: Counter[str] = Counter()
     done = 0
-    if (run.work / STATE).is_file() and (run.work / NOTES).is_file():
+    if _resumable(run.work):
         run.notes = json.loads((run.work / NOTES).read_text(encoding="utf-8"))
         run.seconds, done = float(run.notes["seconds"]), int(run.notes["windows"])
         counts.restore(load_file(run.work / STATE))
@@ -244,6 +272,7 @@ def _count(run: _Run) -> tuple[Counts, Counter[str]]:
         if run.notes.get("counted"):
             return counts, sources
     expected = _expected(run)
+    itself = _labels_itself(run.artifact)
     for part in _parts(run, done):
         for batch in batches(part, run.config.batch_tokens):
             run.check_stop()
@@ -251,7 +280,9 @@ def _count(run: _Run) -> tuple[Counts, Counter[str]]:
             counted = torch.ones_like(tokens, dtype=torch.bool)
             if run.decomposition.first_unmasked:
                 counted[:, 0] = False
-            counts.add(tokens, counted, g, inner, predicted, np.array([number for number, _ in batch]))
+            numbers = np.array([number for number, _ in batch])
+            held = numbers % 2 == 1 if itself else np.array([window.source != "train" for _, window in batch])
+            counts.add(tokens, counted, g, inner, predicted, numbers, held)
             share = min(1.0, counts.tokens / expected)
             run.report_progress(
                 COUNTING * share, f"Counting: {counts.tokens:,} tokens read", counts.tokens, expected

@@ -190,6 +190,9 @@ class Counts:
         self.input_total = np.zeros(vocabulary, np.int64)
         self.output_total = np.zeros(vocabulary, np.int64)
         self.inputs, self.outputs = Pairs(vocabulary), Pairs(vocabulary)
+        self.held = Pairs(vocabulary)
+        self.held_fires = np.zeros(components, np.int64)
+        self.held_total = np.zeros(vocabulary, np.int64)
         self.top = Kept(STRONGEST, seed, strongest=True)
         self.sample = Kept(SAMPLED, seed, strongest=False)
         self.together = Together(SAMPLED_POSITIONS, seed)
@@ -202,8 +205,10 @@ class Counts:
         inner: Mapping[str, Float[Tensor, "batch seq _C"]],
         predicted: Int[Tensor, "batch seq"],
         numbers: np.ndarray,
+        held: np.ndarray | None = None,
     ) -> None:
-        """One batch. tokens, predicted: ids; counted: the positions that count; numbers: of the windows, [batch]."""
+        """One batch. tokens, predicted: ids; counted: the positions that count; numbers: of the windows, [batch]; held:
+        [batch] bool, the windows on which labels are scored (none of them, where it is not given)."""
         rows, places = counted.nonzero(as_tuple=True)
         window = numbers[rows.cpu().numpy()]
         position = places.cpu().numpy()
@@ -233,6 +238,12 @@ class Counts:
         self.sample.add(firings)
         self.inputs.add(component, ids[at])
         self.outputs.add(component, outputs[at])
+        if held is not None:
+            scored = held[rows.cpu().numpy()]
+            self.held_total += np.bincount(ids[scored], minlength=len(self.held_total))
+            there = scored[at]
+            self.held_fires += np.bincount(component[there], minlength=self.components)
+            self.held.add(component[there], ids[at[there]])
         self.together.add(np.stack([window, position], 1), component, at)
 
     def _dense(
@@ -277,7 +288,7 @@ class Counts:
 
     def flush(self) -> None:
         """Bring everything that waits into its table."""
-        for part in (self.top, self.sample, self.inputs, self.outputs):
+        for part in (self.top, self.sample, self.inputs, self.outputs, self.held):
             part.flush()
 
     # --- checkpoints ------------------------------------------------------------------------------------------
@@ -287,7 +298,7 @@ class Counts:
         self.flush()
         result = {name: getattr(self, name) for name in _TABLES}
         result["totals"] = np.array([self.positions, self.windows, self.tokens], np.int64)
-        for name, pairs in (("inputs", self.inputs), ("outputs", self.outputs)):
+        for name, pairs in (("inputs", self.inputs), ("outputs", self.outputs), ("held", self.held)):
             result[f"{name}.keys"], result[f"{name}.counts"] = pairs.keys, pairs.counts
             result[f"{name}.dropped"] = np.array([pairs.dropped], np.int64)
         for name, kept in (("top", self.top), ("sample", self.sample)):
@@ -305,7 +316,7 @@ class Counts:
         for name in _TABLES:
             setattr(self, name, state[name].copy())
         self.positions, self.windows, self.tokens = (int(value) for value in state["totals"])
-        for name, pairs in (("inputs", self.inputs), ("outputs", self.outputs)):
+        for name, pairs in (("inputs", self.inputs), ("outputs", self.outputs), ("held", self.held)):
             pairs.keys, pairs.counts = state[f"{name}.keys"].copy(), state[f"{name}.counts"].copy()
             pairs.dropped = int(state[f"{name}.dropped"][0])
         for name, kept in (("top", self.top), ("sample", self.sample)):
@@ -317,7 +328,7 @@ class Counts:
 
 _TABLES = (
     "fires", "ci_sum", "ci_max", "activation_sum", "ci_bins", "exponent", "bins", "firing_bins", "input_total",
-    "output_total",
+    "output_total", "held_fires", "held_total",
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from workers.spd.ablation.importances import sparse_importances
@@ -21,6 +21,7 @@ from workers.spd.artifact import HarvestColumns, HarvestGroup, HarvestPrompt
 from workers.spd.keys import ComponentKey
 from workers.spd.method.decomposition import Decomposition
 from workers.spd.prompts.batches import Batch, Prompt, clean_batch
+from workers.spd.statistics.labels import label_text, writes_bar
 from workers.spd.statistics.needed import Suppressions, needed, side_effects
 from workers.spd.statistics.single_effects import single_effects
 from workers.spd.targets.sites import write_slices
@@ -176,7 +177,7 @@ def _columns(
     )  # fmt: skip
     for site in decomposition.sites:
         V, U = decomposition.components.V[site], decomposition.components.U[site]
-        reads, writes = _reads_and_writes(decomposition, site, tokenizer)
+        reads, writes, strong = _reads_and_writes(decomposition, site, tokenizer)
         slices = write_slices(site, U)
         for place, index in enumerate(decomposition.components.index[site]):
             means = sorted(
@@ -191,7 +192,10 @@ def _columns(
             table.mean_ci.append(round(float(total[site][place]) / max(1, positions), 6))
             table.max_ci.append(round(float(peak[site][place]), 6))
             table.density.append(round(float(above[site][place]) / max(1, positions), 6))
-            table.label.append(_label(top, writes[place], alive, slices[place]))
+            named = [visible(piece) for piece in strong[place][:2]] or (
+                [f"the {slices[place]} slice"] if slices[place] else []
+            )
+            table.label.append(label_text([visible(piece) for piece in top[:3]], named, alive=alive))
             table.slice.append(slices[place])
             table.top_token.append(top[0] if top else None)
             table.top_tokens.append(top)
@@ -202,41 +206,40 @@ def _columns(
     return table
 
 
-def _label(top: list[str], writes: list[str], alive: bool, slice: str | None = None) -> str:
-    if not alive:
-        return "dead on the run's prompts"
-    writes = writes or ([f"the {slice} slice"] if slice else [])
-    fires = "fires on " + ", ".join(visible(piece) for piece in top[:3]) if top else "fires weakly"
-    return fires + (f" · writes {', '.join(visible(piece) for piece in writes[:2])}" if writes else "")
-
-
 def _reads_and_writes(
     decomposition: Decomposition, site: str, tokenizer: PromptTokenizer, top: int = 5
-) -> tuple[list[list[str]], list[list[str]]]:
-    """Tokens whose embedding V reads most strongly, and tokens that U promotes through the unembedding.
+) -> tuple[list[list[str]], list[list[str]], list[list[str]]]:
+    """Tokens whose embedding V reads most strongly, tokens that U promotes through the unembedding, and those of them
+    whose cosine passes `writes_bar`.
 
     Only where the site reads or writes the residual stream of a model with tied shapes; else empty lists.
     """
     V, U = decomposition.components.V[site], decomposition.components.U[site]
     embed, unembed = decomposition.target.embedding(), decomposition.target.unembedding()
     none: list[list[str]] = [[] for _ in range(V.shape[1])]
-    reads, writes = none, none
+    reads, writes, strong = none, none, none
     if V.shape[1] == 0:
-        return [], []
+        return [], [], []
 
-    def words(scores: Float[Tensor, "C vocab"]) -> list[list[str]]:
-        return [
-            [tokenizer.piece(token) for token in row] for row in scores.topk(top, dim=-1).indices.tolist()
-        ]
+    def words(order: Int[Tensor, "C top"]) -> list[list[str]]:
+        return [[tokenizer.piece(token) for token in row] for row in order.tolist()]
 
     if V.shape[0] == embed.shape[1] and decomposition.target.layer(site) == 0:
         scale = embed.float().norm(dim=1, keepdim=True).clamp_min(1e-6)
-        reads = words(((embed.float() / scale) @ V.float()).abs().T)
+        reads = words(((embed.float() / scale) @ V.float()).abs().T.topk(top, dim=-1).indices)
     if U.shape[1] == unembed.shape[1] and any(
         part in site for part in ("down_proj", "o_proj", "c_proj", ".o")
     ):
-        writes = words(U.float() @ unembed.float().T)
-    return reads, writes
+        order = (U.float() @ unembed.float().T).topk(top, dim=-1).indices
+        writes = words(order)
+        rows = unembed.float()[order]
+        cosine = torch.cosine_similarity(rows, U.float()[:, None], dim=-1)
+        passes = (cosine >= writes_bar(*unembed.shape)).tolist()
+        strong = [
+            [piece for piece, passed in zip(row, flags, strict=True) if passed]
+            for row, flags in zip(writes, passes, strict=True)
+        ]
+    return reads, writes, strong
 
 
 def _counted(number: int, one: str, many: str) -> str:

@@ -14,11 +14,11 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -60,6 +60,11 @@ class HarvestInfo(Stored):
     versions: dict[str, str]
     created_at: datetime
     seconds: float
+    labels: Literal["prompts", "corpus"] | None = Field(
+        default=None,
+        description="where the tokens of labels come from: the run's training prompts, or half of this corpus",
+    )
+    label_positions: int = Field(default=0, description="positions on which labels were scored")
     notes: list[str] = []
     files: dict[str, str] = Field(description="path → SHA-256")
 
@@ -174,6 +179,19 @@ class HarvestStore:
                 batch = self._reader.get_batch(ordinal // BATCH)
             return batch.slice(ordinal % BATCH, 1).to_pylist()[0]
         except (OSError, pa.ArrowException, IndexError) as error:
+            raise ArtifactError(f"The harvest “{self.folder.name}” cannot be read: {error}.") from None
+
+    def rows(self, *names: str) -> Iterator[dict[str, Any]]:
+        """Some fields of every row, in order; costs the whole file."""
+        options = pa.ipc.IpcReadOptions(
+            included_fields=[self._reader.schema.get_field_index(n) for n in names]
+        )
+        try:
+            with pa.memory_map(str(self.folder / TABLE), "r") as file:
+                reader = pa.ipc.open_file(file, options=options)
+                for number in range(reader.num_record_batches):
+                    yield from reader.get_batch(number).to_pylist()
+        except (OSError, pa.ArrowException) as error:
             raise ArtifactError(f"The harvest “{self.folder.name}” cannot be read: {error}.") from None
 
     def columns(self, *names: str) -> dict[str, np.ndarray]:

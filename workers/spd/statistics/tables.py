@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from workers.spd.statistics.config import HarvestConfig
 from workers.spd.statistics.counts import Counts, Pairs, Together
 from workers.spd.statistics.directions import LIKENESSES, Nearest, Scored, faces, nearest, strongest
 from workers.spd.statistics.examples import Examples
+from workers.spd.statistics.labels import chosen_tokens
 from workers.spd.statistics.store import Columns, Ragged
 from workers.spd.statistics.text import SOURCES, Window
 from workers.spd.targets.sites import write_slices
@@ -113,8 +114,10 @@ def columns(
     effects: Effects,
     config: HarvestConfig,
     check_stop: Callable[[], None],
+    labels: Sequence[Sequence[int]] | None = None,
 ) -> Columns:
-    """Everything a harvest stores, one row per component."""
+    """Everything a harvest stores, one row per component. `labels`: token ids of the labels that are there already;
+    without them, labels are made of the windows that were not held out."""
     counts.flush()
     total, fires = counts.components, counts.fires
     positions = max(1, counts.positions)
@@ -136,6 +139,7 @@ def columns(
         "activation_range": 2.0**counts.exponent,
         "activation_histogram": counts.bins,
         "activation_histogram_firing": counts.firing_bins,
+        **label_columns(counts, labels),
         "inputs": _token_table(counts, counts.inputs, counts.input_total, check_stop),
         "outputs": _token_table(counts, counts.outputs, counts.output_total, check_stop),
         "cofiring": cofiring(counts.together, total, check_stop),
@@ -157,6 +161,33 @@ def token_scores(
     precision = counts / token_totals
     recall = counts / fires
     return precision, recall, np.log(precision * (positions / fires))
+
+
+def label_columns(counts: Counts, given: Sequence[Sequence[int]] | None) -> Columns:
+    """The tokens of every component's label, and what they are worth on the held-out windows (`LabelScore`)."""
+    held = counts.held
+    chosen: list[np.ndarray] = []
+    hits, guesses = np.zeros(counts.components, np.int64), np.zeros(counts.components, np.int64)
+    for component in range(counts.components):
+        there, often = held.of(component)
+        if given is None:
+            tokens, all_counts = counts.inputs.of(component)
+            kept = dict(zip(there.tolist(), often.tolist(), strict=True))
+            fitted = all_counts - np.array([kept.get(token, 0) for token in tokens.tolist()], np.int64)
+            totals = (counts.input_total - counts.held_total)[tokens]
+            fires = int(counts.fires[component] - counts.held_fires[component])
+            chosen.append(chosen_tokens(tokens, fitted, totals, fires))
+        else:
+            chosen.append(np.array(given[component], np.int64))
+        hits[component] = often[np.isin(there, chosen[-1])].sum()
+        guesses[component] = counts.held_total[chosen[-1]].sum()
+    flat = np.concatenate(chosen) if chosen else np.empty(0)
+    return {
+        "label_tokens": Ragged.of([len(tokens) for tokens in chosen], {"": flat.astype(np.int32)}),
+        "label_hits": hits,
+        "label_guesses": guesses,
+        "label_fires": counts.held_fires,
+    }
 
 
 def _token_table(counts: Counts, pairs: Pairs, totals: np.ndarray, check_stop: Callable[[], None]) -> Ragged:

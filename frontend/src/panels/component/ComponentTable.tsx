@@ -8,7 +8,7 @@ import './component.css'
 import { memo, useCallback, useEffect, useRef, useState } from 'react'
 import { COMPONENTS_PER_PAGE, type ComponentFilter, queries } from '@/api/queries'
 import type { ComponentRow, ComponentSort, Decomposition } from '@/api/types'
-import { count, figure, nats, probability, shortKey, visible } from '@/api/words'
+import { count, figure, nats, predicts, probability, shortKey, visible } from '@/api/words'
 import { useDebounced, useSlow } from '@/state/hooks'
 import { type ComponentsSearch, componentFilter, defaultOrder, listOf } from '@/state/lists'
 import { forgetProblems, useProblems } from '@/state/problems'
@@ -21,11 +21,12 @@ import { AddressProblems, Empty, ErrorNotice, Recomputing } from '@/ui/surfaces'
 const HEADS: { sort: ComponentSort | null; head: string; right?: boolean }[] = [
   { sort: 'key', head: 'Component' },
   { sort: 'label', head: 'Label' },
+  { sort: 'label_f1', head: 'Label F1', right: true },
   { sort: null, head: 'Strongest tokens' },
+  { sort: 'effect', head: 'Effect, nats', right: true },
   { sort: 'max_ci', head: 'Max CI', right: true },
   { sort: 'mean_ci', head: 'Mean CI', right: true },
   { sort: 'density', head: 'Density', right: true },
-  { sort: 'effect', head: 'Effect', right: true },
   { sort: null, head: '‖V‖·‖U‖', right: true },
 ]
 const ROW = 37
@@ -267,12 +268,15 @@ const Row = memo(function Row(props: {
           {shortKey(row.key)}
         </a>
       </th>
-      <td title={row.label}>{row.label}</td>
+      <td title={row.label} className={predicts(row.label_f1) ? undefined : 'unsure'}>
+        {row.label}
+      </td>
+      <td className="right num">{typeof row.label_f1 === 'number' ? row.label_f1.toFixed(2) : '–'}</td>
       <td className="mono small soft">{row.top_tokens.slice(0, 5).map(visible).join('  ')}</td>
+      <td className="right num">{typeof row.effect === 'number' ? nats(row.effect) : '–'}</td>
       <td className="right num">{row.max_ci.toFixed(3)}</td>
       <td className="right num">{row.mean_ci.toFixed(3)}</td>
       <td className="right num">{probability(row.density)}</td>
-      <td className="right num">{typeof row.effect === 'number' ? nats(row.effect) : '–'}</td>
       <td className="right num">{figure(row.write_norm)}</td>
     </tr>
   )
