@@ -14,6 +14,7 @@ from backend.app import create_app
 from backend.cli import app
 from tests.factories import hand_artifact, settings, tiny_config, tiny_llama
 from workers.spd.artifact import write_json
+from workers.spd.comparison import dictionaries
 from workers.spd.comparison.stored import Evaluation, evaluation_place
 from workers.spd.config import parse_config
 from workers.spd.run.decompose import decompose
@@ -62,7 +63,10 @@ def evaluate(home: Path, *options: str):
     return CliRunner().invoke(app, [*command, *options])
 
 
-def test_a_decomposition_is_compared_with_every_method_and_the_api_shows_it(home: Path) -> None:
+def test_a_decomposition_is_compared_with_every_method_and_the_api_shows_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dictionaries, "STEPS", 3)
     result = evaluate(home)
     assert result.exit_code == 0, result.output
     (path,) = _stored(home)
@@ -75,6 +79,7 @@ def test_a_decomposition_is_compared_with_every_method_and_the_api_shows_it(home
         "neurons",
         "patch",
         "rome",
+        "sae",
     }
     assert first["kinds"] == ["others", "text"]
     for row in first["rows"]:

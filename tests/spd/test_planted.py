@@ -13,6 +13,7 @@ from workers.spd.comparison.evaluate import Comparison
 from workers.spd.comparison.facts import Fact, Question
 from workers.spd.comparison.measuring import Panel
 from workers.spd.comparison.methods import FromPool, fixed
+from workers.spd.comparison.registry import NAMES
 from workers.spd.comparison.score import interval, summarise
 from workers.spd.comparison.sources import Sources
 from workers.spd.comparison.stored import EvaluationConfig, MethodCard
@@ -92,7 +93,8 @@ def comparison(components: Components | None = None, seed: int = 0) -> Compariso
     windows = drawn.tolist()
     facts = [fact(n) for n in range(FACTS)]
     world = World(decomposition, statistics_of(target, [SITE], windows[:32]), [0], str, seed)
-    config = EvaluationConfig(seed=seed, budgets=[1, 2], main=1, windows=16, others=FACTS)
+    names = [name for name in NAMES if name != "sae"]
+    config = EvaluationConfig(seed=seed, budgets=[1, 2], main=1, windows=16, others=FACTS, methods=names)
     made = Comparison(world, Sources(facts, windows[:32], windows[32:], str), config)
     made.open_subjects()
     return made

@@ -207,7 +207,7 @@ def compared(
     blocks = sorted({passes.block_of(site) for site in decomposition.sites if passes.inside(site)})
     wants_start = "start" in (config.methods or NAMES)
     world = World(
-        decomposition, statistics, blocks, sources.piece, config.seed,
+        decomposition, statistics, blocks, sources.piece, config.seed, sources.learnt,
         untrained_start(artifact, decomposition, home, check_stop) if wants_start else None,
     )  # fmt: skip
     return Comparison(world, sources, config, check_stop)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 
+from workers.spd.comparison.dictionaries import INSTALLED, SparseLatents, trained_coders
 from workers.spd.comparison.edits import Terms
 from workers.spd.comparison.methods import (
     FromPool,
@@ -55,6 +56,7 @@ CARDS = [
         "What sites give at the subject, replaced by what they give at another fact's subject.", gated=True,
     ),
     _card("rome", "Rank-one edit", "ROME's kind: reads of the ridge dual, writes by gradient descent on the answer."),
+    _card("sae", "Sparse autoencoder", "Latents of autoencoders of what sites read, trained on the same text."),
 ]  # fmt: skip
 
 NAMES = [card.name for card in CARDS]
@@ -161,8 +163,12 @@ def _rome(world: World) -> Method:
     return Rewritten(BY_NAME["rome"], world, _ridge(world))
 
 
+def _sae(world: World) -> Method | None:
+    return SparseLatents(BY_NAME["sae"], trained_coders(world)) if INSTALLED and world.learnt else None
+
+
 _MAKERS: dict[str, Callable[[World], Method | None]] = {
     "spd": _spd, "start": _start, "ridge": _ridge, "own": _own, "own_centred": _own_centred, "means": _means,
     "svd": _svd, "random": _random, "random_write": _random_write, "neurons_activation": _neurons("neurons_activation"),
-    "neurons": _neurons("neurons"), "residual": _residual, "patch": _patch, "rome": _rome,
+    "neurons": _neurons("neurons"), "residual": _residual, "patch": _patch, "rome": _rome, "sae": _sae,
 }  # fmt: skip

@@ -20,14 +20,15 @@ RIDGE = 10.0
 
 @dataclass
 class World:
-    """`text`: of windows that methods may learn from; `start`: the same run's decomposition before training; `blocks`:
-    those that hold sites; `subjects`: of all facts, opened, in the order of the draw."""
+    """`learnt`: windows that methods may learn from, and `text`, what they say; `start`: the same run's decomposition
+    before training; `blocks`: those that hold sites; `subjects`: of all facts, opened, in the order of the draw."""
 
     decomposition: Decomposition
     text: Statistics
     blocks: list[int]
     piece: Callable[[int], str]
     seed: int
+    learnt: list[list[int]] = field(default_factory=list)
     start: Decomposition | None = None
     subjects: dict[str, Subject] = field(default_factory=dict)
     _weights: dict[str, Float[Tensor, "d_out d_in"]] = field(default_factory=dict)
