@@ -45,10 +45,16 @@ def judge(figures: TrustFigures, config: DecomposeConfig, *, own: bool) -> Judge
     share = _share(kl, off)
     rest = None if figures.kl_rest is None else _mean(figures.kl_rest)
     level: TrustLevel = "good" if share <= GOOD else "partly" if share <= PARTLY else "not"
-    if level == "not" and rest is not None and _share(rest, off_all) <= GOOD:
+    by_subject = config.reconstruction.remainder == "subject"
+    silent = by_subject and figures.fires == 0  # the remainder is on everywhere: there is nothing to judge
+    if rest is not None and (silent or (level == "not" and _share(rest, off_all) <= GOOD)):
         level = "outside"
     where = "at the last position" if last else "on average"
-    figure = f"KL {nats(kl)} nats {where} under CI as masks with the remainder off, of {nats(off)} with everything off"
+    named = " where something fires" if by_subject else ""
+    figure = (
+        f"KL {nats(kl)} nats {where} under CI as masks with the remainder off{named}, "
+        f"of {nats(off)} with everything off"
+    )
     if level == "outside":
         quiet = f"Under CI as masks with the remainder on the output moves by {nats(rest or 0)} nats (KL)."
         sentence = f"{_outside(figures)} {quiet}"

@@ -68,6 +68,16 @@ def test_other_text_that_a_targeted_run_leaves_alone_is_outside_it() -> None:
     assert "0.75 components fire per position" in some.sentence
 
 
+def test_where_nothing_of_a_run_by_subject_fires_its_remainder_is_on_and_the_prompt_outside() -> None:
+    plain = load_config("sports-smollm2").model_dump(mode="json")
+    made = parse_config({**plain, "reconstruction": {"positions": "answer", "remainder": "subject"}})
+    silent = judge(figures([0.003], [0.003], rest=[0.003], fires=(0.0, 0)), made, own=False)
+    assert silent.level == "outside"
+    loud = judge(figures([0.01], [8.0], rest=[0.003], fires=(0.5, 3)), made, own=True)
+    assert loud.level == "good"
+    assert "with the remainder off where something fires, of 8.00 with" in loud.sentence
+
+
 def test_other_text_that_a_targeted_run_changes_is_not_described() -> None:
     """1.1 of 20 nats with the remainder on is more than a twentieth."""
     assert judge(figures([30.0], [20.0], rest=[1.1]), config(), own=False).level == "not"

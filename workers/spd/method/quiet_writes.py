@@ -79,8 +79,8 @@ def _prompt_information(
     generator: torch.Generator,
     check_stop: Callable[[], None],
 ) -> dict[str, Float[Tensor, "C d_out d_out"]]:
-    """T of every component: the sum of a² g gᵀ over the prompts' positions, each prompt under `draws` random masks of
-    the components, the remainder on."""
+    """T of every component: the sum of a² g gᵀ over the prompts' positions, each prompt under `draws` random masks,
+    the remainder's too."""
     sites, components = decomposition.sites, decomposition.components
     total = {
         site: torch.zeros(len(U), U.shape[1], U.shape[1], device=U.device) for site, U in components.U.items()
@@ -94,11 +94,12 @@ def _prompt_information(
             site: (inner_activation(batch.inputs[site], V.detach()) * here[..., None]).flatten(0, 1)
             for site, V in components.V.items()
         }
-        sizes = [len(U) for U in components.U.values()]
+        sizes = [len(U) + 1 for U in components.U.values()]
         for _ in range(draws):
             r = draw(["level"], (*batch.tokens.shape, sum(sizes)), generator)[0].to(batch.tokens.device)
-            mask = dict(zip(sites, r.split(sizes, dim=-1), strict=True))
-            delta = {site: torch.ones_like(value[..., :1]) for site, value in mask.items()}
+            drawn = dict(zip(sites, r.split(sizes, dim=-1), strict=True))
+            mask = {site: value[..., :-1] for site, value in drawn.items()}
+            delta = batch.remainder({site: value[..., -1:] for site, value in drawn.items()})
             masks = decomposition.site_masks(mask, delta)
             for site, g in output_gradients(decomposition.target, sites, batch, generator, masks).items():
                 for place, a in enumerate(inner[site].T):
