@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.conftest import NewTab, Server, live, serving, settled, suppressed
 from tests.e2e.local_model import FACTS, save_local_llama
-from tests.e2e.test_pages import axe
+from tests.e2e.test_pages import axe, in_theme
 
 LINES = "\n".join(f"{prompt} =>{answer}" for prompt, answer in FACTS.items())
 
@@ -143,15 +143,17 @@ def test_what_is_wrong_is_said_where_it_is_wrong(lab: Server, new_tab: NewTab) -
     expect(page.get_by_text("It is not YAML", exact=False)).to_be_visible()
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 390)])
-def test_the_page_is_accessible_and_fits(lab: Server, new_tab: NewTab, theme: str, width: int) -> None:
-    page = new_tab(lab, theme=theme, width=width).page
+def test_the_page_is_accessible_and_fits(lab: Server, new_tab: NewTab) -> None:
+    page = new_tab(lab).page
     page.goto("/new")
     choose_model(page)
     add(page, LINES)
     expect(page.get_by_text("It knows the answer")).to_have_count(6, timeout=180_000)
     page.get_by_text("Every setting").click()
     settled(page)
+    assert not axe(page)
+    page.set_viewport_size({"width": 390, "height": 844})
+    in_theme(page, "dark")
     assert not axe(page)
     wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wide <= 0, f"{wide} px wider than the window"

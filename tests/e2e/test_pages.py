@@ -7,6 +7,7 @@ import re
 import time
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -14,6 +15,7 @@ from playwright.sync_api import Page, expect
 from tests.e2e.conftest import ROOT, NewTab, Server, live, settled, suppressed
 
 AXE = ROOT / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 PAGES = {
     "gallery": "/",
     "overview": "/d/induction",
@@ -77,33 +79,37 @@ def test_the_first_page_comes_within_ten_seconds(server: Server) -> None:
     assert server.seconds_to_first_page < 10 * share
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
-def test_every_page_is_accessible_and_says_nothing_on_the_console(
-    offline: Server, new_tab: NewTab, finding: None, name: str, theme: str
+def test_every_page_is_accessible_fits_and_says_nothing_on_the_console(
+    offline: Server, new_tab: NewTab, finding: None, name: str
 ) -> None:
-    tab = new_tab(offline, theme=theme)
-    open_page(tab.page, name)
-    assert tab.page.locator("html").get_attribute("data-theme") == theme
+    """In the system's light theme, in the dark one that it changes to, and on a narrow screen."""
+    tab = new_tab(offline)
+    page = tab.page
+    open_page(page, name)
+    for theme in THEMES:
+        in_theme(page, theme)
+        found = axe(page)
+        serious = [one for one in found if one["impact"] in ("serious", "critical")]
+        for one in found:
+            if one not in serious:
+                warnings.warn(f"axe, {name}, {theme}: {say(one)}", stacklevel=1)
+        assert not serious, "\n".join(say(one) for one in serious)
+    page.set_viewport_size({"width": 390, "height": 844})
+    settled(page)
+    wide, there = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+    assert wide <= there, f"{wide} px on a screen of {there}"
     assert tab.broken() == []
     refused = 1 if name == "not found" else 0  # the page itself answers 404
     assert len(tab.refused()) == refused, tab.refused()
-    found = axe(tab.page)
-    serious = [one for one in found if one["impact"] in ("serious", "critical")]
-    for one in found:
-        if one not in serious:
-            warnings.warn(f"axe, {name}, {theme}: {say(one)}", stacklevel=1)
-    assert not serious, "\n".join(say(one) for one in serious)
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_no_page_is_wider_than_a_narrow_screen(
-    offline: Server, new_tab: NewTab, finding: None, name: str
-) -> None:
-    page = new_tab(offline, width=390, height=844).page
-    open_page(page, name)
-    wide, there = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-    assert wide <= there, f"{wide} px on a screen of {there}"
+def in_theme(page: Page, theme: Literal["light", "dark"]) -> None:
+    """As the page is when the system has changed its theme, and colours have followed."""
+    page.emulate_media(color_scheme=theme)
+    expect(page.locator("html")).to_have_attribute("data-theme", theme)
+    settled(page)
+    page.wait_for_function("!document.getAnimations().some(one => one instanceof CSSTransition)")
 
 
 def axe(page: Page) -> list[dict]:

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, Request, Route, expect
 
 from tests.e2e.conftest import NewTab, Server, before_after, live, number, settled, suppressed
-from tests.e2e.test_pages import axe, say
+from tests.e2e.test_pages import THEMES, axe, in_theme, say
 
 BENCH = "/d/induction/workbench"
 
@@ -256,18 +256,17 @@ def test_a_first_visit_is_offered_the_tour_which_leads_to_the_answer_gone(
     expect(tour).to_be_visible()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_experiments_and_the_tour_are_accessible(
-    offline: Server, new_tab: NewTab, keys: list[str], theme: str
-) -> None:
-    page = new_tab(offline, theme=theme).page
+def test_experiments_and_the_tour_are_accessible(offline: Server, new_tab: NewTab, keys: list[str]) -> None:
+    page = new_tab(offline).page
     for lab in ("sweep&run=yes", "masks", "attention", "continue"):
         short = quote("[BOS] t1 S t5 t7 t9 S")
         page.goto(f"{BENCH}?p={short}&a={quote(keys[0])}&b={quote(keys[1])}&cond=ab&tour=3&lab={lab}")
         live(page)
         conditions(page)
-        found = axe(page)
-        assert not found, f"{lab}: " + "\n".join(say(one) for one in found)
+        for theme in THEMES:
+            in_theme(page, theme)
+            found = axe(page)
+            assert not found, f"{lab}, {theme}: " + "\n".join(say(one) for one in found)
 
 
 @pytest.mark.parametrize("address", ["lab=cooking", "by=size", "ns=900", "tour=99", "d=golf", "m=weight"])

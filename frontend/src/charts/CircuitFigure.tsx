@@ -167,7 +167,7 @@ export function CircuitFigure(props: {
                 key={node.id}
                 data-node={node.id}
                 role="button"
-                aria-label={description}
+                aria-label={out ? description : `${text(node)}. ${description}`}
                 aria-pressed={out ? undefined : pins.includes(node.id)}
                 aria-disabled={out || undefined}
                 tabIndex={node.id === stop ? 0 : -1}
