@@ -109,7 +109,8 @@ def in_theme(page: Page, theme: Literal["light", "dark"]) -> None:
     page.emulate_media(color_scheme=theme)
     expect(page.locator("html")).to_have_attribute("data-theme", theme)
     settled(page)
-    page.wait_for_function("!document.getAnimations().some(one => one instanceof CSSTransition)")
+    changing = "document.getAnimations().filter(one => one instanceof CSSTransition).map(one => one.finished)"
+    page.evaluate(f"Promise.allSettled({changing})")
 
 
 def axe(page: Page) -> list[dict]:
