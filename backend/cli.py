@@ -351,6 +351,52 @@ def import_artifact(
 
 
 @app.command()
+def push(
+    id: Annotated[str, typer.Argument(help="Slug or content hash of a decomposition.")],
+    repo: Annotated[
+        str, typer.Argument(help="owner/name on the Hugging Face hub; made where it is not there.")
+    ],
+    private: Annotated[bool | None, typer.Option("--private/--public", help="Of a new repository.")] = None,
+    home: Home = None,
+) -> None:
+    """Put a decomposition on a hub, with a card that shows its evidence. HF_TOKEN says who you are."""
+    from backend.commands.exchange import ExchangeError
+    from backend.commands.hub import push as put
+    from backend.db.session import Database
+    from backend.services.harvests import Harvests
+    from backend.services.labels import Labels
+
+    made = settings(home=home)
+    entry = _entry(made, id)
+    try:
+        harvests, labels = Harvests(made.home).folders(entry), Labels(Database(made.url)).export(entry)
+        place = put(entry, repo, private=private, harvests=harvests, labels=labels)
+    except ExchangeError as error:
+        fail(str(error))
+    out.print(f"{entry.slug} ({entry.hash[:12]}) is at {place}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def pull(
+    name: Annotated[str, typer.Argument(help="owner/name on the Hugging Face hub, or owner/name@revision.")],
+    home: Home = None,
+    replace: Annotated[bool, typer.Option(help="Put it in place of another of the same name.")] = False,
+) -> None:
+    """Bring a decomposition of a hub into the home folder, verified."""
+    from backend.commands.exchange import ExchangeError
+    from backend.commands.hub import pull as fetch
+
+    made = settings(home=home)
+    try:
+        found = fetch(name, made.home, replace=replace, most_bytes=made.max_import_bytes)
+    except ExchangeError as error:
+        fail(str(error))
+    if found.labels:
+        _take_labels(made, found.artifact.hash, found.labels)
+    out.print(f"Pulled “{found.artifact.path.name}” ({found.artifact.hash[:12]}).", highlight=False)
+
+
+@app.command()
 def export(
     id: Annotated[str, typer.Argument(help="Slug or content hash of a decomposition.")],
     output: Annotated[

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
@@ -130,19 +130,30 @@ def pack(
     part = path.with_name(path.name + ".part")
     try:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name in [MANIFEST, *artifact.manifest.files]:
-                archive.write(artifact.path / name, f"{artifact.name}/{name}")
-            for folder in harvests:
-                for file in sorted(folder.iterdir()):
-                    archive.write(file, f"{artifact.name}/{HARVESTS}/{folder.name}/{file.name}")
-            if labels:
-                text = json.dumps(list(labels), ensure_ascii=False, indent=1)
-                archive.writestr(f"{artifact.name}/{LABELS}", text)
+            for name, content in contents(artifact, harvests, labels):
+                inside = f"{artifact.name}/{name}"
+                if isinstance(content, Path):
+                    archive.write(content, inside)
+                else:
+                    archive.writestr(inside, content)
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise ExchangeError(f"{path} cannot be written: {error.strerror or error}.") from None
     return path
+
+
+def contents(
+    artifact: Artifact, harvests: Sequence[Path] = (), labels: Sequence[dict[str, Any]] = ()
+) -> Iterator[tuple[str, Path | str]]:
+    """What goes elsewhere with a decomposition: names inside its folder, each with its file or its text."""
+    for name in [MANIFEST, *artifact.manifest.files]:
+        yield name, artifact.path / name
+    for folder in harvests:
+        for file in sorted(folder.iterdir()):
+            yield f"{HARVESTS}/{folder.name}/{file.name}", file
+    if labels:
+        yield LABELS, json.dumps(list(labels), ensure_ascii=False, indent=1)
 
 
 def write_figures(entry: Entry, folder: Path) -> list[Path]:

@@ -17,23 +17,31 @@ from backend.commands.console import Device, Home, fail, out, settings
 
 def open_page(
     run: Annotated[
-        str, typer.Argument(help="A decomposition: its slug, its folder, or the zip that `export` wrote.")
+        str,
+        typer.Argument(
+            help="A decomposition: its slug, its folder or zip, or owner/name on the Hugging Face hub."
+        ),
     ],
     port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Port [default: 8000]")] = None,
     home: Home = None,
     device: Device = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it in a browser.")] = True,
 ) -> None:
-    """Open a decomposition's page. A folder or zip is imported first; a server that runs already is used."""
+    """Open a decomposition's page. What is elsewhere is imported first; a server that runs already is used."""
     from backend.commands.exchange import ExchangeError, bring_in
+    from backend.commands.hub import pull, pulled
     from backend.web.serving import StartError, run_server
 
     made = settings(host="127.0.0.1", port=port, home=home, device=device)
     try:
         if Path(run).expanduser().exists():
-            run = bring_in(
-                Path(run), made.home, replace=False, most_bytes=made.max_import_bytes
-            ).artifact.path.name
+            brought = bring_in(Path(run), made.home, replace=False, most_bytes=made.max_import_bytes)
+            run = brought.artifact.path.name
+        elif "/" in run:
+            fetched = pulled(run, made.home)
+            run = (
+                fetched or pull(run, made.home, replace=False, most_bytes=made.max_import_bytes).artifact.hash
+            )
         url = f"http://127.0.0.1:{made.port}{made.root_path}/d/{quote(run, safe='')}"
 
         def show() -> None:

@@ -3,6 +3,7 @@ from it."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -61,6 +62,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: str = "") -> None:
         path = unquote(urlparse(self.path).path)
         self.server.asked.append((f"{self.command} {path}", self.headers.get("Authorization")))
+        if self.command == "POST" and self._written(path, body):
+            return
         if found := re.fullmatch(
             r"/api/(?:datasets|models)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.*))?)?", path
         ):
@@ -90,6 +93,40 @@ class _Handler(BaseHTTPRequestHandler):
             self._bytes(files[file])
         else:
             self._missing("RepoNotFound")
+
+    def _written(self, path: str, body: str) -> bool:
+        """Whether this was part of a push, which is then answered; only to those who sign in."""
+        push = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(preupload|commit)/main", path)
+        if path not in ("/api/repos/create", "/api/validate-yaml") and push is None:
+            return False
+        if self.headers.get("Authorization") is None:
+            self.send_response(401)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif path == "/api/repos/create":
+            sent = json.loads(body)
+            name = f"{sent['organization']}/{sent['name']}"
+            self.server.repositories.setdefault(name, {})
+            self._json({"url": f"{self.server.url}/{name}"})
+        elif push is None:
+            self._json({"errors": [], "warnings": []})
+        elif push[2] == "preupload":
+            how = {"uploadMode": "regular", "shouldIgnore": False}
+            self._json({"files": [{"path": file["path"], **how} for file in json.loads(body)["files"]]})
+        else:
+            self._commit(push[1], [json.loads(line) for line in body.splitlines()])
+        return True
+
+    def _commit(self, name: str, lines: list[dict[str, Any]]) -> None:
+        files = self.server.repositories[name]
+        for line in lines:
+            if line["key"] == "file":
+                files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+            elif line["key"] == "deletedFile":
+                del files[line["value"]["path"]]
+        self._json(
+            {"commitOid": COMMIT, "commitUrl": f"{self.server.url}/{name}/commit/{COMMIT}", "success": True}
+        )
 
     def _files(self, name: str, revision: str) -> dict[str, bytes] | None:
         files = self.server.repositories.get(name)

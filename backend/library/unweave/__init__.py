@@ -21,6 +21,8 @@ from unweave.servers import PATIENCE, AsyncServer, Server, local, remote
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from backend.settings import Settings
+
 __all__ = [
     "Ablation", "AsyncDecomposition", "AsyncServer", "Circuit", "Components", "Decomposition", "Finding", "Importances",
     "Server", "Suppression", "Trust", "UnweaveError", "connect", "connect_async", "decompose", "here", "load",
@@ -28,12 +30,14 @@ __all__ = [
 
 
 def load(name: str, *, home: str | Path | None = None, device: str | None = None) -> Decomposition:
-    """Open a decomposition in this process, by its slug or content hash.
+    """Open a decomposition in this process: by its slug or content hash, or by owner/name (or owner/name@revision) on
+    the Hugging Face hub, from which it is fetched once.
 
     `home` is the folder that `unweave serve` uses too (`$UNWEAVE_HOME`, else ~/.unweave); `device` is cpu, cuda or
     cuda:0. The model's weights are fetched and loaded with the first question that needs them.
     """
-    return here(home=home, device=device).open(name)
+    place = here(home=home, device=device)
+    return place.open(_fetched(name, place.settings) if "/" in name else name)
 
 
 def here(*, home: str | Path | None = None, device: str | None = None) -> Server:
@@ -82,3 +86,17 @@ def decompose(
         replace=replace, settings=settings,
     )  # fmt: skip
     return place.open(slug)
+
+
+def _fetched(name: str, settings: Settings) -> str:
+    """The hash of a hub's decomposition, pulled where it was not before."""
+    from backend.commands.exchange import ExchangeError
+    from backend.commands.hub import pull, pulled
+
+    before = pulled(name, settings.home)
+    if before is not None:
+        return before
+    try:
+        return pull(name, settings.home, replace=False, most_bytes=settings.max_import_bytes).artifact.hash
+    except ExchangeError as error:
+        raise UnweaveError(str(error)) from None

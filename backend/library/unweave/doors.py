@@ -4,6 +4,7 @@ so the numbers are the same to the last digit."""
 from __future__ import annotations
 
 import asyncio
+import atexit
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -115,7 +116,13 @@ class Loop:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="unweave-library", daemon=True).start()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="unweave-library", daemon=True)
+        self._thread.start()
+        atexit.register(self._end)  # a thread that runs while Python ends can bring it down
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of a coroutine; Ctrl-C ends it."""

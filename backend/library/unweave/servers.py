@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.metadata
 import os
 from collections.abc import Iterator
@@ -182,7 +183,10 @@ def local(home: Path | None, device: str | None) -> Server:
 
     given = {"home": home, "device": device}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    return inside(settings.model_copy(update={"home": settings.home.expanduser().resolve()}))
+    server = inside(settings.model_copy(update={"home": settings.home.expanduser().resolve()}))
+    _loop()  # registered before, so that it ends after
+    atexit.register(server.close)
+    return server
 
 
 def inside(settings: Settings) -> Server:
