@@ -60,7 +60,7 @@ def run(home: Path) -> Iterator[dict[str, Any]]:
         figures[kind] = float(done.stdout.split()[-1])
     ratio = round(figures["serve"] / figures["plain"], 3)
     yield {
-        "name": "peak_memory", "ratio": ratio, "target": 1.5, "ok": ratio <= 1.5,
+        "name": "peak_memory", "ratio": ratio, "target": 1.3, "ok": ratio <= 1.3,
         "plain_mb": round(figures["plain"]), "server_mb": round(figures["serve"]),
     }  # fmt: skip
 

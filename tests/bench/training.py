@@ -26,7 +26,7 @@ from workers.spd.method.training import Trainer
 from workers.spd.prompts.batches import Batch, clean_batch
 
 ROUNDS = 7
-SHAPES = {"8x32": (8, 32, 3.0), "2x8": (2, 8, 4.0)}
+SHAPES = {"8x32": (8, 32, 1.5), "2x8": (2, 8, 4.0)}
 CI = {
     "shared_mlp": {"kind": "shared_mlp", "hidden": 32},
     "attention": {"kind": "attention", "scope": "site", "d_k": 16, "hidden": 32, "max_distance": 32},

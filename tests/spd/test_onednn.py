@@ -63,3 +63,13 @@ def test_what_it_is_not_for_keeps_its_own(model) -> None:
 def test_a_product_that_does_not_agree_is_not_used(monkeypatch) -> None:
     monkeypatch.setattr(onednn, "product", lambda x, weight, bias: x @ weight.T + 0.1)
     assert onednn.adopt(frozen(nn.Linear(40, 70)), large=0) == 0
+
+
+def test_where_it_is_the_slower_of_the_two_it_is_not_used(monkeypatch) -> None:
+    assert 0 < onednn.ratio() < float("inf")
+    onednn.available.cache_clear()
+    with monkeypatch.context() as slow:
+        slow.setattr(onednn, "ratio", lambda: 2.0)
+        assert onednn.adopt(frozen(nn.Linear(400, 700))) == 0
+    onednn.available.cache_clear()
+    assert onednn.adopt(frozen(nn.Linear(400, 700))) == 1

@@ -1,13 +1,17 @@
 """The matrix products of a frozen float32 model on a CPU.
 
 PyTorch hands them to MKL or OpenBLAS, which on many a CPU run at half the speed of oneDNN, the other library in every
-PyTorch for the CPU (docs/log.md has the figures). `adopt` lets a model's large Linear and Conv1D modules use that: no
-copy of a weight, no other layout, the same sum in another order. It is checked against PyTorch's own product once a
-module, and what does not agree, or is no float32 on a CPU, stays as it was.
+PyTorch for the CPU (docs/log.md has the figures); on others it is the slower one, so both are timed once a process.
+`adopt` lets a model's large Linear and Conv1D modules use it: no copy of a weight, no other layout, the same sum in
+another order. It is checked against PyTorch's own product once a module, and what does not agree, or is no float32 on a
+CPU, stays as it was.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from functools import cache
 from types import MethodType
 from typing import Any
 
@@ -19,11 +23,37 @@ from transformers.pytorch_utils import Conv1D
 
 LARGE = 2**14  # weights; below, a call costs more than the product
 AGREES = 1e-4  # relative to the largest output
+TRIED, TIMES = (64, 768, 1024), 7  # rows, d_in and d_out of the product that is timed, and how often
+SLOWER = 1.3  # times PyTorch's own; nearer, the choice would change with what else a machine does, and numbers with it
 
 
+@cache
 def available() -> bool:
-    """Whether this PyTorch has oneDNN and the product used here."""
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    """Whether this PyTorch has oneDNN and the product used here, and it is not the slower of the two here."""
+    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    return ratio() <= SLOWER
+
+
+@torch.no_grad()
+def ratio() -> float:
+    """The time of a product by oneDNN as a multiple of PyTorch's own. They take turns, and the fastest of each counts,
+    so that what else the machine does falls on neither."""
+    rows, d_in, d_out = TRIED
+    x, weight = torch.ones(1, rows, d_in), torch.ones(d_out, d_in)
+
+    def seconds(work: Callable[[], object]) -> float:
+        started = time.perf_counter()
+        work()
+        return time.perf_counter() - started
+
+    try:
+        pairs = [
+            (seconds(lambda: product(x, weight, None)), seconds(lambda: x @ weight.T)) for _ in range(TIMES)
+        ]
+    except (RuntimeError, NotImplementedError):
+        return float("inf")
+    return min(one for one, _ in pairs) / min(other for _, other in pairs)
 
 
 def product(
