@@ -37,6 +37,11 @@ class Settings(BaseSettings):
         default=None, description="SQLAlchemy URL, such as postgresql+psycopg://user:password@host/name. "
         "Without it: SQLite in the home folder.",
     )  # fmt: skip
+    store: str | None = Field(
+        default=None,
+        description="Where servers and workers with home folders of their own exchange finished decompositions: a "
+        "folder that all see, or a bucket, such as s3://bucket/unweave (install unweave[s3]).",
+    )
     shipped: Path = Field(
         default=SHIPPED,
         description="Folder of decompositions that come with the package; read in place, never written.",
@@ -229,7 +234,7 @@ class Settings(BaseSettings):
 
         memory = self.worker_memory_mb
         return WorkerOptions(
-            self.home, self.url, self.device, None if memory is None else memory * 2**20,
+            self.home, self.url, self.device, None if memory is None else memory * 2**20, self.store,
             log_level=self.log_level, log_format=self.log_format,
         )  # fmt: skip
 

@@ -18,12 +18,14 @@ from backend.errors import not_found
 from backend.services.entries import Entry
 from backend.settings import Settings
 from workers.jobs.places import without_places
+from workers.jobs.store import Mirror
 from workers.spd.artifact import ArtifactError, read_artifact
 from workers.spd.artifact_check import check_artifact
 
 log = logging.getLogger("unweave")
 
 RESCAN_SECONDS = 1.0
+SYNC_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Catalogue:
     """Reads artefact folders as they appear, change and go. A folder that cannot be read is skipped with a
     sentence in `warnings`; it never stops the others."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
-        self.settings, self.database = settings, database
+    def __init__(self, settings: Settings, database: Database, mirror: Mirror | None = None) -> None:
+        self.settings, self.database, self.mirror = settings, database, mirror
         self._lock = threading.Lock()
         self._seen: dict[str, _Seen] = {}
         self._by_id: dict[str, Entry] = {}
@@ -53,6 +55,8 @@ class Catalogue:
         self.refresh(at_most_every=RESCAN_SECONDS)
         entry = self._by_id.get(id)
         if entry is None:
+            if self.mirror is not None:
+                self.mirror.sync(at_most_every=SYNC_SECONDS)
             self.refresh()
             entry = self._by_id.get(id)
         if entry is None:
@@ -74,8 +78,9 @@ class Catalogue:
         return [seen.entry for seen in self._seen.values() if seen.entry is not None]
 
     def warnings(self) -> list[str]:
-        """A sentence for every folder that was skipped."""
-        return [seen.warning for seen in self._seen.values() if seen.warning is not None]
+        """A sentence for every folder that was skipped, and for what is wrong with the store."""
+        skipped = [seen.warning for seen in self._seen.values() if seen.warning is not None]
+        return skipped + (self.mirror.warnings() if self.mirror is not None else [])
 
     # --- keeping up with the disk -----------------------------------------------------------------------------
 

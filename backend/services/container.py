@@ -32,6 +32,7 @@ from backend.services.prompts import Prompts
 from backend.services.shelf import Shelf
 from backend.settings import Settings
 from workers.jobs.limits import Limits
+from workers.jobs.store import Mirror, Store
 from workers.spd.artifact import recover
 
 log = logging.getLogger("unweave")
@@ -76,6 +77,8 @@ class Services:
         self.database.migrate()
         self.visitors.start()
         self.catalogue.refresh()
+        if self.catalogue.mirror is not None:
+            self.catalogue.mirror.start()
         self.findings.seed(self.settings.featured)
         if self.settings.load_engines:
             for entry in self.catalogue.entries():
@@ -94,6 +97,8 @@ class Services:
 
     def close(self) -> None:
         """Give back threads and connections."""
+        if self.catalogue.mirror is not None:
+            self.catalogue.mirror.stop()
         self.engines.close()
         self.jobs.close()
         self.models.close()
@@ -104,7 +109,11 @@ class Services:
 def build(settings: Settings, loader: Loader | None = None) -> Services:
     """Wire the services over one home folder and one database; touches nothing yet but the home folder."""
     database = Database(settings.url)
-    catalogue = Catalogue(settings, database)
+    catalogue = Catalogue(
+        settings,
+        database,
+        Mirror(settings.home, Store(settings.store)) if settings.store is not None else None,
+    )
     engines = Engines(settings, loader)
     harvests = Harvests(settings.home)
     prompts = Prompts()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -17,6 +18,7 @@ from backend.services.entries import Entry
 from backend.services.jobs import ENDED, JobService
 from backend.services.shelf import Shelf
 from workers.jobs.harvesting import harvest_place
+from workers.jobs.store import StoreError
 
 NAMED = 50
 
@@ -71,9 +73,15 @@ class Housekeeping:
                 "job_active",
                 f"A job works on “{entry.slug}”. Cancel it first, or wait until it has ended.",
             )
+        if self.catalogue.mirror is not None:
+            try:
+                self.catalogue.mirror.remove(entry.hash)
+            except StoreError as error:
+                raise ApiError(503, "store_away", str(error), retry_after=30) from None
         aside = entry.artifact.path.with_name(f".{entry.artifact.path.name}.deleted")
-        os.replace(entry.artifact.path, aside)  # gone from the gallery at once, whole
-        shutil.rmtree(aside)
+        with suppress(FileNotFoundError):  # what has left the store is removed by whoever sees it first
+            os.replace(entry.artifact.path, aside)  # gone from the gallery at once, whole
+            shutil.rmtree(aside)
         shutil.rmtree(harvest_place(self.home, entry.hash), ignore_errors=True)
         self.shelf.forget(entry.hash)
         self.catalogue.refresh()

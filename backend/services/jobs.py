@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
@@ -19,7 +20,7 @@ from backend.errors import ApiError, invalid, not_found
 from backend.schemas.common import Listing
 from backend.schemas.components import HarvestRequest
 from backend.schemas.health import WorkerHealth
-from backend.schemas.jobs import Job, JobLog, JobRequest, Preset
+from backend.schemas.jobs import Job, JobLog, JobRequest, JobState, Preset
 from backend.services.access.sources import check_sources
 from backend.services.entries import Entry
 from backend.services.job_views import job_view
@@ -80,12 +81,25 @@ def refusals(id: str | None = None) -> Generator[None]:
         raise ApiError(409, "job_active", str(error)) from None
 
 
+@dataclass
+class _Followed:
+    """A job that streams of events are open for, as it was when last looked at."""
+
+    notes: list[str]
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+    count: int = 0
+    at: float = float("-inf")
+    data: str = ""
+    state: JobState = "queued"
+
+
 class JobService:
     """Starts, lists and cancels jobs. Raises ApiError with a plain sentence."""
 
     def __init__(self, settings: Settings, limits: Limits | None = None) -> None:
         self.settings = settings
         self.queue = JobQueue(settings.home, settings.url, limits, shipped=settings.shipped)
+        self._followed: dict[str, _Followed] = {}
         self.stopping = False
         """The server is going: streams end, so that clients ask another one."""
 
@@ -222,31 +236,44 @@ class JobService:
 
     async def events(self, id: str) -> AsyncIterator[str]:
         """Frames of a stream of server-sent events; see `_frames`. Raises ApiError 404 before the first one."""
-        return self._frames(id, await run_in_threadpool(self.get, id))
+        return self._frames(id, (await run_in_threadpool(self.get, id)).notes)
 
-    async def _frames(self, id: str, job: Job) -> AsyncIterator[str]:
+    async def _frames(self, id: str, notes: list[str]) -> AsyncIterator[str]:
         """`job` whenever something changed, its data the Job without its config; `end` after the last; comments to keep
         alive."""
-        sent, said, notes = "", time.monotonic(), job.notes
-        while True:
-            data = job.model_copy(update={"config": None, "notes": notes}).model_dump_json()
-            if data != sent:
-                yield f"event: job\ndata: {data}\n\n"
-                sent, said = data, time.monotonic()
-            if job.state in ENDED:
-                yield f"event: end\ndata: {json.dumps({'state': job.state})}\n\n"
+        followed = self._followed.setdefault(id, _Followed(notes))
+        followed.count += 1
+        try:
+            sent, said = "", time.monotonic()
+            while not self.stopping:
+                await self._look(id, followed)
+                if followed.data != sent:
+                    sent, said = followed.data, time.monotonic()
+                    yield f"event: job\ndata: {sent}\n\n"
+                if followed.state in ENDED:
+                    yield f"event: end\ndata: {json.dumps({'state': followed.state})}\n\n"
+                    return
+                if time.monotonic() - said > HEARTBEAT_SECONDS:
+                    yield ": still here\n\n"
+                    said = time.monotonic()
+                await anyio.sleep(EVENT_SECONDS)
+        except (OperationalError, ApiError) as error:
+            log.warning(
+                "the events of job %s end early: %s", id, error
+            )  # the browser connects again by itself
+        finally:
+            followed.count -= 1
+            if followed.count == 0:
+                self._followed.pop(id, None)
+
+    async def _look(self, id: str, followed: _Followed) -> None:
+        """Look at a job, once for all who follow it."""
+        async with followed.lock:
+            if time.monotonic() - followed.at < EVENT_SECONDS / 2:
                 return
-            if time.monotonic() - said > HEARTBEAT_SECONDS:
-                yield ": still here\n\n"
-                said = time.monotonic()
-            await anyio.sleep(EVENT_SECONDS)
-            if self.stopping:
-                return
-            try:
-                job = await run_in_threadpool(self.get, id, config=False)
-            except (OperationalError, ApiError) as error:
-                log.warning("the events of job %s end early: %s", id, error)
-                return  # the browser connects again by itself
+            job = await run_in_threadpool(self.get, id, config=False)
+            followed.data = job.model_copy(update={"config": None, "notes": followed.notes}).model_dump_json()
+            followed.state, followed.at = job.state, time.monotonic()
 
     def _views(self, records: list[JobRecord], curve: list[Point] | None = None) -> list[Job]:
         live = any(record.state in ("queued", "running") for record in records)

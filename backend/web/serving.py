@@ -20,6 +20,7 @@ from backend.services.access.proxy import ProxyError
 from backend.services.container import Services
 from backend.settings import Settings, app_version
 from workers import logs
+from workers.jobs.store import StoreError
 
 GRACE_SECONDS = 10
 """How long requests that are being answered may take to end once the server is asked to stop."""
@@ -101,7 +102,7 @@ def run_server(
             services = container.build(settings)
             services.database.migrate()
             services.visitors.start()
-        except (DatabaseError, ProxyError) as error:
+        except (DatabaseError, ProxyError, StoreError) as error:
             raise StartError(str(error)) from None
         if not services.visitors.anyone_gets_in():
             raise StartError(CLOSED.format(host=settings.host))

@@ -27,7 +27,8 @@ from pathlib import Path
 from workers.trainer.process import WorkerProcess
 memory = int(sys.argv[5]) or None
 home, url, method, silent = Path(sys.argv[1]), sys.argv[2], sys.argv[3], float(sys.argv[4])
-WorkerProcess(home, url, method=method, silent_seconds=silent, memory_bytes=memory).run()
+store = sys.argv[6] or None
+WorkerProcess(home, url, method=method, silent_seconds=silent, memory_bytes=memory, store=store).run()
 """
 
 
@@ -82,7 +83,12 @@ class Workers:
         self.started: list[subprocess.Popen[bytes]] = []
 
     def start(
-        self, method: str = STAND_IN, silent_seconds: float = 120, memory_bytes: int = 0
+        self,
+        method: str = STAND_IN,
+        silent_seconds: float = 120,
+        memory_bytes: int = 0,
+        store: str = "",
+        url: str | None = None,
     ) -> subprocess.Popen[bytes]:
         with (self.home / f"worker-{len(self.started)}.log").open("wb") as output:
             child = subprocess.Popen(
@@ -91,10 +97,11 @@ class Workers:
                     "-c",
                     WORKER,
                     str(self.home),
-                    url_of(self.home),
+                    url or url_of(self.home),
                     method,
                     str(silent_seconds),
                     str(memory_bytes),
+                    store,
                 ],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},

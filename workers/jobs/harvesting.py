@@ -63,6 +63,7 @@ def _run(
     row = runner.store.begin(job_id, steps=0, from_checkpoint=resumes)
     runner.note_attempt(job_id, row)
     runner.give_up_after_crashes(job_id, row, "a smaller “batch_tokens” or a shorter “window”")
+    runner.in_step()  # another machine may have made it
     artifact = find_artifact(runner.home, data)
     with Monitor(
         job_id, runner.store, wanted, lambda line: runner.note(job_id, line), overall=lambda _, share: share
@@ -111,4 +112,5 @@ def publish_harvest(runner: JobRunner, job_id: str, made: str, artifact_hash: st
         runner.note(job_id, "could not be published\n" + traceback.format_exc())
         raise JobError(sentence(error, device=runner.device, home=runner.home)) from None
     runner.note(job_id, f"published as {made}")
+    runner.in_step()
     runner.clear(job_id)

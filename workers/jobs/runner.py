@@ -37,6 +37,7 @@ from workers.spd.config import DecomposeConfig, parse_config
 from workers.spd.progress import Stopped
 
 if TYPE_CHECKING:
+    from workers.jobs.store import Mirror
     from workers.spd.progress import RunProgress
 
 MAX_CRASHES = 3
@@ -91,6 +92,7 @@ class JobRunner:
     device: str
     store: ProgressStore
     method: Callable[[], Method]
+    mirror: Mirror | None = None
 
     def folder(self, job_id: str) -> Path:
         return self.home / "jobs" / job_id
@@ -220,6 +222,7 @@ class JobRunner:
         source = self.folder(job_id) / name
         artifacts = self.home / "artifacts"
         artifacts.mkdir(parents=True, exist_ok=True)
+        self.in_step()  # to know the names of all machines
         if not source.is_dir():
             slug = self._published(name, digest)
             if slug is None:
@@ -233,8 +236,14 @@ class JobRunner:
             said = sentence(error, device=self.device, home=self.home, kept=True)
             raise JobError(said) from None
         self.note(job_id, f"published as {slug}")
+        self.in_step()
         self.clear(job_id)
         return slug
+
+    def in_step(self) -> None:
+        """Exchange what is finished with the store, where there is one."""
+        if self.mirror is not None:
+            self.mirror.sync()
 
     def _published(self, name: str, digest: str) -> str | None:
         for path in sorted((self.home / "artifacts").glob(f"{name}*")):

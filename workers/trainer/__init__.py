@@ -28,6 +28,7 @@ def main(
     device: str = "cpu",
     *,
     memory_bytes: int | None = None,
+    store: str | None = None,
     supervised: bool = False,
     log_level: str = "info",
     log_format: LogFormat = "console",
@@ -40,4 +41,6 @@ def main(
     logs.set_up(log_level, log_format)
     from workers.trainer.process import WorkerProcess
 
-    WorkerProcess(home, database_url, device, memory_bytes=memory_bytes).run(supervised=supervised)
+    WorkerProcess(home, database_url, device, memory_bytes=memory_bytes, store=store).run(
+        supervised=supervised
+    )

@@ -1,5 +1,5 @@
-"""`python -m workers.trainer`: what the supervisor starts. The database's URL, which may hold a password, comes in
-the environment, where other users of the machine cannot read it."""
+"""`python -m workers.trainer`: what the supervisor starts. The URLs of database and store, which may hold passwords,
+come in the environment, where other users of the machine cannot read them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from workers.trainer import main
-from workers.trainer.supervisor import DATABASE_VARIABLE
+from workers.trainer.supervisor import DATABASE_VARIABLE, STORE_VARIABLE
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m workers.trainer", description=main.__doc__)
@@ -21,5 +21,6 @@ if __name__ == "__main__":
     options = parser.parse_args()
     main(
         options.home, os.environ[DATABASE_VARIABLE], options.device, memory_bytes=options.memory,
+        store=os.environ.get(STORE_VARIABLE),
         supervised=options.supervised, log_level=options.log_level, log_format=options.log_format,
     )  # fmt: skip

@@ -25,6 +25,7 @@ from workers.jobs.machine import device_memory
 from workers.jobs.progress import ProgressStore
 from workers.jobs.queue import JobQueue
 from workers.jobs.runner import JobRunner, Method, has_checkpoint
+from workers.jobs.store import Mirror, Store, StoreError
 from workers.jobs.workflow import register
 from workers.trainer.rescue import SILENT_SECONDS, Rescue
 from workers.trainer.slots import DeviceTakenError, claim, claim_device
@@ -50,13 +51,14 @@ class WorkerProcess:
         device: str = "cpu",
         *,
         memory_bytes: int | None = None,
+        store: str | None = None,
         method: str = "workers.spd.run.decompose",
         silent_seconds: float = SILENT_SECONDS,
     ) -> None:
         self.home, self.device, self._silent_seconds = home, device, silent_seconds
         self._database_url, self._url = database_url, database.jobs_url(database_url)
         self._method = method
-        self._memory = memory_bytes
+        self._memory, self._store = memory_bytes, store
         self._leaving = threading.Event()
         self._idle = threading.Event()
         self._idle.set()
@@ -74,7 +76,7 @@ class WorkerProcess:
         code = 0
         try:
             self._work(supervised)
-        except DeviceTakenError as error:
+        except (DeviceTakenError, StoreError) as error:
             log.error("%s", error)
             code = 1
         except OperationalError as error:
@@ -95,6 +97,7 @@ class WorkerProcess:
             os.nice(NICENESS)
             threading.Thread(target=self._leave_with_parent, name="parent", daemon=True).start()
         slot = claim(self.home)
+        mirror = Mirror(self.home, Store(self._store)) if self._store is not None else None
         self._gpu = claim_device(self.home, self.device)
         engine = database.connect(self._url)
         database.prepare(self._url, engine)
@@ -106,7 +109,10 @@ class WorkerProcess:
             self.device,
             ProgressStore(engine),
             lambda: cast(Method, importlib.import_module(self._method)),
+            mirror,
         )
+        if mirror is not None:
+            mirror.start()
         dbos = self._launch(runner, slot.executor_id, heartbeat)
         heartbeat.start()
         log.info(

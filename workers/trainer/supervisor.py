@@ -16,6 +16,7 @@ from typing import NoReturn
 from workers.logs import LogFormat
 
 DATABASE_VARIABLE = "UNWEAVE_WORKER_DATABASE_URL"
+STORE_VARIABLE = "UNWEAVE_WORKER_STORE"
 BACK_OFF = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 STEADY_SECONDS = 60.0
 """A worker that lived this long was well; its next crash starts the back-off anew."""
@@ -33,6 +34,7 @@ class WorkerOptions:
     database_url: str
     device: str = "cpu"
     memory_bytes: int | None = None
+    store: str | None = None
     log_level: str = "info"
     log_format: LogFormat = "console"
 
@@ -47,7 +49,8 @@ class WorkerOptions:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, DATABASE_VARIABLE: self.database_url, "PYTHONSAFEPATH": "1"}
+        store = {} if self.store is None else {STORE_VARIABLE: self.store}
+        return {**os.environ, DATABASE_VARIABLE: self.database_url, "PYTHONSAFEPATH": "1", **store}
 
 
 def worker_command() -> list[str]:
