@@ -18,11 +18,33 @@ from workers.jobs.store import Mirror, Store, StoreError
 from workers.spd.artifact import read_artifact
 
 
-@pytest.fixture(params=["folder", "memory"])
+@pytest.fixture(scope="module")
+def buckets() -> Iterator[None]:
+    """A server that speaks S3, where there is `pip install s3fs moto[server]`."""
+    pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        yield
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "memory", pytest.param("s3", marks=pytest.mark.long)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A store in a folder, and one in a file system that is none."""
-    yield str(tmp_path / "shared store") if request.param == "folder" else "memory://unweave/store"
-    fsspec.filesystem("memory").store.clear()
+    """A store in a folder, in a file system that is none, and in a bucket."""
+    if request.param == "folder":
+        yield str(tmp_path / "shared store")
+    elif request.param == "memory":
+        yield "memory://unweave/store"
+        fsspec.filesystem("memory").store.clear()
+    else:
+        request.getfixturevalue("buckets")
+        bucket = tmp_path.name.replace("_", "-")
+        fsspec.filesystem("s3").mkdir(bucket)
+        yield f"s3://{bucket}/unweave"
 
 
 class Machine:
