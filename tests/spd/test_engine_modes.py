@@ -256,3 +256,13 @@ def test_other_tokens_and_positions_of_a_known_ablation_cost_no_pass(monkeypatch
     assert runs, "recomputed means a pass"
     tiny.ablate(made, IDS, edits, mode="keep_only", remainder="on")
     assert len(runs) == 2, "another mode is another pass"
+
+
+def test_a_centred_logit_is_measured_from_the_mean_of_the_vocabulary():
+    made = engine("llama")
+    found = tiny.ablate(made, IDS, basket("llama").edits, watch=list(range(tiny.VOCABULARY)), positions=[4])
+    (shift,) = found.positions
+    assert shift.mean_logit is not None
+    for side in ("baseline", "ablated"):
+        logits = [getattr(row, side).logit for row in shift.watched]
+        assert getattr(shift.mean_logit, side) == pytest.approx(sum(logits) / len(logits), abs=1e-5)

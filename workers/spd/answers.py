@@ -64,6 +64,14 @@ class Entropy(_Strict):
 
 
 @dataclass(frozen=True, slots=True)
+class MeanLogit(_Strict):
+    """Over the vocabulary: a logit less this one is centred, and does not move where all logits do."""
+
+    baseline: float
+    ablated: float
+
+
+@dataclass(frozen=True, slots=True)
 class PositionShift(_Strict):
     position: int
     kl: Annotated[float, Field(description="KL(baseline ‖ ablated), nats")]
@@ -72,6 +80,7 @@ class PositionShift(_Strict):
     ]
     watched: list[OutputShift]
     entropy: Entropy | None = None
+    mean_logit: MeanLogit | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5286,6 +5286,16 @@ export interface components {
             hidden: number;
         };
         /**
+         * MeanLogit
+         * @description Over the vocabulary: a logit less this one is centred, and does not move where all logits do.
+         */
+        MeanLogit: {
+            /** Baseline */
+            baseline: number;
+            /** Ablated */
+            ablated: number;
+        };
+        /**
          * MethodCard
          * @description `gated`: it acts only where the subject's tokens stand, which no edit of weights can.
          */
@@ -5860,6 +5870,7 @@ export interface components {
             /** Watched */
             watched: components["schemas"]["OutputShift"][];
             entropy?: components["schemas"]["Entropy"] | null;
+            mean_logit?: components["schemas"]["MeanLogit"] | null;
         };
         /** Preset */
         Preset: {

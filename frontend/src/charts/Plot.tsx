@@ -58,6 +58,7 @@ export function baseLayout(colour: (name: string) => string): Record<string, unk
     linecolor: colour('line-strong'),
     tickfont: { size: 11, color: colour('soft') },
     automargin: true,
+    separatethousands: true,
   }
   return {
     paper_bgcolor: 'rgba(0,0,0,0)',

@@ -43,6 +43,8 @@ export function subjectOf(shift: PositionShift, answer: string | null): OutputSh
 
 export interface ShiftRow extends OutputShift {
   watched: boolean
+  /** Change of the logit less the mean of all logits; null in findings of before it was recorded. */
+  centred: number | null
 }
 
 /** Watched tokens and the union of the top k, each token once. */
@@ -53,7 +55,9 @@ export function shiftRows(shift: PositionShift): ShiftRow[] {
   for (const row of [...shift.top, ...shift.watched]) {
     if (seen.has(row.token_id)) continue
     seen.add(row.token_id)
-    rows.push({ ...row, watched: watched.has(row.token_id) })
+    const all = shift.mean_logit ? shift.mean_logit.ablated - shift.mean_logit.baseline : null
+    const centred = all === null ? null : row.ablated.logit - row.baseline.logit - all
+    rows.push({ ...row, watched: watched.has(row.token_id), centred })
   }
   return rows.sort((a, b) => b.baseline.probability - a.baseline.probability)
 }

@@ -19,10 +19,11 @@ export function shiftTable(results: { prompt: string; ablation: Ablation }[]) {
       ]),
       { key: 'probability_change', unit: 'probability' },
       { key: 'logit_change', unit: 'logit' },
+      { key: 'centred_logit_change', unit: 'logit' },
     ],
     rows: results.flatMap(({ prompt, ablation }) =>
       ablation.positions.flatMap((shift) =>
-        shiftRows(shift).map(({ token_id, token, baseline, ablated }) => ({
+        shiftRows(shift).map(({ token_id, token, baseline, ablated, centred }) => ({
           prompt,
           position: shift.position,
           at: ablation.tokens[shift.position]?.piece,
@@ -37,6 +38,7 @@ export function shiftTable(results: { prompt: string; ablation: Ablation }[]) {
           ablated_rank: ablated.rank,
           probability_change: ablated.probability - baseline.probability,
           logit_change: ablated.logit - baseline.logit,
+          centred_logit_change: centred,
         })),
       ),
     ),

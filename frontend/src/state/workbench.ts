@@ -18,7 +18,16 @@ import { decodePrompt, MAX_PROMPTS, type PromptSpec } from './prompts'
 import { clip, SearchReader } from './search'
 
 export const CONDITIONS = ['none', 'a', 'b', 'ab'] as const
-export const SHIFT_SORTS = ['token', 'before', 'after', 'dp', 'dlogp', 'rank', 'interaction'] as const
+export const SHIFT_SORTS = [
+  'token',
+  'before',
+  'after',
+  'dp',
+  'dlogp',
+  'rank',
+  'interaction',
+  'centred',
+] as const
 export const MEASURES = ['probability', 'log_probability', 'logit', 'difference', 'kl'] as const
 export const COMPARE_SORTS = ['prompt', 'none', 'a', 'b', 'ab', 'interaction'] as const
 export const GRID_SHOWS = ['max', 'count', 'effect'] as const

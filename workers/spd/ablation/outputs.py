@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workers.spd.answers import Entropy, Output, OutputShift, PositionShift, check_finite
+from workers.spd.answers import Entropy, MeanLogit, Output, OutputShift, PositionShift, check_finite
 from workers.spd.queries import AblationQuery
 
 MOST_TOP = 50
@@ -151,7 +151,8 @@ def shifts(
             OutputShift(token, piece(token), *pair) for token, *pair in zip(tokens, *outputs, strict=True)
         ]
         top = sorted(lines[: len(union)], key=lambda line: -line.baseline.logit)
-        results.append(PositionShift(position, nats[row], top, lines[len(union) :], entropies[row]))
+        mean = MeanLogit(*(float(table.z[row].mean(dtype=np.float64)) for table in tables))
+        results.append(PositionShift(position, nats[row], top, lines[len(union) :], entropies[row], mean))
     return results
 
 

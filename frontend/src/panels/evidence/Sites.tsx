@@ -126,7 +126,7 @@ function SitePlot({
           barmode: 'stack',
           bargap: 0.25,
           showlegend: kinds.length > 1,
-          legend: { orientation: 'h', y: 1.16, x: 0, font: { size: 11 } },
+          legend: { orientation: 'h', y: -0.12, yanchor: 'top', x: 0, font: { size: 11 } },
         },
       }
     },
@@ -153,7 +153,7 @@ function SitePlot({
       </figcaption>
       <Plot
         figure={figureOf}
-        height={230}
+        height={216 + 18 * Math.ceil(kinds.length / 4)}
         label={`${title} by layer, ${figure(total)} in all; the table below lists every site`}
       />
     </figure>

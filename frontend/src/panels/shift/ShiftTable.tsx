@@ -29,14 +29,16 @@ const VALUES: Record<ShiftSort, { head: string; value: (row: TableRow) => number
   dp: { head: 'Δ p, pp', value: (row) => row.ablated.probability - row.baseline.probability },
   dlogp: { head: 'Δ log p', value: logChange },
   rank: { head: 'Rank', value: (row) => row.ablated.rank },
+  centred: { head: 'Δ logit, centred', value: (row) => row.centred ?? 0 },
   interaction: { head: 'A×B', value: (row) => row.interaction ?? 0 },
 }
 const TITLES: Partial<Record<ShiftSort, string>> = {
   dp: 'After minus before, percentage points',
   dlogp: 'Change of the natural logarithm of the probability, nats',
+  centred: 'Change of the logit less the mean logit of the whole vocabulary',
   interaction: 'Δ logit of A + B, minus those of A and of B alone',
 }
-const ORDER: ShiftSort[] = ['token', 'before', 'after', 'dp', 'dlogp', 'interaction', 'rank']
+const ORDER: ShiftSort[] = ['token', 'before', 'after', 'dp', 'dlogp', 'interaction', 'rank', 'centred']
 const columns = ORDER.map((id) => ({ id, accessorFn: VALUES[id].value, sortFn: compare }))
 
 function compare(
@@ -127,6 +129,7 @@ export function ShiftTable(props: {
                     </>
                   )}
                 </td>
+                <td>{row.centred === null ? '–' : signed(row.centred, 2)}</td>
               </tr>
             )
           })}
@@ -137,5 +140,7 @@ export function ShiftTable(props: {
 }
 
 function defaultDirection(sort: ShiftSort): 'asc' | 'desc' {
-  return sort === 'token' || sort === 'rank' || sort === 'dp' || sort === 'dlogp' ? 'asc' : 'desc'
+  return sort === 'token' || sort === 'rank' || sort === 'dp' || sort === 'dlogp' || sort === 'centred'
+    ? 'asc'
+    : 'desc'
 }
