@@ -13,6 +13,7 @@ from rich.table import Table
 from backend.commands import checking, listing
 from backend.commands.access import audit, record, tokens
 from backend.commands.console import Device, Home, err, fail, out, settings
+from backend.commands.foreign import import_run
 from backend.commands.opening import open_page
 from backend.settings import Settings, app_version
 
@@ -33,6 +34,7 @@ for command in (listing.presets, listing.jobs, listing.components, listing.findi
 for command in (checking.validate, checking.replay, checking.verify):
     app.command()(command)
 app.command("open")(open_page)
+app.command("import-run")(import_run)
 
 
 def _version(show: bool) -> None:

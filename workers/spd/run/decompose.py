@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,7 +69,7 @@ def decompose(
         moments = subject.rest.moments(subject.sites, config.seed, run.check_stop)
     trainer = Trainer(config, subject.target, subject.sites, start, moments)
     seconds = train(run, trainer, subject.data, start, subject.rest)
-    artifact = _measure_and_store(run, subject, trainer, seconds, device) if run.world.leads else None
+    artifact = measure_and_store(run, subject, trainer, seconds, device) if run.world.leads else None
     run.world.wait()
     return artifact or read_artifact(out)
 
@@ -118,7 +118,9 @@ def _texts(run: Run, source: DatasetText | PackageText | None) -> Taken | None:
     )
 
 
-def _measure_and_store(run: Run, subject: Subject, trainer: Trainer, seconds: float, device: str) -> Artifact:
+def measure_and_store(
+    run: Run, subject: Subject, trainer: Trainer, seconds: float, device: str, notes: Sequence[str] = ()
+) -> Artifact:
     """Harvest, evidence and checks of a trained decomposition, sealed as an artefact. What was trained is on disk
     before any of it, and a run that fails from here on does not train again (SPEC 16)."""
     config, decomposition, data = run.config, trainer.decomposition, subject.data
@@ -145,7 +147,7 @@ def _measure_and_store(run: Run, subject: Subject, trainer: Trainer, seconds: fl
         metrics=[*metric_rows(evidence, faithful, statistics.alive()), *quietness],
         l0_by_site=evidence["train"].l0_by_site, faithfulness_by_site=by_site, paper=extra.paper, facts=extra.facts,
         texts=data.texts.card if data.texts is not None else None,
-        notes=remarks(config, trainer, data, statistics), files={},
+        notes=[*notes, *remarks(config, trainer, data, statistics)], files={},
     )  # fmt: skip
     if config.checks:
         checks = made_checks(
