@@ -61,14 +61,21 @@ def _cell(value: Any) -> str:
         return f"{value:.3g}"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list):
+        return escape(", ".join(map(str, value)))
     return "" if value is None else escape(f"{value:,}" if isinstance(value, int) else str(value))
 
 
-def list_decompositions(home: Home = None, as_json: AsJson = False) -> None:
+def list_decompositions(
+    tag: Annotated[str | None, typer.Option(help="Only those that were given this tag.")] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
     """List the decompositions that can be opened."""
     with opened(settings(home=home)) as services:
         found = services.gallery.listing()
-        show(found.items, ("id", "title", "components", "alive", "shipped"), as_json=as_json)
+        items = [item for item in found.items if tag is None or tag in item.tags]
+        show(items, ("id", "title", "components", "alive", "shipped", "tags"), as_json=as_json)
         for warning in found.warnings:
             err.print(warning, highlight=False, markup=False)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from backend.schemas.common import Body, Listing, Provenance, TargetStatus, Token, Wire
 from backend.schemas.components import ComponentHarvest
@@ -56,6 +56,12 @@ class DecompositionSummary(Wire):
     target: TargetStatus
     featured_findings: list[str] = Field(description="slugs")
     archived: bool = Field(default=False, description="put away: at the end of the gallery, folded")
+    tags: list[str] = Field(default=[], description="given on this server, to find it by")
+
+
+Tag = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=40, pattern=r"^[^,]+$")
+]
 
 
 class ShelfEntry(Body):
@@ -64,6 +70,7 @@ class ShelfEntry(Body):
     title: str | None = Field(default=None, min_length=1, max_length=200)
     description: str | None = Field(default=None, max_length=2_000)
     archived: bool | None = None
+    tags: list[Tag] | None = Field(default=None, max_length=20)
 
 
 class ShelfEdit(ShelfEntry):
@@ -74,7 +81,7 @@ class ShelfEdit(ShelfEntry):
     @model_validator(mode="after")
     def _changes_something(self) -> Self:
         if not self.model_fields_set:
-            raise ValueError("Say what to change: a title, a description or archived.")
+            raise ValueError("Say what to change: a title, a description, tags or archived.")
         return self
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from typer.testing import CliRunner
 
+from backend.cli import app
 from backend.services import catalogue
 from tests.conftest import Open, wait_for_engine
 from tests.factories import KOBE, hand_artifact
@@ -45,6 +49,25 @@ def test_a_decomposition_is_put_away_and_taken_out_again(client: TestClient) -> 
     assert client.patch("/api/decompositions/tiny", json={"archived": True}).json()["archived"] is True
     assert client.get("/api/decompositions").json()["items"][0]["archived"] is True
     assert client.patch("/api/decompositions/tiny", json={"archived": False}).json()["archived"] is False
+
+
+def test_a_decomposition_is_found_by_its_tags(
+    client: TestClient, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tagged = client.patch("/api/decompositions/tiny", json={"tags": [" golf ", "first try"]}).json()
+    assert (tagged["tags"], tagged["title"]) == (["golf", "first try"], "Tiny")
+    assert client.get("/api/decompositions").json()["items"][0]["tags"] == ["golf", "first try"]
+    for tags in (["a,b"], [" "], ["x"] * 21):
+        assert client.patch("/api/decompositions/tiny", json={"tags": tags}).status_code == 422
+    for name, value in {"SHIPPED": home / "shipped", "FEATURED": home / "featured"}.items():
+        monkeypatch.setenv(f"UNWEAVE_{name}", str(value))
+    monkeypatch.setenv("UNWEAVE_DATABASE_URL", f"sqlite:///{home}/other.db")
+    run = partial(CliRunner().invoke, app)
+    listed = json.loads(run(["list", "--tag", "golf", "--json", "--home", str(home)]).stdout)
+    assert [item["id"] for item in listed] == ["tiny"]
+    assert json.loads(run(["list", "--tag", "try", "--json", "--home", str(home)]).stdout) == []
+    assert "golf, first try" in run(["list", "--home", str(home)], env={"COLUMNS": "200"}).stdout
+    assert client.patch("/api/decompositions/tiny", json={"tags": []}).json()["tags"] == []
 
 
 def test_what_depends_on_it_is_named_and_its_findings_keep_their_numbers(

@@ -3155,6 +3155,12 @@ export interface components {
              * @default false
              */
             archived: boolean;
+            /**
+             * Tags
+             * @description given on this server, to find it by
+             * @default []
+             */
+            tags: string[];
             provenance: components["schemas"]["Provenance"];
             /** Config */
             config: {
@@ -3272,6 +3278,12 @@ export interface components {
              * @default false
              */
             archived: boolean;
+            /**
+             * Tags
+             * @description given on this server, to find it by
+             * @default []
+             */
+            tags: string[];
         };
         /**
          * Dependents
@@ -6546,6 +6558,8 @@ export interface components {
             description?: string | null;
             /** Archived */
             archived?: boolean | null;
+            /** Tags */
+            tags?: string[] | null;
         };
         /** SignIn */
         SignIn: {

@@ -1,13 +1,18 @@
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
+import { useState } from 'react'
 import { queries } from '@/api/queries'
 import type { DecompositionSummary, FindingSummary } from '@/api/types'
 import { plural } from '@/api/words'
 import { DecompositionCard } from '@/panels/gallery/DecompositionCard'
 import { Explain } from '@/panels/gallery/Explain'
 import { Story } from '@/panels/gallery/Story'
+import { found } from '@/state/find'
 import { useTitle } from '@/state/hooks'
 import { Empty, ErrorNotice, Notice, Skeleton } from '@/ui/surfaces'
+
+/** With fewer, there is nothing to search. */
+const FEW = 3
 
 export function GalleryPage() {
   useTitle('Gallery')
@@ -16,7 +21,9 @@ export function GalleryPage() {
   const findings = new Map<string, FindingSummary>()
   for (const page of featured.data?.pages ?? [])
     for (const finding of page.items) findings.set(finding.slug, finding)
-  const items = list.data?.items ?? []
+  const [search, setSearch] = useState('')
+  const all = list.data?.items ?? []
+  const items = all.filter((one) => found(one, search))
   const shown = items.filter((one) => !one.archived)
   const archived = items.filter((one) => one.archived)
   const card = (one: DecompositionSummary) => (
@@ -58,6 +65,18 @@ export function GalleryPage() {
           <p>Start one on the jobs page, or put a finished run into the home folder.</p>
         </Empty>
       )}
+      {all.length >= FEW && (
+        <label className="gallery-search">
+          <span className="small soft">Find by name, model, words or tags</span>
+          <input
+            className="input"
+            type="search"
+            value={search}
+            onChange={(event) => setSearch(event.target.value)}
+          />
+        </label>
+      )}
+      {all.length > 0 && items.length === 0 && <p className="soft">Nothing here has all these words.</p>}
       {shown.map(card)}
       {archived.length > 0 && (
         <details>

@@ -44,6 +44,11 @@ export function DecompositionCard({
             <b>{count(d.alive)}</b> of {count(d.components)} subcomponents alive
           </span>
           {d.model.license && <span>{d.model.license}</span>}
+          {d.tags.map((tag) => (
+            <span key={tag} className="badge">
+              {tag}
+            </span>
+          ))}
         </p>
         <dl className="headlines">
           {d.headlines.map((headline) => (

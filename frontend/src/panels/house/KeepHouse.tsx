@@ -35,13 +35,22 @@ interface Props {
 function Edit({ decomposition: d, onClose }: Props) {
   const [title, setTitle] = useState(d.title)
   const [description, setDescription] = useState(d.description)
+  const [tags, setTags] = useState(d.tags.join(', '))
   const queryClient = useQueryClient()
   const save = useMutation({
     mutationFn: (archived: boolean) =>
       unwrap(
         client.PATCH('/api/decompositions/{id}', {
           params: { path: { id: d.id } },
-          body: { title: title.trim() || null, description, archived },
+          body: {
+            title: title.trim() || null,
+            description,
+            archived,
+            tags: tags
+              .split(',')
+              .map((tag) => tag.trim())
+              .filter(Boolean),
+          },
         }),
       ),
     onSuccess: (next) => {
@@ -78,6 +87,11 @@ function Edit({ decomposition: d, onClose }: Props) {
             maxLength={2000}
             onChange={(event) => setDescription(event.target.value)}
           />
+        )}
+      </Field>
+      <Field label="Tags" hint="separated by commas; the gallery finds by them">
+        {(id) => (
+          <input id={id} className="input" value={tags} onChange={(event) => setTags(event.target.value)} />
         )}
       </Field>
       <ErrorNotice error={save.error} />
