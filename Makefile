@@ -25,7 +25,7 @@ TOGETHER := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-all test-fast check $(CHECKS) fmt fuzz faults bench openapi types e2e screenshots featured wheel clean python browser
+.PHONY: help run serve test test-all test-fast check $(CHECKS) fmt fuzz faults bench openapi types e2e screenshots featured wheel docs clean python browser
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -101,6 +101,9 @@ featured: $(STAMPS)/python ## Compute the featured findings anew from backend/fe
 
 wheel: $(STAMPS)/test $(PAGES) ## Build dist/unweave-….whl and .tar.gz
 	$(BIN)/python -m build --no-isolation
+
+docs: $(STAMPS)/test ## Build the site of the documentation into build/site
+	$(BIN)/python -m mkdocs build --quiet --strict --config-file .ci/mkdocs.yml
 
 clean: ## Remove what was built here (not the home folder)
 	rm -rf $(STAMPS) $(VENV) frontend/node_modules frontend/dist
