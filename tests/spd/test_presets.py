@@ -32,9 +32,9 @@ def test_a_preset_runs_end_to_end_on_random_weights_of_its_shape(name, tmp_path)
     random_model(name).save_pretrained(folder, safe_serialization=True)
     PreTrainedTokenizerFast(tokenizer_object=tiny_tokenizer(), bos_token=BOS).save_pretrained(folder)
     prompts = [
-        {"text": WOODS, "answer": " golf"},
-        {"text": KOBE, "answer": " basketball"},
-        {"text": "Tiger Woods is", "answer": " an", "split": "held_out"},
+        {"text": WOODS, "answer": " golf", "fact": "Tiger Woods"},
+        {"text": KOBE, "answer": " basketball", "fact": "Kobe Bryant"},
+        {"text": "Tiger Woods is", "answer": " an", "fact": "Tiger Woods", "split": "held_out"},
     ]
     data = with_overrides(
         load_config(name).model_dump(mode="json"),
@@ -42,6 +42,8 @@ def test_a_preset_runs_end_to_end_on_random_weights_of_its_shape(name, tmp_path)
     )
     if data["rest"] is not None:
         data["rest"]["start_windows"] = data["rest"]["text"]["evaluation"] = 8
+        if data["rest"]["quiet_writes"] is not None:
+            data["rest"]["quiet_writes"] |= {"windows": 8, "draws": 2}
     if data["data"]["kind"] == "facts":
         facts = {"Tiger Woods": " golf", "Kobe Bryant": " basketball"}
         names = {"name": "sport", "templates": ["{} is an American"], "held_out": ["{} was an American"]}

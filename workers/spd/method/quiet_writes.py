@@ -79,8 +79,8 @@ def _prompt_information(
     generator: torch.Generator,
     check_stop: Callable[[], None],
 ) -> dict[str, Float[Tensor, "C d_out d_out"]]:
-    """T of every component: the sum of a² g gᵀ over the prompts' positions, each prompt under `draws` random masks,
-    the remainder's too."""
+    """T of every component: the sum of a² g gᵀ over the prompts' positions, each prompt under `draws` random masks:
+    by turns of what a group's removal does, and of what training asks."""
     sites, components = decomposition.sites, decomposition.components
     total = {
         site: torch.zeros(len(U), U.shape[1], U.shape[1], device=U.device) for site, U in components.U.items()
@@ -94,19 +94,42 @@ def _prompt_information(
             site: (inner_activation(batch.inputs[site], V.detach()) * here[..., None]).flatten(0, 1)
             for site, V in components.V.items()
         }
-        sizes = [len(U) + 1 for U in components.U.values()]
-        for _ in range(draws):
-            r = draw(["level"], (*batch.tokens.shape, sum(sizes)), generator)[0].to(batch.tokens.device)
-            drawn = dict(zip(sites, r.split(sizes, dim=-1), strict=True))
-            mask = {site: value[..., :-1] for site, value in drawn.items()}
-            delta = batch.remainder({site: value[..., -1:] for site, value in drawn.items()})
-            masks = decomposition.site_masks(mask, delta)
+        for number in range(draws):
+            mask, delta = (_level if number % 2 else _removal)(decomposition, batch, generator)
+            masks = decomposition.site_masks(mask, batch.remainder(delta))
             for site, g in output_gradients(decomposition.target, sites, batch, generator, masks).items():
                 for place, a in enumerate(inner[site].T):
                     reads = a.abs() > 1e-3 * a.abs().max()
                     weighted = g.flatten(0, 1)[reads] * a[reads, None]
                     total[site][place] += weighted.T @ weighted
     return total
+
+
+def _removal(
+    decomposition: Decomposition, batch: Batch, generator: torch.Generator
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """All components of a random subset of sites (SPEC 8) suppressed with one random strength, the remainder on."""
+    sites = decomposition.sites
+    count = 1 + int(torch.randint(len(sites), (), generator=generator))
+    chosen = {sites[place] for place in torch.randperm(len(sites), generator=generator)[:count].tolist()}
+    kept = float(torch.rand((), generator=generator))
+    mask = {
+        site: torch.full((*batch.tokens.shape, len(U)), kept if site in chosen else 1.0, device=U.device)
+        for site, U in decomposition.components.U.items()
+    }
+    return mask, {site: torch.ones_like(value[..., :1]) for site, value in mask.items()}
+
+
+def _level(
+    decomposition: Decomposition, batch: Batch, generator: torch.Generator
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Level masks (SPEC 7) of components and remainders, one level for all prompts."""
+    sizes = [len(U) + 1 for U in decomposition.components.U.values()]
+    r = draw(["level"], (*batch.tokens.shape, sum(sizes)), generator)[0].to(batch.tokens.device)
+    drawn = dict(zip(decomposition.sites, r.split(sizes, dim=-1), strict=True))
+    return {s: value[..., :-1] for s, value in drawn.items()}, {
+        s: value[..., -1:] for s, value in drawn.items()
+    }
 
 
 def output_gradients(

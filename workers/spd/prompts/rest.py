@@ -94,9 +94,10 @@ class RestText:
         return clean_batch(self.target, windows, "all")
 
     def sample(self, count: int, seed: int) -> Batch:
-        """Training windows by which groups are chosen."""
+        """Training windows by which groups are chosen; where words are planted, each holds one."""
         generator = torch.Generator().manual_seed(seed + 4)
-        return clean_batch(self.target, self.windows(count, "train", generator), "all")
+        planted = 1.0 if self.config.planted else 0.0
+        return clean_batch(self.target, self.windows(count, "train", generator, planted), "all")
 
     def quieting(self, seed: int) -> Iterator[Batch]:
         """Training windows by which writes are made quiet, a batch at a time: all outputs would fill the memory."""

@@ -34,7 +34,7 @@ from workers.spd.targets.sites import check_sites
 from workers.spd.targets.target import Target, ensure_target, load_target
 from workers.spd.targets.tokenizer import PromptTokenizer
 
-SIDE_EFFECT_WINDOWS = 8
+SIDE_EFFECT_WINDOWS = 16
 """Windows of rest text on which the side effects of a group's members are measured."""
 
 
