@@ -16,27 +16,73 @@ interface Relation {
   facts: Record<string, string>
 }
 
-/** One relation: templates with {} for the subject, and its facts; the first template asks what is known. */
-export function FactsFields({
-  source,
-  config,
-  onConfig,
-}: {
+interface Props {
   source: Source
   config: Config
   onConfig: (config: Config) => void
-}) {
+}
+
+const EMPTY: Relation = { name: '', templates: [], facts: {} }
+
+/** The relations of a run over facts, one after the other: born in, plays, capital of. */
+export function FactsFields({ source, config, onConfig }: Props) {
   const data = config.data as { relations?: Relation[]; bos?: boolean }
-  const relation = data.relations?.[0] ?? { name: 'relation', templates: [], facts: {} }
+  const relations = data.relations?.length ? data.relations : [{ ...EMPTY, name: 'relation' }]
+  // A form keeps its text while it is typed, so each has an identity of its own that outlives a removal before it.
+  const [ids, setIds] = useState(() => relations.map((_, place) => place))
+  const set = (next: Relation[]) => onConfig(withValue(config, ['data', 'relations'], next) as Config)
+  return (
+    <>
+      {relations.map((relation, place) => (
+        <fieldset key={ids[place] ?? place} className="relation">
+          <legend>{relation.name || `Relation ${place + 1}`}</legend>
+          <RelationFields
+            source={source}
+            bos={data.bos === true}
+            relation={relation}
+            onRelation={(changes) =>
+              set(relations.map((one, at) => (at === place ? { ...one, ...changes } : one)))
+            }
+          />
+          {relations.length > 1 && (
+            <Button
+              size="small"
+              aria-label={`Remove the relation ${relation.name || place + 1}`}
+              onClick={() => {
+                setIds(ids.filter((_, at) => at !== place))
+                set(relations.filter((_, at) => at !== place))
+              }}
+            >
+              Remove this relation
+            </Button>
+          )}
+        </fieldset>
+      ))}
+      <Button
+        onClick={() => {
+          setIds([...ids, Math.max(-1, ...ids) + 1])
+          set([...relations, { ...EMPTY, name: `relation ${relations.length + 1}` }])
+        }}
+      >
+        Add a relation
+      </Button>
+    </>
+  )
+}
+
+/** Templates with {} for the subject, and facts; the first template asks what is known. */
+function RelationFields({
+  source,
+  bos,
+  relation,
+  onRelation: set,
+}: {
+  source: Source
+  bos: boolean
+  relation: Relation
+  onRelation: (changes: Partial<Relation>) => void
+}) {
   const [facts, setFacts] = useState(factText(relation.facts))
-  const set = (changes: Partial<Relation>) =>
-    onConfig(
-      withValue(
-        config,
-        ['data', 'relations'],
-        [{ ...relation, ...changes }, ...(data.relations ?? []).slice(1)],
-      ) as Config,
-    )
   const [first] = relation.templates
   const wanted = first?.includes('{}')
     ? Object.entries(relation.facts)
@@ -45,7 +91,7 @@ export function FactsFields({
     : []
   const settled = useDebounced(JSON.stringify(wanted), 600)
   const prompts: { text: string; answer: string }[] = useMemo(() => JSON.parse(settled), [settled])
-  const asked = useQuery(newRun.asked(source, prompts, data.bos === true))
+  const asked = useQuery(newRun.asked(source, prompts, bos))
   const known = Object.entries(relation.facts).filter((_, place) => asked.data?.items[place]?.rank === 1)
   const fields = [
     ['Templates', 'one a line, {} for the subject; trained on', 'templates'],
