@@ -11,7 +11,7 @@ from rich.table import Table
 
 from backend.commands.decompose import interruptible
 from workers.spd.artifact import Artifact, ArtifactError, is_full
-from workers.spd.comparison.stored import EvaluationConfig, write_evaluation
+from workers.spd.comparison.stored import FOLDER, EvaluationConfig, write_evaluation
 from workers.spd.config import ConfigError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def compare(
         task = bar.add_task("", total=1.0, message="")
         try:
             evaluation = evaluate(
-                artifact, config, place / "rows", home=home, source=source, device=device,
+                artifact, config, home / FOLDER / "rows", home=home, source=source, device=device,
                 tell=lambda fraction, message: bar.update(task, completed=fraction, message=message),
                 stop=stopping.is_set,
             )  # fmt: skip

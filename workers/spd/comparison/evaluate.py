@@ -19,7 +19,7 @@ from workers.spd.artifact import Artifact
 from workers.spd.comparison.edits import attach_blocks
 from workers.spd.comparison.facts import Fact, Question
 from workers.spd.comparison.interactions import pair_effects
-from workers.spd.comparison.measuring import FactPanels, Panel
+from workers.spd.comparison.measuring import FactPanels, Panel, Part
 from workers.spd.comparison.methods import Method
 from workers.spd.comparison.registry import NAMES, methods_of
 from workers.spd.comparison.score import summarise
@@ -102,13 +102,17 @@ class Comparison:
             [question for one in self.facts if self._differs(one, fact) for question in one.held_out[:1]],
             self.config.others, f"others of {fact.name}",
         )  # fmt: skip
-        asked = [self.sources.bystanders, others, fact.held_out, fact.reverse, fact.elsewhere]
-        bystanders, others, own, reverse, elsewhere = (list(part) for part in asked)
-        made = (
-            Panel.of(world.target, world.first, questions)
-            for questions in (own, [*bystanders, *others], reverse, elsewhere)
-        )
-        return FactPanels(world.subjects[fact.name], *made, text=self._windows(place))
+        subject = world.subjects[fact.name]
+        parts: dict[Part, list[Question]] = {
+            "trained": [one for one in fact.train if any(at >= world.first for at in one.subject)][
+                :CHOSEN_ON
+            ],
+            "own": list(fact.held_out),
+            "others": [*self.sources.bystanders, *others],
+            "reverse": list(fact.reverse),
+            "elsewhere": list(fact.elsewhere),
+        }
+        return FactPanels.of(subject, world.target, world.first, parts, self._windows(place))
 
     @staticmethod
     def _differs(one: Fact, fact: Fact) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Literal
 
 import torch
 
@@ -58,6 +59,10 @@ class Answers:
         """1 − p′/p of each, at least −1."""
         return [max(-1.0, -float(torch.tensor(change, dtype=torch.float64).expm1())) for change in self.nats]
 
+    def pick(self, chosen: slice) -> Answers:
+        """Some of them."""
+        return Answers(self.questions[chosen], self.nats[chosen], self.before[chosen], self.after[chosen])
+
     def asked(self) -> Asked | None:
         """As bystanders are reported; None where none were asked."""
         if not self.questions:
@@ -70,45 +75,49 @@ class Answers:
         )  # fmt: skip
 
 
+Part = Literal["trained", "own", "others", "reverse", "elsewhere"]
+
+
 @dataclass(frozen=True)
 class FactPanels:
-    """All that is asked of one fact's edits. `text` only at the main budget."""
+    """All that is asked of one fact's edits, in one panel: `parts` says which questions are which. `text` only at the
+    main budget."""
 
     subject: Subject
-    own: Panel
-    others: Panel
-    reverse: Panel
-    elsewhere: Panel
+    panel: Panel
+    parts: dict[Part, slice]
     text: Windows | None
+
+    @classmethod
+    def of(
+        cls,
+        subject: Subject,
+        target: Target,
+        first: int,
+        parts: dict[Part, list[Question]],
+        text: Windows | None,
+    ) -> FactPanels:
+        """Ask the target all of it."""
+        questions: list[Question] = []
+        slices: dict[Part, slice] = {}
+        for name, own in parts.items():
+            slices[name] = slice(len(questions), len(questions) + len(own))
+            questions += own
+        return cls(subject, Panel.of(target, first, questions), slices, text)
 
     def row(self, method: str, budget: int, choice: Choice, *, main: bool) -> EvaluationRow:
         """Run the edit on everything."""
-        own = self.own.under(choice.edit)
-        trained = [
-            change
-            for asking in self.subject.asked
-            for change in (asking.under(choice.edit)[0] - asking.before).double().exp().tolist()
-        ]
-        bystanders = {
-            name: panel.under(choice.edit).asked()
-            for name, panel in (
-                ("others", self.others),
-                ("reverse", self.reverse),
-                ("elsewhere", self.elsewhere),
-            )
-            if panel.questions
-        }
+        answers = self.panel.under(choice.edit)
+        trained, own, *bystanders = (answers.pick(one) for one in self.parts.values())
+        others, reverse, elsewhere = (one.asked() for one in bystanders)
         text = None
         if main and self.text is not None:
-            first = self.subject.asked[0].first
-            text = self.text.under(choice.edit, first)
-        forgets = _mean(own.falls)
-        harm = damage([*bystanders.values(), text])
+            text = self.text.under(choice.edit, self.subject.asked[0].first)
+        forgets, harm = _mean(own.falls), damage([others, reverse, elsewhere, text])
         return EvaluationRow(
-            fact=self.subject.fact.name, method=method, budget=budget, parts=choice.parts,
-            trained=_mean([max(-1.0, 1 - ratio) for ratio in trained]), forgets=forgets, nats=_mean(own.nats),
-            rank_before=median(own.before), rank_after=median(own.after), text=text, damage=harm, score=forgets - harm,
-            **bystanders,
+            fact=self.subject.fact.name, method=method, budget=budget, parts=choice.parts, trained=_mean(trained.falls),
+            forgets=forgets, nats=_mean(own.nats), rank_before=median(own.before), rank_after=median(own.after),
+            others=others, reverse=reverse, elsewhere=elsewhere, text=text, damage=harm, score=forgets - harm,
         )  # fmt: skip
 
 

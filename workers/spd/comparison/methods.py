@@ -294,19 +294,19 @@ class Rewritten:
         scale = {site: float(own.pow(2).mean().sqrt()) for site, own in start.U.items()}
         groups = [{"params": [own], "lr": self.rate * scale[site]} for site, own in U.items()]
         optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+        with torch.no_grad():
+            parts = [(part, last_log_probs(part.target, part.tokens, part.last)) for part in subject.asked]
         for _ in range(self.steps):
             optimizer.zero_grad()
             with torch.enable_grad():
-                loss = torch.stack([self._loss(part, terms) for part in subject.asked]).mean()
+                loss = torch.stack([self._loss(*part, terms) for part in parts]).mean()
             loss.backward()
             optimizer.step()
         return Terms(start.V, {site: own.detach() for site, own in U.items()})
 
-    def _loss(self, part: Asking, terms: Terms) -> Float[Tensor, ""]:
+    def _loss(self, part: Asking, clean: Float[Tensor, "batch vocab"], terms: Terms) -> Float[Tensor, ""]:
         with terms.running(part.tokens, part.first):
-            logs = last_log_probs(part.target, part.tokens)
-        with torch.no_grad():
-            clean = last_log_probs(part.target, part.tokens)
+            logs = last_log_probs(part.target, part.tokens, part.last)
         own = part.answers[:, None]
         gone = -torch.log1p(-logs.gather(1, own).exp().clamp(max=1 - 1e-6)).mean()
         before, after = (torch.log_softmax(v.scatter(1, own, -1e9), -1) for v in (clean, logs))

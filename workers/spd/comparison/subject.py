@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from workers.spd.comparison.edits import Edit, Terms, states
 from workers.spd.comparison.facts import Fact, Question
+from workers.spd.prompts.batches import padded
 from workers.spd.targets.masks import SiteInput, inner_activation, masked
 from workers.spd.targets.target import Target
 
@@ -20,11 +21,13 @@ ROWS = 64
 
 @dataclass(frozen=True)
 class Asking:
-    """Questions of one length in one pass. `answers`: token ids; `before`: the target's log-probability of each."""
+    """Questions in one pass, padded on the right. `last`: where each ends; `answers`: token ids; `before`, `ranks`: the
+    target's log-probability and rank of each."""
 
     target: Target
     first: int
     tokens: Int[Tensor, "batch seq"]
+    last: Int[Tensor, " batch"]
     answers: Int[Tensor, " batch"]
     before: Float[Tensor, " batch"]
     ranks: Int[Tensor, " batch"]
@@ -33,18 +36,19 @@ class Asking:
     @torch.no_grad()
     def of(cls, target: Target, first: int, questions: Sequence[Question]) -> Asking:
         """A question without an answer is asked for the target's first choice."""
-        tokens = torch.tensor([question.ids for question in questions], device=target.device)
-        logs = last_log_probs(target, tokens)
+        tokens, valid = padded([list(question.ids) for question in questions])
+        tokens, last = tokens.to(target.device), (valid.sum(1) - 1).to(target.device)
+        logs = last_log_probs(target, tokens, last)
         given = torch.tensor([-1 if q.answer is None else q.answer for q in questions], device=tokens.device)
         answers = torch.where(given >= 0, given, logs.argmax(-1))
         before = logs.gather(1, answers[:, None])
-        return cls(target, first, tokens, answers, before[:, 0], (logs > before).sum(1) + 1)
+        return cls(target, first, tokens, last, answers, before[:, 0], (logs > before).sum(1) + 1)
 
     @torch.no_grad()
     def under(self, edit: Edit) -> tuple[Float[Tensor, " batch"], Int[Tensor, " batch"]]:
         """The answers' log-probabilities and ranks in the edited model."""
         with edit.running(self.tokens, self.first):
-            logs = last_log_probs(self.target, self.tokens)
+            logs = last_log_probs(self.target, self.tokens, self.last)
         after = logs.gather(1, self.answers[:, None])
         return after[:, 0], (logs > after).sum(1) + 1
 
@@ -58,24 +62,28 @@ class Asking:
         for start in range(0, len(places), at_once):
             part = terms.chosen(places[start : start + at_once])
             with masked(part.each_alone(rows, seq, self.first)):
-                logs = last_log_probs(self.target, self.tokens.repeat(part.count, 1))
+                tokens, last = self.tokens.repeat(part.count, 1), self.last.repeat(part.count)
+                logs = last_log_probs(self.target, tokens, last)
             own = logs.gather(1, self.answers.repeat(part.count)[:, None])[:, 0]
             result.append(own.unflatten(0, (part.count, rows)) - self.before)
         return torch.cat(result)
 
 
-def last_log_probs(target: Target, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch vocab"]:
+def last_log_probs(
+    target: Target, tokens: Int[Tensor, "batch seq"], last: Int[Tensor, " batch"]
+) -> Float[Tensor, "batch vocab"]:
     """Of the token after each prompt."""
-    last = torch.tensor([tokens.shape[1] - 1], device=tokens.device)
-    return torch.log_softmax(target.logits(tokens, last)[:, 0].float(), -1)
+    keep = last.unique()
+    logits = target.logits(tokens, keep)[
+        torch.arange(len(last), device=last.device), torch.searchsorted(keep, last)
+    ]
+    return torch.log_softmax(logits.float(), -1)
 
 
 def askings(target: Target, first: int, questions: Sequence[Question]) -> list[tuple[list[int], Asking]]:
-    """Questions by length, with their places in the list."""
-    lengths: dict[int, list[int]] = {}
-    for place, question in enumerate(questions):
-        lengths.setdefault(len(question.ids), []).append(place)
-    parts = [own[at : at + ROWS] for own in lengths.values() for at in range(0, len(own), ROWS)]
+    """Questions of like length together, with their places in the list."""
+    order = sorted(range(len(questions)), key=lambda place: len(questions[place].ids))
+    parts = [order[at : at + ROWS] for at in range(0, len(order), ROWS)]
     return [(own, Asking.of(target, first, [questions[place] for place in own])) for own in parts]
 
 
@@ -169,9 +177,8 @@ def open_subject(target: Target, sites: Sequence[str], first: int, fact: Fact, c
     hidden: dict[int, list[Tensor]] = {}
     for places, asking in askings(target, first, questions):
         subject.asked.append(asking)
-        last = torch.tensor([asking.tokens.shape[1] - 1], device=target.device)
         with tapped(sites) as taps, states() as blocks:
-            logs = torch.log_softmax(target.logits(asking.tokens, last)[:, 0].float(), -1)
+            logs = last_log_probs(target, asking.tokens, asking.last)
             score = logs.gather(1, asking.answers[:, None]).sum()
             leaves = [tap.added for tap in taps.values()]
             gradients = torch.autograd.grad(score, leaves)  # type: ignore[arg-type]
