@@ -11,6 +11,7 @@ from tests.spd.tiny import target_of
 from workers.spd.comparison.edits import Terms, attach_blocks
 from workers.spd.comparison.evaluate import Comparison
 from workers.spd.comparison.facts import Fact, Question
+from workers.spd.comparison.locations import layer_effects
 from workers.spd.comparison.measuring import Panel
 from workers.spd.comparison.methods import FromPool, fixed
 from workers.spd.comparison.registry import NAMES
@@ -59,6 +60,9 @@ class Planted(torch.nn.Module):
         self.writes = directions[:FACTS] * 8
         noise = torch.randn(WIDTH, WIDTH, generator=generator) * 0.02
         self.blocks = torch.nn.ModuleList([Block(self.writes.T @ self.reads + noise)])
+
+    def get_input_embeddings(self) -> torch.nn.Module:
+        return self.embed
 
     def forward(self, input_ids: Tensor, use_cache: bool = False, logits_to_keep: object = 0) -> object:
         hidden = self.blocks[0](self.embed(input_ids))
@@ -185,3 +189,14 @@ def test_an_answer_outside_the_edit_is_not_moved() -> None:
     nothing = Terms({SITE: torch.zeros(WIDTH, 1)}, {SITE: torch.zeros(1, WIDTH)})
     panel = Panel.of(made.world.target, 0, made.facts[0].held_out)
     assert panel.under(nothing).nats == [0.0, 0.0]
+
+
+def test_the_planted_layer_is_where_the_fact_sits() -> None:
+    """Suppressing its one layer takes the answer; putting that block's clean output back at the subject brings all of it
+    back, since nothing follows."""
+    made = comparison()
+    (layer,) = layer_effects(made)
+    assert layer.layer == 0
+    assert layer.suppressed is not None
+    assert layer.suppressed < -2
+    assert layer.restored == pytest.approx(1.0, abs=1e-4)

@@ -5,6 +5,7 @@ import { newestEvaluation } from '@/api/evaluations'
 import type { Decomposition, Evaluation } from '@/api/types'
 import { BudgetCurves } from '@/panels/comparison/BudgetCurves'
 import { FactRows } from '@/panels/comparison/FactRows'
+import { Layers } from '@/panels/comparison/Layers'
 import { MethodTable } from '@/panels/comparison/MethodTable'
 import { Pairs } from '@/panels/comparison/Pairs'
 import { Protocol } from '@/panels/comparison/Protocol'
@@ -61,6 +62,7 @@ function Compared({ d, evaluation }: { d: Decomposition; evaluation: Evaluation 
       <MethodTable {...shared} budget={budget} onBudget={setBudget} />
       <FactRows {...shared} bos={d.prompts[0]?.bos ?? false} />
       <BudgetCurves {...shared} />
+      <Layers {...shared} />
       <Pairs {...shared} />
       <Protocol evaluation={evaluation} />
     </>

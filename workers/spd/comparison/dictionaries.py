@@ -25,11 +25,9 @@ INSTALLED = find_spec("sparsify") is not None
 
 
 class Coder(nn.Module):
-    """An autoencoder of one site's input, divided by its RMS. `writes`: what each latent gives there per unit, W d."""
+    """An autoencoder of one input, divided by its RMS. Sites that read the same share one."""
 
-    def __init__(
-        self, rows: Float[Tensor, "rows d_in"], weight: Float[Tensor, "d_out d_in"], seed: int
-    ) -> None:
+    def __init__(self, rows: Float[Tensor, "rows d_in"], seed: int) -> None:
         super().__init__()
         with contextlib.redirect_stdout(io.StringIO()):  # it says at import that there is no Triton
             from sparsify import SparseCoder, SparseCoderConfig
@@ -41,8 +39,6 @@ class Coder(nn.Module):
         self.coder.b_dec.data = rows.mean(0) / self.scale
         self._train(rows / self.scale, torch.Generator().manual_seed(seed))
         self.requires_grad_(False)
-        assert self.coder.W_dec is not None
-        self.writes = self.coder.W_dec @ weight.T * self.scale
 
     def _train(self, rows: Float[Tensor, "rows d_in"], generator: torch.Generator) -> None:
         optimizer = torch.optim.Adam(self.coder.parameters(), lr=RATE)
@@ -61,12 +57,25 @@ class Coder(nn.Module):
         dense = torch.zeros(len(values), LATENTS, dtype=values.dtype, device=values.device)
         return dense.scatter(1, index, values).unflatten(0, x.shape[:-1])
 
+    def writes(self, weight: Float[Tensor, "d_out d_in"]) -> Float[Tensor, "latents d_out"]:
+        """What a unit of each latent gives at a site of this weight, W d."""
+        assert self.coder.W_dec is not None
+        return self.coder.W_dec @ weight.T * self.scale
+
+
+@dataclass(frozen=True)
+class SiteCoder:
+    """The autoencoder of what a site reads, and what its latents give there."""
+
+    coder: Coder
+    writes: Float[Tensor, "latents d_out"]
+
 
 @dataclass(frozen=True)
 class Latents:
     """Latents taken out of what sites read: y − Σ a_i(x) W d_i."""
 
-    coders: Mapping[str, Coder]
+    coders: Mapping[str, SiteCoder]
     index: Mapping[str, list[int]]
 
     def running(
@@ -82,14 +91,15 @@ class Latents:
 
 @dataclass(frozen=True)
 class _Without:
-    coder: Coder
+    site: SiteCoder
     index: list[int]
     here: Float[Tensor, "batch seq 1"]
 
     def applied(
         self, module: nn.Module, x: Float[Tensor, "batch seq d_in"], output: Float[Tensor, "batch seq d_out"]
     ) -> Float[Tensor, "batch seq d_out"]:
-        return output - (self.coder.active(x)[..., self.index] * self.here) @ self.coder.writes[self.index]
+        active = self.site.coder.active(x)[..., self.index] * self.here
+        return output - active @ self.site.writes[self.index]
 
 
 @dataclass(frozen=True)
@@ -97,14 +107,14 @@ class SparseLatents:
     """The latents on at the subject, by the common rule."""
 
     card: MethodCard
-    coders: Mapping[str, Coder]
+    coders: Mapping[str, SiteCoder]
 
     def choose(self, subject: Subject, budgets: Sequence[int]) -> dict[int, Choice]:
         most = max(*budgets, SHORT)
         pool: list[tuple[float, str, int]] = []
-        for site, coder in self.coders.items():
-            on = coder.active(subject.inputs[site].float())
-            effects = -(on * (subject.gradients[site] @ coder.writes.T)).sum(0)
+        for site, own in self.coders.items():
+            on = own.coder.active(subject.inputs[site].float())
+            effects = -(on * (subject.gradients[site] @ own.writes.T)).sum(0)
             pool += [(float(effects[at]), site, at) for at in on.any(0).nonzero().flatten().tolist()]
         places = [(site, at) for _, site, at in sorted(pool)[:most]]
         alone = {place: subject.exact(self._edit([place])) for place in places[:SHORT]}
@@ -124,19 +134,26 @@ class SparseLatents:
         return Latents(self.coders, index)
 
 
-def trained_coders(world: World, check_stop: Callable[[], None] = lambda: None) -> dict[str, Coder]:
-    """One for each site that reads vectors."""
+def trained_coders(world: World, check_stop: Callable[[], None] = lambda: None) -> dict[str, SiteCoder]:
+    """One for each different input of the sites that read vectors."""
     rows: dict[str, list[Tensor]] = {}
+    same: dict[str, str] = {}
     for at in range(0, len(world.learnt), 16):
         check_stop()
         tokens = torch.tensor(world.learnt[at : at + 16], device=world.target.device)
         with torch.no_grad(), recorded() as inputs:
             world.target.logits(tokens, torch.zeros(1, dtype=torch.long, device=tokens.device))
+        first: dict[int, str] = {}
         for site in world.sites:
             if inputs[site].is_floating_point():
-                rows.setdefault(site, []).append(inputs[site][:, 1:].flatten(0, 1).float())
+                same[site] = first.setdefault(inputs[site].data_ptr(), site)
+        for site in first.values():
+            rows.setdefault(site, []).append(inputs[site][:, 1:].flatten(0, 1).float())
     coders: dict[str, Coder] = {}
     for site, parts in rows.items():
         check_stop()
-        coders[site] = Coder(torch.cat(parts), world.weight(site), world.seed)
-    return coders
+        coders[site] = Coder(torch.cat(parts), world.seed)
+    return {
+        site: SiteCoder(coders[shared], coders[shared].writes(world.weight(site)))
+        for site, shared in same.items()
+    }

@@ -6,7 +6,7 @@ site or a block gives. An edit reaches every position, but the first where a dec
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -122,8 +122,21 @@ def matches(tokens: Int[Tensor, "batch seq"], words: Sequence[int]) -> Bool[Tens
     return found
 
 
-_projections: ContextVar[Mapping[int, Any] | None] = ContextVar("unweave_projections", default=None)
-_states: ContextVar[dict[int, Any] | None] = ContextVar("unweave_states", default=None)
+State = Float[Tensor, "batch seq d_model"]
+_changes: ContextVar[Mapping[int, Callable[[State], State]] | None] = ContextVar(
+    "unweave_blocks", default=None
+)
+_states: ContextVar[dict[int, State] | None] = ContextVar("unweave_states", default=None)
+
+
+@contextmanager
+def blocks_changed(changes: Mapping[int, Callable[[State], State]]) -> Iterator[None]:
+    """Within this block, passes hand on what these functions make of the outputs of attached blocks."""
+    token = _changes.set(changes)
+    try:
+        yield
+    finally:
+        _changes.reset(token)
 
 
 @dataclass(frozen=True)
@@ -133,22 +146,29 @@ class Projections:
     directions: Mapping[int, Float[Tensor, "n d_model"]]
     means: Mapping[int, Float[Tensor, " d_model"]]
 
-    @contextmanager
-    def running(self, tokens: Int[Tensor, "batch seq"], first: int) -> Iterator[None]:
+    def running(self, tokens: Int[Tensor, "batch seq"], first: int) -> Any:
         """As a pass of these tokens runs it."""
         here = from_first(tokens, first).float()[..., None]
-        plan = {block: (own, self.means[block], here) for block, own in self.directions.items()}
-        token = _projections.set(plan)
-        try:
-            yield
-        finally:
-            _projections.reset(token)
+        return blocks_changed(
+            {
+                block: _projected(directions, self.means[block], here)
+                for block, directions in self.directions.items()
+            }
+        )
+
+
+def _projected(
+    directions: Float[Tensor, "n d_model"],
+    mean: Float[Tensor, " d_model"],
+    here: Float[Tensor, "batch seq 1"],
+) -> Callable[[State], State]:
+    return lambda hidden: hidden - (((hidden - mean) @ directions.T) * here) @ directions
 
 
 @contextmanager
-def states() -> Iterator[dict[int, Float[Tensor, "batch seq d_model"]]]:
+def states() -> Iterator[dict[int, State]]:
     """Within this block, passes note what each attached block gives."""
-    noted: dict[int, Any] = {}
+    noted: dict[int, State] = {}
     token = _states.set(noted)
     try:
         yield noted
@@ -157,7 +177,7 @@ def states() -> Iterator[dict[int, Float[Tensor, "batch seq d_model"]]]:
 
 
 def attach_blocks(blocks: Sequence[nn.Module]) -> None:
-    """Let blocks obey `Projections` and `states`. Calling it again changes nothing."""
+    """Let blocks obey `blocks_changed` and `states`. Calling it again changes nothing."""
     for place, block in enumerate(blocks):
         if getattr(block, "_unweave_projects", None) is None:
             block._unweave_projects = place  # type: ignore[assignment]
@@ -165,13 +185,12 @@ def attach_blocks(blocks: Sequence[nn.Module]) -> None:
 
 
 def _project(block: nn.Module, args: Any, output: Any) -> Any:
-    place, plan, noted = int(block._unweave_projects), _projections.get(), _states.get()  # type: ignore[arg-type]
+    place, changes, noted = int(block._unweave_projects), _changes.get(), _states.get()  # type: ignore[arg-type]
     hidden = output[0] if isinstance(output, tuple) else output
     if noted is not None:
         noted[place] = hidden
-    own = None if plan is None else plan.get(place)
-    if own is None:
+    change = None if changes is None else changes.get(place)
+    if change is None:
         return None
-    directions, mean, here = own
-    changed = hidden - (((hidden - mean) @ directions.T) * here) @ directions
+    changed = change(hidden)
     return (changed, *output[1:]) if isinstance(output, tuple) else changed

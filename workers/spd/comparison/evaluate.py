@@ -19,6 +19,7 @@ from workers.spd.artifact import Artifact
 from workers.spd.comparison.edits import attach_blocks
 from workers.spd.comparison.facts import Fact, Question
 from workers.spd.comparison.interactions import pair_effects
+from workers.spd.comparison.locations import layer_effects
 from workers.spd.comparison.measuring import FactPanels, Panel, Part
 from workers.spd.comparison.methods import Method
 from workers.spd.comparison.registry import NAMES, methods_of
@@ -30,6 +31,7 @@ from workers.spd.comparison.stored import (
     EvaluationRow,
     FactCard,
     Kind,
+    LayerEffect,
     PairEffect,
 )
 from workers.spd.comparison.subject import open_subject
@@ -173,7 +175,9 @@ def evaluate(
         pairs += [PairEffect.model_validate(pair) for pair in done["pairs"]]
         seconds += done["seconds"]
     seconds += time.monotonic() - began if not seconds else 0.0
-    return whole(comparison, artifact, rows, pairs, seconds)
+    tell(1.0, "Where the facts sit")
+    layers = layer_effects(comparison)
+    return whole(comparison, artifact, rows, pairs, layers, seconds)
 
 
 def whole(
@@ -181,6 +185,7 @@ def whole(
     artifact: Artifact,
     rows: list[EvaluationRow],
     pairs: list[PairEffect],
+    layers: list[LayerEffect],
     seconds: float,
 ) -> Evaluation:
     """The stored form: rows with their summary."""
@@ -189,7 +194,7 @@ def whole(
     return Evaluation(
         created_at=datetime.now(UTC), artifact_hash=artifact.hash, config=config, methods=cards,
         facts=[_card(comparison, fact) for fact in comparison.facts], kinds=comparison.kinds, rows=rows,
-        summary=summarise(rows, [card.name for card in cards], config.seed, "spd"), pairs=pairs,
+        summary=summarise(rows, [card.name for card in cards], config.seed, "spd"), pairs=pairs, layers=layers,
         notes=comparison.sources.notes, seconds=round(seconds, 1), versions=workers.versions(),
     )  # fmt: skip
 

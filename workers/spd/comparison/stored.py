@@ -144,13 +144,14 @@ class PairEffect(Stored):
 
 
 class LayerEffect(Stored):
-    """One layer at a time, change of the answer's log-probability in nats, mean over facts. `suppressed`: only the
-    edit's components of this layer; `traced`: the subject's embeddings are noised and this layer's MLP or block output
-    at the subject is put back, share of the loss restored."""
+    """Of one layer, means over facts. `suppressed`: change of the answer's log-probability, nats, with only this
+    layer's components of the edit taken out (none: the run has no site there). `restored`: causal tracing; of what
+    noise on the subject's embeddings takes from the answer's log-probability, the share that comes back where this
+    block's output at the subject is the clean one."""
 
     layer: int
-    suppressed: float | None
-    traced: float | None
+    suppressed: float | None = None
+    restored: float | None = None
 
 
 class Evaluation(Stored):

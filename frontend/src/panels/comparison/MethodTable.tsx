@@ -133,7 +133,7 @@ const at = (value: number) => ((Math.max(LOW, Math.min(HIGH, value)) - LOW) / (H
 
 function Scale() {
   return (
-    <svg viewBox="-6 0 212 12" className="interval-scale" aria-hidden="true">
+    <svg viewBox="-12 0 224 12" className="interval-scale" aria-hidden="true">
       {[-0.5, 0, 0.5, 1].map((value) => (
         <text key={value} x={at(value)} y="10" textAnchor="middle">
           {figure(value)}
@@ -146,7 +146,7 @@ function Scale() {
 function IntervalBar({ row }: { row: MethodSummary }) {
   const { mean, low, high } = row.score
   return (
-    <svg viewBox="-6 0 212 18" className="interval-bar" aria-hidden="true">
+    <svg viewBox="-12 0 224 18" className="interval-bar" aria-hidden="true">
       {[0, 0.5].map((value) => (
         <line
           key={value}
