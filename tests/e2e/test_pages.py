@@ -22,6 +22,7 @@ PAGES = {
     "workbench": "/d/induction/workbench",
     "circuit": "/d/induction/circuit?pin=layers.1.attn.v:0@29",
     "components": "/d/induction/components",
+    "prompts": "/d/induction/prompts?q=[BOS]+t1+t2+S+t3+S%3D%3Et3&a=layers.1.attn.k:0",
     "component": "/d/induction/components",  # and the first one there
     "findings": "/findings",
     "finding": "/findings",  # and the first one there

@@ -99,6 +99,7 @@ WOODS = {"text": "Tiger Woods plays", "answer": " golf"}
         ("text,answer,split\nTiger Woods plays, golf,held_out\n", "csv", [{**WOODS, "split": "held_out"}]),
         ("Text\tAnswer\nTiger Woods plays\t golf\n", "csv", [WOODS]),
         ('text\n"a, ""b"""\n', "csv", [{"text": 'a, "b"'}]),
+        ("# from: here\ntext,answer,kl [nats]\nTiger Woods plays, golf,0.5\n", "csv", [WOODS]),
         ('{"text": "Tiger Woods plays", "answer": " golf", "fact": null}\n', "jsonl", [WOODS]),
         (
             '\ufeff[{"text": "a"}, {"text": "b", "fact": "f"}]',

@@ -4,6 +4,7 @@ import { ROOT } from '@/api/root'
 import { validateCircuit } from '@/state/circuit'
 import { validateComponent, validateComponents, validateFindings } from '@/state/lists'
 import { validateNew } from '@/state/newRun'
+import { validatePromptSet } from '@/state/promptSet'
 import { parseSearch, stringifySearch } from '@/state/search'
 import { validateSignIn } from '@/state/session'
 import { validateWorkbench } from '@/state/workbench'
@@ -49,6 +50,12 @@ const circuit = createRoute({
   path: '/d/$id/circuit',
   validateSearch: validateCircuit,
   component: lazyRouteComponent(() => import('./CircuitPage'), 'CircuitPage'),
+})
+const promptSet = createRoute({
+  getParentRoute: () => root,
+  path: '/d/$id/prompts',
+  validateSearch: validatePromptSet,
+  component: lazyRouteComponent(() => import('./PromptSetPage'), 'PromptSetPage'),
 })
 const finding = createRoute({
   getParentRoute: () => root,
@@ -96,6 +103,7 @@ export const router = createRouter({
     overview,
     workbench,
     circuit,
+    promptSet,
     components,
     component,
     evidence,

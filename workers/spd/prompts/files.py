@@ -28,7 +28,8 @@ def read_prompt_file(content: str, format: Format) -> list[PromptData]:
     """The prompts of a file's text.
 
     text: a prompt a line, its answer after `=>`, `→` or a tab; the answer gets a leading space. csv: a head with the
-    column text, and answer, split, fact where there are any. jsonl: an object a line. Empty lines are passed over.
+    column text, and answer, split, fact where there are any; lines above it that begin with # and columns with a unit
+    in brackets, as this software writes them, are passed over. jsonl: an object a line. Empty lines are passed over.
     Raises ConfigError naming the line at fault.
     """
     content = content.removeprefix("\ufeff")
@@ -64,21 +65,28 @@ def _text(content: str) -> Iterable[tuple[int, dict[str, Any]]]:
 
 
 def _csv(content: str) -> Iterable[tuple[int, dict[str, Any]]]:
+    above = 0
+    while content.startswith("#"):
+        content, above = content.partition("\n")[2], above + 1
     head = content.split("\n", 1)[0]
     rows = csv.DictReader(
         io.StringIO(content, newline=""), delimiter="\t" if "\t" in head else ",", strict=True
     )
     names = [(name or "").strip().lower() for name in rows.fieldnames or []]
     if "text" not in names:
-        raise ConfigError("Line 1: a CSV file of prompts begins with its columns, and one of them is “text”.")
+        raise ConfigError(
+            f"Line {above + 1}: a CSV file of prompts begins with its columns, and one of them is “text”."
+        )
     rows.fieldnames = names
     try:
         for row in rows:
             if None in row:
-                raise ConfigError(f"Line {rows.line_num}: it has more cells than the first line has columns.")
-            yield rows.line_num, {name: value for name, value in row.items() if value}
+                raise ConfigError(
+                    f"Line {rows.line_num + above}: it has more cells than the first line has columns."
+                )
+            yield rows.line_num + above, {name: v for name, v in row.items() if v and "[" not in name}
     except csv.Error as error:
-        raise ConfigError(f"Line {rows.line_num}: {error}.") from None
+        raise ConfigError(f"Line {rows.line_num + above}: {error}.") from None
 
 
 def _json_lines(content: str) -> Iterable[tuple[int, dict[str, Any]]]:

@@ -1,5 +1,7 @@
 /** None, A, B and A + B on every prompt at once: the table that tests selectivity. */
+import { Link } from '@tanstack/react-router'
 import { plural, visible } from '@/api/words'
+import { encodeEntry } from '@/state/basket'
 import {
   type CompareRow,
   compareRows,
@@ -9,6 +11,7 @@ import {
   WIRE,
 } from '@/state/compare'
 import { useSlow } from '@/state/hooks'
+import { encodeSetPrompt } from '@/state/promptSet'
 import { trustFacts } from '@/state/trust'
 import { type Compared, useComparison } from '@/state/useComparison'
 import type { Workbench } from '@/state/useWorkbench'
@@ -49,6 +52,19 @@ export function ComparePanel({ bench }: { bench: Workbench }) {
               facts={{ ...provenanceFacts(answer.data.provenance), ...trustFacts(bench.prompts) }}
               table={() => fileOf(rowsOf(compared, bench, measure), bench, measure)}
             />
+          )}
+          {bench.baskets.a.length > 0 && (
+            <Link
+              to="/d/$id/prompts"
+              params={{ id: bench.id }}
+              search={{
+                q: bench.prompts.map(({ spec, answer }) => encodeSetPrompt({ spec, answer })),
+                a: bench.baskets.a.map(encodeEntry),
+              }}
+              className="btn quiet small"
+            >
+              A on a prompt set
+            </Link>
           )}
           {measure === 'difference' && <ContrastPicker bench={bench} contrast={contrast} />}
           <Seg
