@@ -8,11 +8,14 @@ from tests.spd.test_training import TOKENIZER, trainer_of
 from workers.spd.ablation.engine import AblationEngine
 from workers.spd.ablation.regimes import RegimeRun
 from workers.spd.ablation.trust import trust
+from workers.spd.artifact import HarvestGroup
 from workers.spd.config import ConfigError, PromptData
 from workers.spd.evaluation.metrics import Evaluator
+from workers.spd.keys import ComponentKey
 from workers.spd.method.mask_sources import random_sources
-from workers.spd.prompts.batches import clean_batch, subject_of
+from workers.spd.prompts.batches import Prompt, clean_batch, subject_of
 from workers.spd.queries import AblationQuery, RegimeSpec
+from workers.spd.statistics.prompt_statistics import _of_the_same_name
 
 SITES = ("model.layers.0.mlp.down_proj", "model.layers.1.mlp.gate_proj")
 PROMPTS = [
@@ -135,3 +138,17 @@ def test_a_prompt_that_does_not_say_what_it_is_about_is_refused():
 def test_running_text_has_no_subject(tmp_path):
     with pytest.raises(ConfigError, match="remainder “subject” goes with"):
         by_subject(data={"kind": "corpus", "path": str(tmp_path)}, start={"kind": "svd"})
+
+
+def test_a_group_of_a_name_is_judged_beside_its_other_tokens():
+    groups = [
+        HarvestGroup(name=w, token=w, components=[f"a:{place}"], why="")
+        for place, w in enumerate(("w2", "w7", "w9"))
+    ]
+    data = PromptData(text="w5 w2 w7 w1", fact="w2 w7")
+    asked = [Prompt(data, [5, 2, 7, 1], 3, subject=(1, 2))]
+    assert _of_the_same_name(groups[0], groups, asked, TOKENIZER) == [ComponentKey("a", 1)]
+    assert _of_the_same_name(groups[2], groups, asked, TOKENIZER) == [
+        ComponentKey("a", 0),
+        ComponentKey("a", 1),
+    ]

@@ -9,8 +9,9 @@ little.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -277,7 +278,8 @@ def _needed_groups(
     rest: Batch | None,
     check_stop: Callable[[], None],
 ) -> list[HarvestGroup]:
-    """The same groups, each without the components that its effect does not need (see `needed`)."""
+    """The same groups, each without the components that its effect does not need (see `needed`). Of a run by subject,
+    what the other tokens of a name have is suppressed beside them throughout."""
     start = 1 if decomposition.first_unmasked else 0
     where: dict[str, list[Prompt]] = defaultdict(list)
     for prompt in prompts:
@@ -293,10 +295,26 @@ def _needed_groups(
             batch = clean_batch(decomposition.target, [prompt.ids for prompt in asked], "answer")
             suppressions = Suppressions.on(decomposition, batch, [prompt.answer for prompt in asked])
             side = None if rest is None else side_effects(decomposition, rest, keys, check_stop)
-            keys = needed(keys, suppressions.drops, side)
+            beside = _of_the_same_name(group, groups, asked, tokenizer) if decomposition.by_subject else []
+            keys = needed(keys, partial(_drops_beside, suppressions, beside), side)
         why = (
             f"{group.why}; {_counted(len(keys), 'is', 'are')} needed to lower the answers of the prompts it stands in"
             + (", the quietest on other text that do." if rest is not None else ".")
         )
         result.append(group.model_copy(update={"components": [str(key) for key in keys], "why": why}))
     return result
+
+
+def _of_the_same_name(
+    group: HarvestGroup, groups: list[HarvestGroup], asked: list[Prompt], tokenizer: PromptTokenizer
+) -> list[ComponentKey]:
+    """The components of the other tokens that the subjects of these prompts have."""
+    tokens = {tokenizer.piece(prompt.ids[at]) for prompt in asked for at in prompt.subject} - {group.token}
+    return [ComponentKey.parse(key) for other in groups if other.token in tokens for key in other.components]
+
+
+def _drops_beside(
+    suppressions: Suppressions, beside: list[ComponentKey], sets: Sequence[Sequence[ComponentKey]]
+) -> list[float]:
+    """The drops of sets that are suppressed together with others."""
+    return suppressions.drops([[*keys, *beside] for keys in sets])
