@@ -75,6 +75,13 @@ def train(
             bar.update(
                 task, description=STAGES[progress.stage], completed=fraction, message=_message(progress)
             )
+            if (
+                progress.stage == "train"
+                and progress.message
+                and not progress.figures
+                and progress.rate is None
+            ):
+                console.print(progress.message, highlight=False, soft_wrap=True)
             if progress.figures and not console.is_terminal:
                 figures = "  ".join(f"{name} {value:.3g}" for name, value in progress.figures.items())
                 console.print(f"step {progress.step}  {figures}", highlight=False, soft_wrap=True)

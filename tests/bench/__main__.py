@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.bench import build, circuits, load, memory, opening, pages, ratios, scripts
 
 ENGINE = {"ratios": ratios.run, "memory": memory.run, "circuit": circuits.run, "load": load.run}
-OTHERS = ("pages", "scripts", "training", "click", "opening")
+OTHERS = ("pages", "scripts", "training", "scale", "click", "opening")
 
 
 def main() -> int:
@@ -30,6 +30,10 @@ def main() -> int:
                 from tests.bench import training
 
                 found = training.measure()
+            elif name == "scale":
+                from tests.bench import scale
+
+                found = scale.run()
             elif name == "click":
                 from tests.bench import click
 

@@ -29,7 +29,7 @@ from workers.spd.method.processes import World
 from workers.spd.method.quiet_writes import quiet_writes
 from workers.spd.method.reconstruction import Pass, attack, divided_reconstruction, passes_of, reconstruction
 from workers.spd.method.resizing import Moments
-from workers.spd.method.rest import rest_loss
+from workers.spd.method.rest import rest_loss as second_stream
 from workers.spd.method.start import initial_components
 from workers.spd.prompts.batches import Batch
 from workers.spd.targets import onednn
@@ -138,9 +138,9 @@ class Trainer:
     def train_step(self, batch: Batch, rest: Batch | None = None) -> dict[str, float]:
         """One step; returns what it measured before the update. `batch` holds the prompts of all processes, `rest`
         their windows of rest text, where the run has such text."""
-        total, figures = self._losses(batch)
+        total, figures = self.losses(batch)
         if rest is not None:
-            value, more = self._rest_loss(rest)
+            value, more = self.rest_loss(rest)
             total, figures = total + value, figures | more
         figures["loss"] = float(self.world.summed(total.detach()))
         if not math.isfinite(figures["loss"]):
@@ -157,7 +157,7 @@ class Trainer:
         self.step += 1
         return figures
 
-    def _losses(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, float]]:
+    def losses(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, float]]:
         """The weighted sum of this process's losses, and every loss by name over all processes."""
         config, world = self.config, self.world
         if world.size > len(batch.tokens):
@@ -201,11 +201,11 @@ class Trainer:
         figures["l0"] = float(self.world.summed(used)) / float(positions)
         return value
 
-    def _rest_loss(self, rest: Batch) -> tuple[Float[Tensor, ""], dict[str, float]]:
+    def rest_loss(self, rest: Batch) -> tuple[Float[Tensor, ""], dict[str, float]]:
         """The losses of the second stream."""
         config = self.config
         assert config.rest is not None
-        return rest_loss(
+        return second_stream(
             self.decomposition, rest, config.rest, self.generator, step=self.step, steps=config.steps,
             threshold=config.threshold, distance=config.reconstruction.distance, world=self.world,
             precision=config.precision,

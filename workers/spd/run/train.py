@@ -14,6 +14,7 @@ from workers.spd.prompts.rest import RestText
 from workers.spd.prompts.training_data import TrainingData
 from workers.spd.run.checkpoint import load_checkpoint, save_checkpoint
 from workers.spd.run.context import Run
+from workers.spd.run.sizes import sizes
 from workers.spd.run.training_log import TrainingLog
 
 
@@ -90,6 +91,20 @@ def _begin(
     run.world.wait()
     log.begin()
     return log, Clock(checkpoint.seconds if checkpoint else 0.0, trainer.step)
+
+
+def _say_sizes(run: Run, trainer: Trainer, data: TrainingData, rest: RestText | None) -> None:
+    """Report what the steps will hold in memory."""
+    if trainer.step >= run.config.steps:
+        return
+    state = trainer.generator.get_state()
+    try:
+        other = rest.next(trainer.generator) if rest is not None else None
+        said = str(sizes(trainer, data.next(trainer.generator), other))
+    finally:
+        trainer.generator.set_state(state)
+    share = trainer.step / run.config.steps
+    run.progress(RunProgress("train", trainer.step, run.config.steps, share, message=said))
 
 
 def _report(run: Run, trainer: Trainer, clock: Clock, figures: dict[str, float]) -> None:
