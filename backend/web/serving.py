@@ -23,6 +23,8 @@ from workers import logs
 from workers.jobs.store import StoreError
 
 GRACE_SECONDS = 10
+KEEP_ALIVE_SECONDS = 75
+"""Longer than proxies keep theirs (60 s mostly): else one sends a request into a connection that is being closed."""
 """How long requests that are being answered may take to end once the server is asked to stop."""
 
 log = logging.getLogger("unweave")
@@ -119,6 +121,7 @@ def run_server(
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             server_header=False,
             proxy_headers=False,  # backend/web/visitors.py reads them, of trusted proxies only
         )

@@ -7,10 +7,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import build, circuits, load, memory, opening, pages, ratios, scripts
+from tests.bench import build, circuits, crowds, load, memory, opening, pages, ratios, scripts
 
 ENGINE = {"ratios": ratios.run, "memory": memory.run, "circuit": circuits.run, "load": load.run}
-OTHERS = ("pages", "scripts", "training", "scale", "click", "opening")
+OTHERS = ("crowds", "pages", "scripts", "training", "scale", "click", "opening")
 
 
 def main() -> int:
@@ -40,6 +40,8 @@ def main() -> int:
                 found = click.run(home)
             elif name == "opening":
                 found = opening.run(home)
+            elif name == "crowds":
+                found = crowds.run(home / "crowds")
             elif name == "pages":
                 found = pages.run(home)
             elif name == "scripts":

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -16,6 +19,7 @@ from tests import databases
 from tests.faults.server import Server, home_with_artifact, server, wait
 
 LABEL = "/api/decompositions/tiny/components/model.layers.0.mlp.down_proj:0/label"
+FAKETIME = (*Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), Path(os.environ.get("LIBFAKETIME", "-")))
 KILLS = int(os.environ.get("KILLS", "10"))
 SEED = int(os.environ.get("SEED", "0"))
 
@@ -102,6 +106,58 @@ def stopped_in_a_job(folder: Path) -> str:
     return f"ended after {seconds:.1f} s; the next one went on from the very step: done, resumed once"
 
 
+def killed_under_a_job(folder: Path) -> str:
+    """kill -9 of the server, and of server and worker at once, while a job runs; the server is started again"""
+    home, chance, kills = home_with_artifact(folder), random.Random(SEED), max(2, KILLS // 2)
+    job: dict[str, Any] = {}
+    for number in range(kills):
+        with server(home) as running:
+            if not job:
+                job = running.start_job(name="runs", steps=400)
+            mine = f"/api/jobs/{job['id']}"
+            wait(lambda at=mine, to=40 * number: running.ask("GET", at).json()["step"] > to)
+            time.sleep(chance.uniform(0, 1))
+            if number % 2:
+                for worker in running.ask("GET", "/api/health").json()["workers"]:
+                    if worker["state"] == "busy":
+                        os.kill(worker_pid(home), signal.SIGKILL)
+            running.process.kill()
+    with server(home) as running:
+        ended = running.end_of(job)
+        made = running.ask("GET", "/api/decompositions").json()["items"]
+    assert ended["state"] == "done", ended
+    assert [item["id"] for item in made].count("runs") == 1
+    return f"{kills} kills, every second of both; done once, resumed {ended['resumed']} times"
+
+
+def worker_pid(home: Path) -> int:
+    """The process of this home's worker."""
+    with closing(sqlite3.connect(home / "unweave-jobs.db")) as database:
+        rows = database.execute("SELECT pid FROM unweave_job_workers ORDER BY seen_at DESC LIMIT 1")
+        return int(rows.fetchone()[0])
+
+
+def a_clock_that_jumps(folder: Path) -> str:
+    """the clock jumps a day ahead and two days back while a job runs and labels are written"""
+    library = next((path for path in FAKETIME if path.is_file()), None)
+    if library is None:
+        return "not tried: there is no libfaketime (Debian: libfaketime)"
+    home, clock = home_with_artifact(folder), folder / "clock"
+    clock.write_text("+0")
+    faked = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
+    with server(home, **faked, DONT_FAKE_MONOTONIC="1") as running:
+        job = running.start_job(name="runs", steps=300)
+        for number, jump in enumerate(("+1d", "-1d", "+0")):
+            wait(lambda to=40 * number: running.ask("GET", f"/api/jobs/{job['id']}").json()["step"] > to)
+            clock.write_text(jump)
+            label = running.ask("PUT", LABEL, json={"text": jump, "version": number})
+            assert label.status_code == 200, label.text
+        ended = running.end_of(job)
+        kept = running.ask("GET", f"{LABEL}s").json()["version"]
+    assert (ended["state"], ended["resumed"], kept) == ("done", 0, 3), ended
+    return "the job goes on and is done, resumed by nobody; 3 labels written, 3 there in their order"
+
+
 def two_servers(folder: Path) -> str:
     """two servers with workers on one home"""
     home = home_with_artifact(folder)
@@ -139,6 +195,6 @@ def an_odd_place(folder: Path) -> str:
 
 
 FAULTS: list[Callable[[Path], str]] = [
-    killed_while_it_writes, postgres_killed, stopped_in_a_request, stopped_in_a_job, two_servers, a_port_in_use,
-    an_odd_place,
+    killed_while_it_writes, killed_under_a_job, postgres_killed, stopped_in_a_request, stopped_in_a_job, two_servers,
+    a_port_in_use, an_odd_place, a_clock_that_jumps,
 ]  # fmt: skip
