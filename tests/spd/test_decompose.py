@@ -352,3 +352,16 @@ def test_the_last_checkpoint_opens_like_a_decomposition_and_is_marked(home, tmp_
         "it is replaced"
     )
     assert decompose(config(home, title="Mine"), out, home=home).manifest.metrics
+
+
+def test_a_target_held_in_bfloat16_is_decomposed_near_to_one_in_float32(home, undisturbed, tmp_path):
+    """In half the memory, with what is trained in float32."""
+    half = decompose(config(home, target_weights="bfloat16"), tmp_path / "half", home=home)
+    assert half.manifest.dtype == "bfloat16"
+    assert all(value.dtype == torch.float32 for value in load_file(half.path / "ci.safetensors").values())
+    for metric, other in zip(undisturbed.manifest.metrics, half.manifest.metrics, strict=True):
+        assert metric.name == other.name
+        if metric.name == "faithfulness":
+            assert other.train == pytest.approx(metric.train, rel=0.05)
+    engine = AblationEngine.load(half, home)
+    assert engine.ablate(AblationQuery((1, 2, 3), (Condition(),)))[0].kl == pytest.approx([0, 0, 0], abs=1e-6)

@@ -2865,6 +2865,13 @@ export interface components {
                  * @enum {string}
                  */
                 precision: "float32" | "bf16";
+                /**
+                 * Target Weights
+                 * @description bfloat16: the target's weights are held and multiplied so, in half the memory; what is trained stays float32
+                 * @default float32
+                 * @enum {string}
+                 */
+                target_weights: "float32" | "bfloat16";
             } | null;
             /** Yaml */
             yaml?: string | null;
@@ -5034,6 +5041,13 @@ export interface components {
                  * @enum {string}
                  */
                 precision: "float32" | "bf16";
+                /**
+                 * Target Weights
+                 * @description bfloat16: the target's weights are held and multiplied so, in half the memory; what is trained stays float32
+                 * @default float32
+                 * @enum {string}
+                 */
+                target_weights: "float32" | "bfloat16";
             } | null;
             /**
              * Overrides

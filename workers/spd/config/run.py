@@ -106,6 +106,11 @@ class DecomposeConfig(Frozen):
         default="float32",
         description="bf16: training's masked passes run under autocast; losses stay float32",
     )
+    target_weights: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="bfloat16: the target's weights are held and multiplied so, in half the memory; what is trained "
+        "stays float32",
+    )
 
     @property
     def bos(self) -> bool:

@@ -52,7 +52,10 @@ class Decomposition:
 
         Where the first position stays the target's own, its g is 0 by definition: nothing there is ever masked.
         """
-        inner = {site: inner_activation(inputs[site], V) for site, V in self.components.V.items()}
+        V = self.components.V
+        read = {site: inputs[site] for site in V}
+        inputs = {site: x.to(V[site].dtype) if x.is_floating_point() else x for site, x in read.items()}
+        inner = {site: inner_activation(inputs[site], own) for site, own in V.items()}
         gamma = self.ci(inner, inputs, valid)
         g = {site: lower(value) for site, value in gamma.items()}
         if self.first_unmasked:

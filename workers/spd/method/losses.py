@@ -29,6 +29,7 @@ def squared_residual(
     the remainder cannot be small, and ‖W‖² − 2·tr + ‖VU‖² loses no digit that matters, nor builds a dense matrix;
     ‖W‖² may be given where it is known.
     """
+    W = W.to(V.dtype)
     if V.shape[1] * 2 > min(W.shape):
         return (W - (V @ U).T).pow(2).sum()
     cross = ((W @ V) * U.T).sum()

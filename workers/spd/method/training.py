@@ -78,8 +78,8 @@ class Trainer:
         self.adopt(components.to(target.device), ci.to(target.device))
         inner = {site: inner_activation(batch.inputs[site], V) for site, V in components.V.items()}
         ci.set_scale(inner, batch.inputs, batch.valid)
-        self.weights = {site: target.weight(site).float() for site in sites}
-        self.squares = {site: weight.pow(2).sum() for site, weight in self.weights.items()}
+        self.weights = {site: target.weight(site) for site in sites}
+        self.squares = {site: weight.float().pow(2).sum() for site, weight in self.weights.items()}
         self.trained = {site: V.shape[1] for site, V in components.V.items()}
         self.adaptations: list[Adaptation] = []
 
@@ -299,7 +299,9 @@ class Trainer:
         U: dict[str, Tensor] = {}
         for site in sites:
             own = self.components.V[site], self.components.U[site]
-            reads, writes = remainder_directions(self.weights[site], *own, batch.inputs[site], valid, count)
+            reads, writes = remainder_directions(
+                self.weights[site].float(), *own, batch.inputs[site], valid, count
+            )
             if reads.shape[1]:
                 V[site], U[site] = reads, writes
         added = {site: v.shape[1] for site, v in V.items()}

@@ -96,7 +96,7 @@ def open_subject(run: Run, device: str) -> Subject:
         report=lambda progress: run.report("target", progress.message),
         check_stop=run.check_stop,
     )
-    target = load_target(folder, device=device)
+    target = load_target(folder, device=device, dtype=config.target_weights)
     tokenizer = target.tokenizer()
     sites = target.sites(config.sites)
     target.attach(sites)
@@ -143,7 +143,7 @@ def measure_and_store(
     manifest = Manifest(
         created_at=datetime.now(UTC), config=config, target=subject.target.card,
         sites=site_cards(decomposition.components, trainer.trained),
-        versions=workers.versions(), dtype="float32", device=device, training_seconds=round(seconds, 1),
+        versions=workers.versions(), dtype=config.target_weights, device=device, training_seconds=round(seconds, 1),
         metrics=[*metric_rows(evidence, faithful, statistics.alive()), *quietness],
         l0_by_site=evidence["train"].l0_by_site, faithfulness_by_site=by_site, paper=extra.paper, facts=extra.facts,
         texts=data.texts.card if data.texts is not None else None,

@@ -59,8 +59,8 @@ def snapshot(work: Path, out: Path, *, home: Path, device: str = "cpu") -> Artif
     _, by_site = faithfulness_by_site(decomposition)
     manifest = Manifest(
         created_at=datetime.now(UTC), config=config, target=subject.target.card,
-        sites=site_cards(decomposition.components, found.trained), versions=workers.versions(), dtype="float32",
-        device=device, training_seconds=round(found.seconds, 1), metrics=[], l0_by_site={},
+        sites=site_cards(decomposition.components, found.trained), versions=workers.versions(),
+        dtype=config.target_weights, device=device, training_seconds=round(found.seconds, 1), metrics=[], l0_by_site={},
         faithfulness_by_site=by_site,
         notes=[
             f"Still training: this is the checkpoint at {at}, without evidence. It goes when the job ends, and the "

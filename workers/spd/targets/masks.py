@@ -141,7 +141,9 @@ def inner_activation(
     x: Float[Tensor, "*batch d_in"] | Int[Tensor, "*batch"], V: Float[Tensor, "d_in C"]
 ) -> Float[Tensor, "*batch C"]:
     """x · V; token ids read rows of V (an embedding's one-hot input)."""
-    return x @ V if x.is_floating_point() else V[x]
+    if not x.is_floating_point():
+        return V[x]
+    return (x if torch.is_autocast_enabled(x.device.type) else x.to(V.dtype)) @ V
 
 
 def attach(model: nn.Module, sites: list[str]) -> None:
