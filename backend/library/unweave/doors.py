@@ -11,13 +11,21 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import httpx2
-import stamina
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_delay,
+    wait_random_exponential,
+)
 from tqdm.auto import tqdm
 
 from unweave.errors import UnweaveError
 
 T = TypeVar("T")
 BUSY = (429, 503)
+BACKOFF = wait_random_exponential(multiplier=0.2, max=5.0)
+"""After a lost connection, seconds."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +52,28 @@ class Door:
         """The answer. Raises UnweaveError."""
         with _Waiting() as waiting:
 
-            def pause(error: Exception) -> bool | float:
-                if (
-                    isinstance(error, UnweaveError)
-                    and error.status in BUSY
-                    and error.code != "weights_failed"
-                ):
-                    waiting.show(error)
-                    return min(2.0 if error.retry_after is None else error.retry_after, self._longest_pause)
+            def again(error: BaseException) -> bool:
+                if isinstance(error, UnweaveError):
+                    return error.status in BUSY and error.code != "weights_failed"
                 return isinstance(error, httpx2.ConnectError) or (
                     question.again and isinstance(error, httpx2.TransportError)
                 )
 
+            def pause(state: RetryCallState) -> float:
+                error = state.outcome.exception() if state.outcome else None
+                if not isinstance(error, UnweaveError):
+                    return BACKOFF(state)
+                waiting.show(error)
+                return min(2.0 if error.retry_after is None else error.retry_after, self._longest_pause)
+
+            attempts = AsyncRetrying(
+                retry=retry_if_exception(again),
+                wait=pause,
+                stop=stop_after_delay(self._patience),
+                reraise=True,
+            )
             try:
-                async for attempt in stamina.retry_context(pause, attempts=None, timeout=self._patience):
+                async for attempt in attempts:
                     with attempt:
                         return question.read(await self._send(question))
             except httpx2.TransportError as error:

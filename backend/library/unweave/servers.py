@@ -30,6 +30,8 @@ T = TypeVar("T")
 PATIENCE = 1_800.0
 """Seconds for which a busy server is asked again; a model may have to be fetched first."""
 TIMEOUT = 300.0
+END_SECONDS = 60.0
+"""How long the end of a script waits for a pass, or for weights that are being loaded."""
 
 
 class Server:
@@ -101,6 +103,8 @@ class Server:
         _loop().run(self._door.close())
         if self._services is not None:
             self._services.close()
+            self._services.pool.join(END_SECONDS)
+            self._services.engines.join(END_SECONDS)
 
     def __enter__(self) -> Server:
         return self

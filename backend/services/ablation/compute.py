@@ -157,6 +157,11 @@ class ComputePool:
                     lane.pop().future.cancel()
             self._changed.notify_all()
 
+    def join(self, seconds: float) -> None:
+        """After `close`, wait for what still runs: Python must not end around a thread that computes."""
+        for thread in self._threads:
+            thread.join(seconds)
+
     # --- working ----------------------------------------------------------------------------------------------
 
     def _start(self) -> None:

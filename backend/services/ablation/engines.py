@@ -112,6 +112,11 @@ class Engines:
             self._queue.clear()
             self._changed.notify_all()
 
+    def join(self, seconds: float) -> None:
+        """After `close`, wait for what is still being loaded."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
     # --- loading ----------------------------------------------------------------------------------------------
 
     def _slot(self, entry: Entry) -> _Slot:
