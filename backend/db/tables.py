@@ -91,6 +91,8 @@ class FindingRow(Base):
     featured: Mapped[bool]
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     search: Mapped[str] = mapped_column(Text)
+    listed: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    """What a list shows of the record, which is a hundred times as large; None until the next start fills it in."""
     record: Mapped[dict[str, Any]] = mapped_column(JSON)
 
     __table_args__ = (Index("ix_findings_newest", "featured", "created_at", "slug"),)

@@ -10,8 +10,10 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import func, select, update
+from sqlalchemy.orm import defer
 
 from backend.db.session import Database
 from backend.db.tables import FindingRow
@@ -38,6 +40,7 @@ log = logging.getLogger("unweave")
 SAME = 1e-6  # largest difference of any probability, 0–1
 CLOSE = 1e-3
 PAGE = 200
+WITHOUT_RECORD = defer(FindingRow.record)
 ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
@@ -107,6 +110,7 @@ class Findings:
 
     def seed(self, folder: Path) -> None:
         """Write the featured findings of `folder`; again and again gives the same. A broken file is only warned of."""
+        self._fill_in()
         kept: list[str] = []
         for path in sorted(folder.glob("*.json")):
             try:
@@ -120,6 +124,15 @@ class Findings:
         with self.database.session() as session:
             gone = update(FindingRow).where(FindingRow.featured, FindingRow.slug.not_in(kept))
             session.execute(gone.values(featured=False))
+
+    def _fill_in(self) -> None:
+        """What lists show of findings that an older version wrote."""
+        with self.database.session() as session:
+            for slug in session.scalars(select(FindingRow.slug).where(FindingRow.listed.is_(None))).all():
+                row = session.get_one(FindingRow, slug)
+                row.listed = _listed(FindingRecord.model_validate(row.record))
+                session.flush()
+                session.expunge(row)  # one record in memory at a time
 
     # --- reading ----------------------------------------------------------------------------------------------
 
@@ -150,15 +163,16 @@ class Findings:
         newest = query.order_by(FindingRow.featured.desc(), FindingRow.created_at.desc(), FindingRow.slug)
         with self.database.session() as session:
             total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
-            rows = session.scalars(newest.offset(start).limit(limit)).all()
+            rows = session.scalars(newest.offset(start).limit(limit).options(WITHOUT_RECORD)).all()
+            items = [_summary(row) for row in rows]
         after = str(start + limit) if start + limit < total else None
-        return Listing[FindingSummary](items=[_summary(row) for row in rows], next_cursor=after, total=total)
+        return Listing[FindingSummary](items=items, next_cursor=after, total=total)
 
     def summaries(self, slugs: Sequence[str]) -> list[FindingSummary]:
         """Those of these findings that are here, in no order."""
         with self.database.session() as session:
-            rows = session.scalars(select(FindingRow).where(FindingRow.slug.in_(list(slugs)))).all()
-        return [_summary(row) for row in rows]
+            found = select(FindingRow).where(FindingRow.slug.in_(list(slugs))).options(WITHOUT_RECORD)
+            return [_summary(row) for row in session.scalars(found)]
 
     def every(
         self, *, decomposition: str | None, featured: bool | None, q: str | None
@@ -251,12 +265,17 @@ def _row(record: FindingRecord, *, featured: bool) -> FindingRow:
         search="\n".join(
             [record.title, record.claim, record.notes, record.decomposition, *record.summary]
         ).lower(),
+        listed=_listed(record),
         record=record.model_dump(mode="json"),
     )
 
 
+def _listed(record: FindingRecord) -> dict[str, Any]:
+    return record.model_dump(mode="json", include={"claim", "created_at", "summary"})
+
+
 def _summary(row: FindingRow) -> FindingSummary:
-    record = row.record
+    record = row.listed or row.record
     return FindingSummary(
         slug=row.slug,
         url=f"/f/{row.slug}",

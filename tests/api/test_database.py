@@ -24,7 +24,7 @@ def test_migrating_again_changes_nothing(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'x.db'}")
     for _ in range(2):
         database.migrate()
-        assert database.revision() == "0006"
+        assert database.revision() == "0007"
 
 
 def test_sqlite_waits_for_locks_keeps_a_log_and_holds_foreign_keys(tmp_path: Path) -> None:
