@@ -371,8 +371,9 @@ def push(
     made = settings(home=home)
     entry = _entry(made, id)
     try:
-        harvests, labels = Harvests(made.home).folders(entry), Labels(Database(made.url)).export(entry)
-        place = put(entry, repo, private=private, harvests=harvests, labels=labels)
+        harvests = Harvests(made.home)
+        labels = Labels(Database(made.url), harvests).export(entry)
+        place = put(entry, repo, private=private, harvests=harvests.folders(entry), labels=labels)
     except ExchangeError as error:
         fail(str(error))
     out.print(f"{entry.slug} ({entry.hash[:12]}) is at {place}", highlight=False, soft_wrap=True)
