@@ -64,7 +64,7 @@ def conflict(description: str) -> dict[int | str, dict[str, Any]]:
 def file(*types: str) -> dict[int | str, dict[str, Any]]:
     """`responses` of a route whose answer is a file of one of these media types."""
     text = {"schema": {"type": "string"}}
-    content = {kind: {} if kind == "application/json" else text for kind in types}
+    content = {kind: {} if kind.endswith("json") else text for kind in types}
     return {200: {"description": "The file", "content": content}}
 
 

@@ -8614,7 +8614,7 @@ export interface operations {
                 };
                 content: {
                     "text/x-python": string;
-                    "application/x-ipynb+json": string;
+                    "application/x-ipynb+json": unknown;
                 };
             };
             400: components["responses"]["Error400"];
