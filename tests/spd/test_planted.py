@@ -192,8 +192,7 @@ def test_an_answer_outside_the_edit_is_not_moved() -> None:
 
 
 def test_the_planted_layer_is_where_the_fact_sits() -> None:
-    """Suppressing its one layer takes the answer; its clean output, put back at the subject, brings all of it back, since
-    nothing follows."""
+    """Suppressing its one layer takes the answer; its clean output, put back at the subject, brings all of it back."""
     made = comparison()
     (layer,) = layer_effects(made)
     assert layer.layer == 0
