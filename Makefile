@@ -25,7 +25,7 @@ TOGETHER := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-all test-fast check $(CHECKS) fmt fuzz faults bench openapi types e2e screenshots featured wheel docs clean python browser
+.PHONY: help run serve test test-all test-fast check $(CHECKS) fmt fuzz faults bench openapi types e2e screenshots stories featured wheel docs clean python browser
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ e2e: $(STAMPS)/test $(PAGES) $(STAMPS)/browser ## The tests that drive a browser
 
 screenshots: $(STAMPS)/test $(PAGES) $(STAMPS)/browser ## Pictures of every page for docs/ (ARGS=PAGE …)
 	$(BIN)/python -m tests.e2e.screenshots $(ARGS)
+
+stories: $(STAMPS)/test $(PAGES) $(STAMPS)/browser ## Walk ten stories on the page: clicks and times (ARGS="--keyboard STORY …")
+	$(BIN)/python -m tests.e2e.stories $(ARGS)
 
 check: $(STAMPS)/test $(STAMPS)/node ## Lint, formatting, import rules, dependencies, types, contract, front-end tests
 	@$(MAKE) --no-print-directory $(TOGETHER) -j $(JOBS) $(CHECKS)

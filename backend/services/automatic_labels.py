@@ -29,6 +29,11 @@ class AutomaticLabels:
     f1: list[float | None]
 
 
+def version(store: HarvestStore) -> str:
+    """A harvest, told from one that was made anew under the same name."""
+    return f"{store.info.id} {store.info.created_at.isoformat()}"
+
+
 def automatic_labels(entry: Entry, store: HarvestStore) -> AutomaticLabels:
     """What a harvest calls every component. Raises ArtifactError where it cannot be read."""
     columns, target = entry.artifact.columns, entry.artifact.manifest.target.model
@@ -53,7 +58,7 @@ def automatic_labels(entry: Entry, store: HarvestStore) -> AutomaticLabels:
             hopeless = f1 is not None and f1 < SORTED_OUT
             texts.append(with_writes("fires where no token predicts it" if hopeless else named, writes))
         scores.append(f1)
-    return AutomaticLabels(store.info.id, texts, scores)
+    return AutomaticLabels(version(store), texts, scores)
 
 
 def with_writes(text: str, writes: Sequence[str]) -> str:

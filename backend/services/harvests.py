@@ -28,7 +28,7 @@ from backend.schemas.components import (
     NearRow,
     TokenStat,
 )
-from backend.services.automatic_labels import AutomaticLabels, automatic_labels, label_score
+from backend.services.automatic_labels import AutomaticLabels, automatic_labels, label_score, version
 from backend.services.entries import Entry
 from workers.jobs.harvesting import FOLDER, harvest_place
 from workers.spd.artifact import ArtifactError
@@ -99,7 +99,7 @@ class Harvests:
 
     def labels_of(self, entry: Entry) -> str:
         """The harvest whose labels are those of the decomposition; empty where none has any."""
-        return next((store.info.id for _, store in self._stores(entry) if store.info.labels), "")
+        return next((version(store) for _, store in self._stores(entry) if store.info.labels), "")
 
     def labels(self, entry: Entry) -> AutomaticLabels | None:
         """The labels of the newest harvest that has some."""
