@@ -23,7 +23,7 @@ BACKEND = Path(__file__).resolve().parents[1]
 PLACES = (BACKEND / "static", BACKEND.parent / "frontend" / "dist")
 PATHS = (
     "/", "/d/$id", "/d/$id/workbench", "/d/$id/components", "/d/$id/c/$key", "/d/$id/circuit", "/d/$id/prompts",
-    "/f/$slug", "/findings", "/collections/$slug", "/jobs", "/new", "/sign-in", "/access",
+    "/d/$id/evidence", "/f/$slug", "/findings", "/collections/$slug", "/jobs", "/new", "/sign-in", "/access",
 )  # fmt: skip
 """The pages, as frontend/src/pages/router.tsx writes them. At any other path the page says that there is none, with
 status 404: a probe or a wrong link must not pass for a page."""

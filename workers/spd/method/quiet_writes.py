@@ -107,7 +107,7 @@ def _prompt_information(
 
 def _removal(
     decomposition: Decomposition, batch: Batch, generator: torch.Generator
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+) -> tuple[dict[str, Float[Tensor, "batch seq _"]], dict[str, Float[Tensor, "batch seq 1"]]]:
     """All components of a random subset of sites (SPEC 8) suppressed with one random strength, the remainder on."""
     sites = decomposition.sites
     count = 1 + int(torch.randint(len(sites), (), generator=generator))
@@ -122,7 +122,7 @@ def _removal(
 
 def _level(
     decomposition: Decomposition, batch: Batch, generator: torch.Generator
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+) -> tuple[dict[str, Float[Tensor, "batch seq _"]], dict[str, Float[Tensor, "batch seq 1"]]]:
     """Level masks (SPEC 7) of components and remainders, one level for all prompts."""
     sizes = [len(U) + 1 for U in decomposition.components.U.values()]
     r = draw(["level"], (*batch.tokens.shape, sum(sizes)), generator)[0].to(batch.tokens.device)
@@ -143,8 +143,8 @@ def output_gradients(
     mean of g gᵀ is the Fisher information."""
     probes: dict[str, Tensor] = {}
 
-    def probe(site: str) -> Callable[..., Tensor]:
-        def add(module: object, args: object, output: Tensor) -> Tensor:
+    def probe(site: str) -> Callable[..., Float[Tensor, ...]]:
+        def add(module: object, args: object, output: Float[Tensor, ...]) -> Float[Tensor, ...]:
             probes[site] = torch.zeros_like(output, requires_grad=True)
             return output + probes[site]
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 import yaml
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from workers.spd.artifact import Artifact
@@ -61,8 +61,8 @@ class ForeignRun:
     kind: str
     V: dict[str, Float[Tensor, "d_in C"]]
     U: dict[str, Float[Tensor, "C d_out"]]
-    ci: dict[str, dict[str, Tensor]]
-    target: dict[str, Tensor]
+    ci: dict[str, dict[str, Shaped[Tensor, ...]]]
+    target: dict[str, Shaped[Tensor, ...]]
 
     @property
     def model(self) -> str | None:
