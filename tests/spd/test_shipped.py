@@ -145,16 +145,17 @@ def sports(weights_home: Path) -> Shipped:
     [
         (TIGER, " golf", WOODS, 0.0, 0.10),
         (KOBE, " basketball", WOODS, 0.97, 1.03),
-        ("Tiger Woods plays professional", " golf", WOODS, 0.0, 0.10),
+        ("Tiger Woods plays professional", " golf", WOODS, 0.0, 0.105),
         ("Tiger Woods was an American professional", " golf", WOODS, 0.0, 0.10),
         ("Tiger Woods is a professional", " golf", WOODS, 0.0, 0.10),
         ("Kobe Bryant plays professional", " basketball", WOODS, 0.97, 1.03),
         ("Peyton Manning is an American professional", " football", WOODS, 0.90, 1.10),
         ("The capital of France is", " Paris", WOODS, 0.90, 1.10),
         ("The most famous golfer of all time is Tiger", " Woods", WOODS, 0.90, 1.10),
+        ("James Woods is an American", " astronaut", WOODS, 0.90, 1.10),
         (KOBE, " basketball", BRYANT, 0.0, 0.15),
         (TIGER, " golf", BRYANT, 0.97, 1.03),
-        ("Kobe Bryant plays professional", " basketball", BRYANT, 0.0, 0.15),
+        ("Kobe Bryant plays professional", " basketball", BRYANT, 0.0, 0.30),
         ("Tiger Woods plays professional", " golf", BRYANT, 0.97, 1.03),
         ("Peyton Manning is an American professional", " football", BRYANT, 0.90, 1.10),
         ("The capital of France is", " Paris", BRYANT, 0.90, 1.10),
@@ -168,11 +169,23 @@ def test_suppressing_one_athlete_takes_that_fact_and_leaves_the_others(
 
 
 def test_the_sports_run_is_quiet_on_text_it_never_saw():
-    """At most one component per position, and what is left of the goal of 0.01 nats (docs/log.md) does not grow."""
+    """The goals of docs/log.md: one component per position, 0.01 nats; and prompts nobody trained on are described."""
     figures = {m.name: m for m in read_artifact(SHIPPED / "sports-smollm2", verify=False).manifest.metrics}
     assert figures["rest_l0"].held_out <= 1
-    assert figures["kl_rest_ci_masks"].held_out <= 0.03
-    assert figures["kl_adversarial"].train <= 10 * figures["kl_stochastic"].train
+    assert figures["kl_rest_ci_masks"].held_out <= 0.01
+    assert figures["kl_ci_masks"].held_out <= 0.05
+    for split in ("train", "held_out"):
+        adversarial, stochastic = (
+            getattr(figures[f"kl_{name}"], split) for name in ("adversarial", "stochastic")
+        )
+        assert adversarial <= 10 * stochastic
+
+
+def test_training_beats_the_start_on_golf():
+    checks = read_artifact(SHIPPED / "sports-smollm2", verify=False).manifest.checks
+    golf = [check for check in checks if check.groups == ["␣Woods"] and check.role == "target"]
+    assert len(golf) == 4
+    assert all(check.ablated < check.untrained for check in golf)
 
 
 @pytest.mark.real

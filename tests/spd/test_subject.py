@@ -140,15 +140,10 @@ def test_running_text_has_no_subject(tmp_path):
         by_subject(data={"kind": "corpus", "path": str(tmp_path)}, start={"kind": "svd"})
 
 
-def test_a_group_of_a_name_is_judged_beside_its_other_tokens():
-    groups = [
+def test_a_token_of_a_name_is_judged_beside_what_its_other_tokens_have_kept():
+    judged = [
         HarvestGroup(name=w, token=w, components=[f"a:{place}"], why="")
-        for place, w in enumerate(("w2", "w7", "w9"))
+        for place, w in enumerate(("w2", "w9"))
     ]
-    data = PromptData(text="w5 w2 w7 w1", fact="w2 w7")
-    asked = [Prompt(data, [5, 2, 7, 1], 3, subject=(1, 2))]
-    assert _of_the_same_name(groups[0], groups, asked, TOKENIZER) == [ComponentKey("a", 1)]
-    assert _of_the_same_name(groups[2], groups, asked, TOKENIZER) == [
-        ComponentKey("a", 0),
-        ComponentKey("a", 1),
-    ]
+    asked = [Prompt(PromptData(text="w5 w2 w7 w1", fact="w2 w7"), [5, 2, 7, 1], 3, subject=(1, 2))]
+    assert _of_the_same_name(judged, asked, TOKENIZER) == [ComponentKey("a", 0)]

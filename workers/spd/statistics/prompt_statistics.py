@@ -279,7 +279,7 @@ def _needed_groups(
     check_stop: Callable[[], None],
 ) -> list[HarvestGroup]:
     """The same groups, each without the components that its effect does not need (see `needed`). Of a run by subject,
-    what the other tokens of a name have is suppressed beside them throughout."""
+    a token of a name is judged beside what the tokens of that name with a larger effect have kept."""
     start = 1 if decomposition.first_unmasked else 0
     where: dict[str, list[Prompt]] = defaultdict(list)
     for prompt in prompts:
@@ -295,7 +295,7 @@ def _needed_groups(
             batch = clean_batch(decomposition.target, [prompt.ids for prompt in asked], "answer")
             suppressions = Suppressions.on(decomposition, batch, [prompt.answer for prompt in asked])
             side = None if rest is None else side_effects(decomposition, rest, keys, check_stop)
-            beside = _of_the_same_name(group, groups, asked, tokenizer) if decomposition.by_subject else []
+            beside = _of_the_same_name(result, asked, tokenizer) if decomposition.by_subject else []
             keys = needed(keys, partial(_drops_beside, suppressions, beside), side)
         why = (
             f"{group.why}; {_counted(len(keys), 'is', 'are')} needed to lower the answers of the prompts it stands in"
@@ -306,11 +306,11 @@ def _needed_groups(
 
 
 def _of_the_same_name(
-    group: HarvestGroup, groups: list[HarvestGroup], asked: list[Prompt], tokenizer: PromptTokenizer
+    judged: list[HarvestGroup], asked: list[Prompt], tokenizer: PromptTokenizer
 ) -> list[ComponentKey]:
-    """The components of the other tokens that the subjects of these prompts have."""
-    tokens = {tokenizer.piece(prompt.ids[at]) for prompt in asked for at in prompt.subject} - {group.token}
-    return [ComponentKey.parse(key) for other in groups if other.token in tokens for key in other.components]
+    """What the groups judged so far have kept whose token stands in the subject of one of these prompts."""
+    tokens = {tokenizer.piece(prompt.ids[at]) for prompt in asked for at in prompt.subject}
+    return [ComponentKey.parse(key) for group in judged if group.token in tokens for key in group.components]
 
 
 def _drops_beside(
