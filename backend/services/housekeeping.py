@@ -19,6 +19,7 @@ from backend.services.jobs import ENDED, JobService
 from backend.services.shelf import Shelf
 from workers.jobs.harvesting import harvest_place
 from workers.jobs.store import StoreError
+from workers.spd.comparison.stored import evaluation_place
 
 NAMED = 50
 
@@ -46,7 +47,9 @@ class Housekeeping:
         harvests = harvest_place(self.home, entry.hash)
         made = [path for path in harvests.iterdir() if path.is_dir()] if harvests.is_dir() else []
         return Dependents(
-            disk_bytes=_size(entry.artifact.path) + _size(harvests),
+            disk_bytes=_size(entry.artifact.path)
+            + _size(harvests)
+            + _size(evaluation_place(self.home, entry.hash)),
             findings=list(findings[:NAMED]),
             findings_total=len(findings),
             labels=labels or 0,
@@ -59,7 +62,7 @@ class Housekeeping:
         self.shelf.edit(entry.hash, edit)
 
     def delete(self, entry: Entry) -> None:
-        """Remove its folder and its harvests. Findings keep their numbers, labels wait for its return."""
+        """Remove its folder, its harvests and evaluations. Findings keep their numbers, labels wait for its return."""
         if entry.shipped:
             raise ApiError(
                 409,
@@ -83,6 +86,7 @@ class Housekeeping:
             os.replace(entry.artifact.path, aside)  # gone from the gallery at once, whole
             shutil.rmtree(aside)
         shutil.rmtree(harvest_place(self.home, entry.hash), ignore_errors=True)
+        shutil.rmtree(evaluation_place(self.home, entry.hash), ignore_errors=True)
         self.shelf.forget(entry.hash)
         self.catalogue.refresh()
 

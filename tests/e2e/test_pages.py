@@ -26,6 +26,7 @@ PAGES = {
     "component": "/d/induction/components",  # and the first one there
     "findings": "/findings",
     "finding": "/findings",  # and the first one there
+    "evidence": "/d/bible-lm/evidence",
     "jobs": "/jobs",
     "new": "/new",
     "access": "/access",
@@ -48,6 +49,8 @@ def open_page(page: Page, name: str) -> None:
         live(page)
     if name == "circuit":
         expect(page.get_by_role("table", name="Edges of the circuit")).to_be_visible(timeout=60_000)
+    if name == "evidence":
+        expect(page.get_by_role("heading", name="Selectivity")).to_be_visible()
     settled(page)
 
 

@@ -79,17 +79,19 @@ class _Noised:
 
 @torch.no_grad()
 def _restored(comparison: Comparison, fact: Fact) -> dict[int, float]:
-    """Of every block, in one pass: the held-out questions once for each, each time with that block put back."""
+    """Of every block, in one pass: the held-out questions once for each, each time with that block put back. Questions
+    that end with their subject are left out: there putting back any block brings back all."""
+    questions = [one for one in fact.held_out if one.subject and one.subject[-1] < len(one.ids) - 1]
     world = comparison.world
     target = world.target
     site = _embedding_site(target.model)
-    if not world.blocks or site is None:
+    if not world.blocks or site is None or not questions:
         return {}
     target.attach([site])
-    asking = Asking.of(target, world.first, fact.held_out)
+    asking = Asking.of(target, world.first, questions)
     with states() as clean:
         last_log_probs(target, asking.tokens, asking.last)
-    here = _subject(fact.held_out, asking.tokens)
+    here = _subject(questions, asking.tokens)
     generator = world.generator("tracing", fact.name)
     table = target.embedding()
     noise = torch.randn(*here.shape, table.shape[1], generator=generator).to(table)
