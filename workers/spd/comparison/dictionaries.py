@@ -30,7 +30,7 @@ class Coder(nn.Module):
     def __init__(self, rows: Float[Tensor, "rows d_in"], seed: int) -> None:
         super().__init__()
         with contextlib.redirect_stdout(io.StringIO()):  # it says at import that there is no Triton
-            from sparsify import SparseCoder, SparseCoderConfig
+            from sparsify import SparseCoder, SparseCoderConfig  # pyright: ignore[reportMissingImports]  (an extra)
         self.scale = float(rows.pow(2).mean().sqrt())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
