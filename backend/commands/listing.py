@@ -62,7 +62,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return escape(", ".join(map(str, value)))
+        return escape(", ".join(map(str, value)))  # pyright: ignore[reportUnknownArgumentType]
     return "" if value is None else escape(f"{value:,}" if isinstance(value, int) else str(value))
 
 

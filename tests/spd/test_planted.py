@@ -88,7 +88,9 @@ def comparison(components: Components | None = None, seed: int = 0) -> Compariso
         {SITE: model.reads.T}, {SITE: model.writes}, {SITE: list(range(FACTS))}
     )
     ci = CIFunctions(
-        {SITE: tuple(planted.V[SITE].shape)}, SharedMLPCI(hidden=4), torch.Generator().manual_seed(0)
+        {SITE: (planted.V[SITE].shape[0], planted.V[SITE].shape[1])},
+        SharedMLPCI(hidden=4),
+        torch.Generator().manual_seed(0),
     )
     decomposition = Decomposition(target, planted.requires_grad_(False), ci, first_unmasked=False)
     generator = torch.Generator().manual_seed(seed)

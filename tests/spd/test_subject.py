@@ -35,7 +35,7 @@ def made(start: float):
     target = tiny.target_of(tiny.llama_model())
     decomposition = tiny.decomposition_of(target, SITES, ci=tiny.SharedMLPCI(hidden=8, start=start))
     for gamma in decomposition.ci.gammas:
-        gamma.last.weight.data.zero_()
+        gamma.get_submodule("last").get_parameter("weight").data.zero_()
     decomposition.by_subject = True
     batch = clean_batch(target, [[5, 2, 7, 1], [4, 9, 6]], "answer", [[1, 2], [1]])
     return decomposition, batch
