@@ -46,11 +46,11 @@ def judge(figures: TrustFigures, config: DecomposeConfig, *, own: bool) -> Judge
     rest = None if figures.kl_rest is None else _mean(figures.kl_rest)
     level: TrustLevel = "good" if share <= GOOD else "partly" if share <= PARTLY else "not"
     by_subject = config.reconstruction.remainder == "subject"
-    silent = by_subject and figures.fires == 0  # the remainder is on everywhere: there is nothing to judge
+    silent = not figures.described  # no name of the run stands here: the remainder is on everywhere
     if rest is not None and (silent or (level == "not" and _share(rest, off_all) <= GOOD)):
         level = "outside"
     where = "at the last position" if last else "on average"
-    named = " where something fires" if by_subject else ""
+    named = " at the names" if by_subject else ""
     figure = (
         f"KL {nats(kl)} nats {where} under CI as masks with the remainder off{named}, "
         f"of {nats(off)} with everything off"

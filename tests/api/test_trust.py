@@ -68,14 +68,14 @@ def test_other_text_that_a_targeted_run_leaves_alone_is_outside_it() -> None:
     assert "0.75 components fire per position" in some.sentence
 
 
-def test_where_nothing_of_a_run_by_subject_fires_its_remainder_is_on_and_the_prompt_outside() -> None:
+def test_where_no_name_of_a_run_by_subject_stands_its_remainder_is_on_and_the_prompt_outside() -> None:
     plain = load_config("sports-smollm2").model_dump(mode="json")
     made = parse_config({**plain, "reconstruction": {"positions": "answer", "remainder": "subject"}})
-    silent = judge(figures([0.003], [0.003], rest=[0.003], fires=(0.0, 0)), made, own=False)
-    assert silent.level == "outside"
+    silent = TrustFigures([0.003], [0.003], [0.003], 0.2, 1, described=False)
+    assert judge(silent, made, own=False).level == "outside"
     loud = judge(figures([0.01], [8.0], rest=[0.003], fires=(0.5, 3)), made, own=True)
     assert loud.level == "good"
-    assert "with the remainder off where something fires, of 8.00 with" in loud.sentence
+    assert "with the remainder off at the names, of 8.00 with" in loud.sentence
 
 
 def test_other_text_that_a_targeted_run_changes_is_not_described() -> None:

@@ -36,7 +36,7 @@ def made(start: float):
     decomposition = tiny.decomposition_of(target, SITES, ci=tiny.SharedMLPCI(hidden=8, start=start))
     for gamma in decomposition.ci.gammas:
         gamma.get_submodule("last").get_parameter("weight").data.zero_()
-    decomposition.by_subject = True
+    decomposition.names, decomposition.by_subject = [[2, 7], [9]], True
     batch = clean_batch(target, [[5, 2, 7, 1], [4, 9, 6]], "answer", [[1, 2], [1]])
     return decomposition, batch
 
@@ -104,29 +104,33 @@ def test_rows_and_trimming_keep_the_subject():
     assert short.subject.tolist() == [[False, True, False]]
 
 
-def test_a_typed_prompt_is_described_where_something_fires():
-    quiet, loud = made(start=0.0)[0], made(start=1.0)[0]
-    ids = (5, 2, 7, 1)
-    silent = trust(AblationEngine(quiet), ids, 0.1, rest=True)
-    assert silent.kl == pytest.approx(silent.kl_rest)  # nothing fires: the remainder stays on
-    assert silent.kl_off == pytest.approx(silent.kl_rest)
-    figures = trust(AblationEngine(loud), ids, 0.1, rest=True)
-    loud.by_subject = False
-    plain = trust(AblationEngine(loud), ids, 0.1, rest=True)
-    assert figures.kl == pytest.approx(plain.kl)  # everything fires everywhere
-    assert figures.kl != pytest.approx(figures.kl_rest, rel=1e-2)
+def test_a_typed_prompt_is_described_at_the_names_that_stand_in_it():
+    decomposition = made(start=0.0)[0]
+    for U in decomposition.components.U_list:
+        U.data.zero_()
+    assert decomposition.remainder_mask((5, 2, 7, 1, 9)).flatten().tolist() == [1, 0, 0, 1, 0]
+    engine = AblationEngine(decomposition)
+    silent, named = (trust(engine, ids, 0.1, rest=True) for ids in ((5, 2, 1, 7), (5, 2, 7, 1)))
+    assert not silent.described
+    assert max(silent.kl_off) < 1e-6
+    assert named.described
+    assert named.kl_off[0] < 1e-6 < 1e-4 < max(named.kl_off)
+    batch = clean_batch(decomposition.target, [[5, 2, 7, 1]], "answer", [[1, 2]])
+    assert named.kl_off[-1] == pytest.approx(
+        Evaluator(decomposition, batch, 0.1).kl_everything_off(), rel=1e-4
+    )
 
 
 def test_so_are_its_other_masks():
     decomposition = made(start=0.0)[0]
     for U in decomposition.components.U_list:
         U.data.zero_()
-    run = RegimeRun(
-        AblationEngine(decomposition), AblationQuery((5, 2, 7, 1)), RegimeSpec("stochastic", threshold=0.1)
-    )
-    drawn = random_sources({s: f[None] for s, f in run.floor.items()}, torch.Generator().manual_seed(0))
-    for sources in (None, [{site: value[0] for site, value in drawn.items()}]):
-        torch.testing.assert_close(run.logits(sources)[0], run.clean.logits, atol=1e-4, rtol=1e-4)
+    engine = AblationEngine(decomposition)
+    for ids, changes in (((5, 2, 1, 7), False), ((5, 2, 7, 1), True)):
+        run = RegimeRun(engine, AblationQuery(ids), RegimeSpec("stochastic", threshold=0.1))
+        drawn = random_sources({s: f[None] for s, f in run.floor.items()}, torch.Generator().manual_seed(0))
+        for sources in (None, [{site: value[0] for site, value in drawn.items()}]):
+            assert torch.allclose(run.logits(sources)[0], run.clean.logits, atol=1e-4) != changes
 
 
 def test_a_prompt_that_does_not_say_what_it_is_about_is_refused():

@@ -214,7 +214,7 @@ class TrustFigures:
     CI as masks, with everything off, and (None where not asked for) under CI as masks with the remainder on.
 
     fires: components above the threshold at any position; fires_per_position: the mean of their number at one;
-    `cached`: from an earlier pass.
+    described: whether the remainder is off anywhere; `cached`: from an earlier pass.
     """
 
     kl: list[float]
@@ -222,6 +222,7 @@ class TrustFigures:
     kl_rest: list[float] | None
     fires_per_position: float
     fires: int
+    described: bool = True
     cached: bool = False
 
 

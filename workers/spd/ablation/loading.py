@@ -18,6 +18,7 @@ from workers.spd.method.decomposition import Decomposition
 from workers.spd.targets.fetching import Report
 from workers.spd.targets.target import Target, ensure_target, load_target, target_of
 from workers.spd.targets.target_check import check_target
+from workers.spd.targets.tokenizer import PromptTokenizer
 
 
 def load_decomposition(artifact: Artifact, target: Target) -> Decomposition:
@@ -68,8 +69,20 @@ def load_decomposition(artifact: Artifact, target: Target) -> Decomposition:
     return Decomposition(
         target, components, ci,
         first_unmasked=config.reconstruction.first_position == "unmasked",
-        by_subject=config.reconstruction.remainder == "subject",
+        names=_names(artifact) if config.reconstruction.remainder == "subject" else None,
     )  # fmt: skip
+
+
+def _names(artifact: Artifact) -> list[list[int]]:
+    """The tokens of the run's subjects, as they begin a prompt and as they stand in one."""
+    card = artifact.manifest.target
+    tokenizer = PromptTokenizer.from_file(
+        artifact.path / "tokenizer.json",
+        bos_token_id=card.bos_token_id,
+        context_length=card.model.context_length,
+    )
+    names = artifact.manifest.config.subjects
+    return [tokenizer.encode(space + name, bos=False) for name in names for space in ("", " ")]
 
 
 def _shape(tensors: Mapping[str, Shaped[Tensor, ...]], name: str) -> tuple[int, ...] | None:

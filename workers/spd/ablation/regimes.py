@@ -6,7 +6,7 @@ stochastic    m = ℓ + (1 − ℓ) r, m_Δ = r_Δ, r uniform in [0, 1]: n seede
 adversarial   the same masks, r moved by sign steps to the largest KL, from a seeded start
 
 ℓ is the lower bound of the masks: the causal importances, or the strengths of a selection. Only what is not selected
-is drawn or attacked. Of a run by subject (SPEC 27) the remainder stays on where nothing fires.
+is drawn or attacked. Of a run by subject (SPEC 27) the remainder stays on outside the names it is about.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ class RegimeRun:
         self.tokens = torch.tensor([query.token_ids], device=engine.target.device)
         self.seq = len(query.token_ids)
         self.floor = self._floor()
-        g = engine.site_importances(self.clean).g
-        self.remainder = engine.decomposition.remainder_masks(g, spec.threshold)  # 0 where it may be masked
+        self.remainder = engine.decomposition.remainder_mask(query.token_ids)  # 0 where it may be masked
 
     def _floor(self) -> dict[str, Float[Tensor, "seq C"]]:
         """ℓ of each site."""
@@ -61,11 +60,11 @@ class RegimeRun:
                 site: (floor > self.spec.threshold).to(floor)[None] if rounded else floor[None]
                 for site, floor in self.floor.items()
             }
-            delta = self.remainder
+            delta = dict.fromkeys(self.floor, self.remainder[None])
         else:
             stacked = {site: torch.stack([source[site] for source in sources]) for site in self.floor}
             mask, drawn = stochastic_masks(self.floor, stacked)
-            delta = {site: torch.maximum(value, self.remainder[site]) for site, value in drawn.items()}
+            delta = {site: torch.maximum(value, self.remainder) for site, value in drawn.items()}
         return self.engine.decomposition.site_masks(mask, delta)
 
     @torch.no_grad()

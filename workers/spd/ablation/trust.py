@@ -4,7 +4,7 @@ ci      m = g, remainder off
 rest    m = g, remainder on: for a decomposition that leaves other text to the remainder
 off     m = 0, remainder off: the scale of the other two
 
-Of a run by subject (SPEC 27) “remainder off” means where something fires.
+Of a run by subject (SPEC 27) “remainder off” means at the names that the run is about.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def trust(
         kl = clean.trust
     cached = kl is not None and (not rest or "rest" in kl)
     if kl is None or not cached:
-        kl = _kl(engine, token_ids, g, ("ci", "rest", "off") if rest else ("ci", "off"), threshold)
+        kl = _kl(engine, token_ids, g, ("ci", "rest", "off") if rest else ("ci", "off"))
         with clean.lock:
             clean.trust = kl
     firing = {site: value > threshold for site, value in g.items()}
@@ -43,6 +43,7 @@ def trust(
         kl_rest=kl["rest"] if rest else None,
         fires_per_position=sum(int(above.sum()) for above in firing.values()) / len(token_ids),
         fires=sum(int(above.any(0).sum()) for above in firing.values()),
+        described=not bool(engine.decomposition.remainder_mask(token_ids).all()),
         cached=cached,
     )
 
@@ -52,10 +53,9 @@ def _kl(
     token_ids: tuple[int, ...],
     g: dict[str, Float[Tensor, "seq _C"]],
     names: tuple[str, ...],
-    threshold: float,
 ) -> dict[str, list[float]]:
     """KL(target ‖ masked) of each regime named, nats a position."""
-    alone = engine.decomposition.remainder_masks(g, threshold)
+    alone = engine.decomposition.remainder_mask(token_ids)
     before = engine.baseline(engine.clean(token_ids)).rows
     tokens = torch.tensor([token_ids], device=engine.target.device)
     size = before.logits.numel() * before.logits.element_size()
@@ -68,8 +68,8 @@ def _kl(
             for site, value in g.items()
         }
         delta = {
-            site: torch.stack([torch.ones_like(value) if name == "rest" else value for name in some])
-            for site, value in alone.items()
+            site: torch.stack([torch.ones_like(alone) if name == "rest" else alone for name in some])
+            for site in g
         }
         with masked(engine.decomposition.site_masks(mask, delta)):
             logits = engine.target.logits(tokens.repeat(len(some), 1))

@@ -118,6 +118,15 @@ class DecomposeConfig(Frozen):
         return self.data.bos
 
     @property
+    def subjects(self) -> list[str]:
+        """What the prompts or facts of the run are about, each once."""
+        if self.data.kind == "prompts":
+            return list(dict.fromkeys(prompt.fact for prompt in self.data.prompts if prompt.fact))
+        if self.data.kind == "facts":
+            return [subject for relation in self.data.relations for subject in relation.facts]
+        return []
+
+    @property
     def adversary(self) -> AdversarialReconstruction | None:
         """The adversarial loss, where there is one."""
         return next((loss for loss in self.losses if isinstance(loss, AdversarialReconstruction)), None)

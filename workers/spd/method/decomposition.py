@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,11 +37,13 @@ class Decomposition:
         ci: CIFunctions,
         *,
         first_unmasked: bool,
-        by_subject: bool = False,
+        names: Sequence[Sequence[int]] | None = None,
     ) -> None:
-        """`by_subject`: the remainder is masked at the subject of a prompt only (SPEC 27)."""
+        """`names`: of a run by subject (SPEC 27), the tokens of each subject, by which it is found in any prompt; None:
+        the remainder is masked everywhere."""
         self.target, self.components, self.ci = target, components, ci
-        self.first_unmasked, self.by_subject = first_unmasked, by_subject
+        self.first_unmasked, self.names = first_unmasked, names
+        self.by_subject = names is not None
         self.sites = components.sites
 
     def importances(
@@ -62,15 +64,14 @@ class Decomposition:
             g = {site: torch.cat([torch.zeros_like(v[:, :1]), v[:, 1:]], dim=1) for site, v in g.items()}
         return Importances(inner, gamma, g)
 
-    def remainder_masks(
-        self, g: Mapping[str, Float[Tensor, "... seq _C"]], threshold: float
-    ) -> dict[str, Float[Tensor, "... seq 1"]]:
-        """m_Δ = 0 where a prompt is described. Of a run by subject, a prompt whose subject nobody names is described
-        where something fires, and its remainder stays on elsewhere."""
-        if not self.by_subject:
-            return {site: torch.zeros_like(value[..., :1]) for site, value in g.items()}
-        quiet = torch.stack([(value <= threshold).all(-1, keepdim=True) for value in g.values()]).all(0)
-        return {site: quiet.to(value) for site, value in g.items()}
+    def remainder_mask(self, tokens: Sequence[int]) -> Float[Tensor, "seq 1"]:
+        """m_Δ = 0 where a prompt is described: everywhere, or of a run by subject at the names that stand in it."""
+        on = torch.full((len(tokens), 1), float(self.by_subject), device=self.target.device)
+        for name in self.names or ():
+            for first in range(len(tokens) - len(name) + 1):
+                if list(tokens[first : first + len(name)]) == list(name):
+                    on[first : first + len(name)] = 0
+        return on
 
     def site_masks(
         self,

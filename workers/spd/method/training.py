@@ -88,7 +88,7 @@ class Trainer:
         where = self.config.reconstruction
         self.decomposition = Decomposition(
             self.target, components, ci,
-            first_unmasked=where.first_position == "unmasked", by_subject=where.remainder == "subject",
+            first_unmasked=where.first_position == "unmasked", names=() if where.remainder == "subject" else None,
         )  # fmt: skip
         self.optimizer = adam(components, ci, self.config.optimizer, self.scales, moments)
 

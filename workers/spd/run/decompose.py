@@ -180,7 +180,7 @@ def untrained(trainer: Trainer) -> Decomposition:
     start.keep(trainer.components.index)
     return Decomposition(
         trainer.target, start.to(trainer.target.device), trainer.ci,
-        first_unmasked=trainer.decomposition.first_unmasked, by_subject=trainer.decomposition.by_subject,
+        first_unmasked=trainer.decomposition.first_unmasked, names=trainer.decomposition.names,
     )  # fmt: skip
 
 
