@@ -21,6 +21,9 @@ def recipe(kind: Kind, size: Size) -> dict[str, Any]:
     """The part of a config that is the method, as plain data."""
     preset = load_config(METHOD_OF[kind])
     method = preset.model_dump(mode="json", exclude_unset=True, exclude=NOT_METHOD)
+    if kind == "prompts":  # which need not say what they are about: masked everywhere, nothing planted
+        method["reconstruction"].pop("remainder", None)
+        method["rest"].pop("planted", None)
     steps = max(1, round(preset.steps * STEPS[size]))
     every = max(1, steps // 4)
     return {
