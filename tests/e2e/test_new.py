@@ -13,6 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.e2e.conftest import NewTab, Server, live, serving, settled, suppressed
 from tests.e2e.local_model import FACTS, save_local_llama
 from tests.e2e.test_pages import axe, in_theme
+from workers.spd.config.recipes import recipe
 
 LINES = "\n".join(f"{prompt} =>{answer}" for prompt, answer in FACTS.items())
 
@@ -60,7 +61,9 @@ def test_from_a_folder_and_six_prompts_to_a_suppressed_component(lab: Server, ne
     review = step(page, "Review and start")
     expect(review.get_by_role("rowheader", name="model.layers.1.mlp.down_proj")).to_be_visible()
     expect(review.get_by_label("Before you start")).to_have_count(0)
-    expect(page.get_by_label("Config as YAML")).to_have_value(re.compile("steps: 70"))
+    expect(page.get_by_label("Config as YAML")).to_have_value(
+        re.compile(f"steps: {recipe('prompts', 'quick')['steps']}")
+    )
     review.get_by_role("button", name="Estimate time and memory").click()
     expect(review.get_by_text(re.compile("^About"))).to_be_visible(timeout=300_000)
 
@@ -134,8 +137,9 @@ def test_what_is_wrong_is_said_where_it_is_wrong(lab: Server, new_tab: NewTab) -
     expect(page.get_by_text("It knows the answer")).to_be_visible()
 
     yaml = page.get_by_label("Config as YAML")
-    expect(yaml).to_have_value(re.compile("steps: 280"))
-    yaml.fill(re.sub("steps: 280", "steps: 33", yaml.input_value()))
+    steps = f"steps: {recipe('prompts', 'good')['steps']}"
+    expect(yaml).to_have_value(re.compile(steps))
+    yaml.fill(yaml.input_value().replace(steps, "steps: 33"))
     page.get_by_role("button", name="Apply").click()
     expect(page.get_by_text("33 steps")).to_be_visible()
     yaml.fill("name: [")

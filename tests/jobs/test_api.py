@@ -95,6 +95,7 @@ def test_a_whole_config_becomes_a_queued_job(api: TestClient) -> None:
                 "overrides": {
                     "start": {"kind": "svd"},
                     "rest": None,
+                    "reconstruction.remainder": "everywhere",
                     "data": {"kind": "corpus", "dataset": {"path": "/etc"}},
                 },
             },
