@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -12,7 +13,9 @@ from rich.markup import escape
 
 from backend.settings import Settings
 
-out = Console()
+out = Console(
+    width=None if sys.stdout.isatty() else 240
+)  # a pipe or a file has no width that cells must be cut to
 err = Console(stderr=True)
 
 Home = Annotated[

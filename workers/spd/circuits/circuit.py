@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from workers.spd.ablation.attribution import place_effects
@@ -104,13 +104,15 @@ def circuit_graph(
     direction = head.weight[token].detach().clone()
     if query.against is not None:
         direction = direction - head.weight[query.against]
+    scale = _logit_scale(target, head, tokens[:, :2])
+    direction = scale * direction
     written = {
         site: components.U[site].detach()[at.place] * at.inner[..., None] for site, at in alive.items()
     }
     influence = Influence(live, live_head, direction, components, alive, written)
     gradient, effect = _effects(influence, alive, len(nodes.site))
     flow = Flow(decomposition, frozen, alive, written, gradient, nodes.position, query.position, most_edges)
-    flow.run(head, direction, _explained(_bias(target, head), query))
+    flow.run(head, direction, scale * _explained(_bias(target, head), query))
     edges, total = flow.edges()
     return CircuitGraph(
         token=token,
@@ -135,6 +137,25 @@ def _bias(target: Target, head: Linear) -> Float[Tensor, " vocab"]:
     """What the unembedding adds to every logit."""
     bias = getattr(target.model.get_submodule(head.name), "bias", None)
     return head.weight.new_zeros(head.weight.shape[0]) if bias is None else bias.detach()
+
+
+@torch.no_grad()
+def _logit_scale(target: Target, head: Linear, tokens: Int[Tensor, "1 seq"]) -> float:
+    """What the model multiplies its unembedding's output by to get logits (Cohere, Granite); 1 where it does something
+    else to it (a cap)."""
+    written: list[Float[Tensor, "1 kept vocab"]] = []
+
+    def note(module: object, args: object, y: Float[Tensor, "1 kept vocab"]) -> None:
+        written.append(y)
+
+    hook = target.model.get_submodule(head.name).register_forward_hook(note)
+    try:
+        logits = target.logits(tokens, torch.tensor([tokens.shape[1] - 1], device=tokens.device))
+    finally:
+        hook.remove()
+    y, z = written[0].flatten(0, -2)[-1].double(), logits.flatten(0, -2)[-1].double()
+    scale = float(y @ z / (y @ y).clamp_min(1e-12))
+    return scale if torch.allclose(z, scale * y, rtol=1e-3, atol=1e-4 * float(z.abs().max())) else 1.0
 
 
 def _effects(

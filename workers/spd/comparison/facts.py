@@ -48,8 +48,16 @@ class MoreQuestions(Frozen):
     """What is asked about the facts of a relation besides its templates. `reverse` ends with `{}` and holds `{answer}`:
     the subject's last token is asked for. `elsewhere`: `{}` is the subject, `{last}` its last word."""
 
-    reverse: tuple[str, ...] = Field(default=(), max_length=20)
-    elsewhere: tuple[str, ...] = Field(default=(), max_length=20)
+    reverse: tuple[str, ...] = Field(
+        default=(),
+        max_length=20,
+        description="holds {answer} and ends with {}, where the subject is asked for",
+    )
+    elsewhere: tuple[str, ...] = Field(
+        default=(),
+        max_length=20,
+        description="holds {}, the subject, or {last}, its last word, in another sense",
+    )
 
 
 class AskedRelation(Relation, MoreQuestions):
