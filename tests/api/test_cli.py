@@ -167,6 +167,7 @@ def test_decompose_does_not_replace_a_result_unasked(tmp_path: Path, home: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_decompose_stops_at_a_checkpoint_and_goes_on_from_it(tmp_path: Path, home: Path) -> None:
     from tests.factories import tiny_llama
 

@@ -96,6 +96,7 @@ def test_sorting_walks_an_index_instead_of_sorting_every_row(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_hundred_thousand_components_can_be_indexed_and_paged(home: Path, open_app: Open) -> None:
     sites = tuple(f"model.layers.{layer}.mlp.down_proj" for layer in range(20))
     hand_artifact(home / "artifacts", components=5_001, sites=sites)

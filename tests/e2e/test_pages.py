@@ -196,6 +196,7 @@ def test_the_keys_work_and_the_theme_is_remembered(offline: Server, new_tab: New
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     page.reload()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    live(page)
     page.keyboard.press("t")
     expect(page.locator("html")).to_have_attribute("data-theme", "light")
     page.keyboard.press("g")

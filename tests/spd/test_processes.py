@@ -59,7 +59,8 @@ def run(home: Path, name: str, config: dict, *more: str, processes: int = 1) -> 
     ).returncode
 
 
-@pytest.mark.parametrize("step", [pytest.param(2, marks=pytest.mark.long), 8])
+@pytest.mark.long
+@pytest.mark.parametrize("step", [2, 8])
 def test_a_run_killed_with_minus_nine_goes_on_and_ends_with_the_same_numbers(home, step):
     config = {**PRUNED, "losses": ADVERSARIAL}
     if not (home / "whole").exists():
@@ -126,6 +127,7 @@ def test_two_processes_grow_the_same_components_as_one(home):
         assert b == pytest.approx(a, rel=1e-3, abs=1e-5)
 
 
+@pytest.mark.long
 def test_more_processes_than_prompts_are_refused(home):
     config = {"data": {"kind": "prompts", "prompts": [{"text": "w1 w2"}]}, "steps": 2}
     assert run(home, "too-many", config, processes=2) != 0
